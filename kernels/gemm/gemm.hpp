@@ -1,0 +1,40 @@
+#pragma once
+#include "core/kernel.hpp"
+#include "core/tensor.hpp"
+
+namespace selenite {
+
+/// out = op(a) op(b) (+ bias) (+ out if accumulate), row-major matrices with row strides.
+/// op(a) is [m, k], op(b) is [k, n], out is [m, n]. a and b have one dtype (fp32, bf16, fp16); out has that dtype or fp32.
+/// Sums are in fp32. A linear layer with weight W [out, in] is y = x W^T (transpose_b), dx = dy W, dW += dy^T x (transpose_a).
+struct Gemm {
+  Tensor a, b, out;
+  bool transpose_a = false, transpose_b = false;
+  Tensor bias;              ///< [n], of a's dtype; undefined: none
+  bool accumulate = false;  ///< add to what out holds
+
+  std::int64_t m() const { return out.rows(); }
+  std::int64_t n() const { return out.cols(); }
+  std::int64_t k() const { return transpose_a ? a.rows() : a.cols(); }
+};
+
+void reference(Gemm const& op);
+void launch(Cpu& cpu, Gemm const& op);
+void launch(Cuda& cuda, Gemm const& op);
+Cost cost(Gemm const& op);
+std::int64_t workspace(Gemm const& op, std::int64_t budget);
+static_assert(Kernel<Gemm>);
+
+/// out[n] (+)= sum of the rows of x [m, n]: the gradient of a bias. Summed in fp32 in a fixed order.
+struct SumRows {
+  Tensor x, out;  ///< out is fp32 [n]
+  bool accumulate = false;
+};
+void reference(SumRows const& op);
+void launch(Cpu& cpu, SumRows const& op);
+void launch(Cuda& cuda, SumRows const& op);
+Cost cost(SumRows const& op);
+std::int64_t workspace(SumRows const& op, std::int64_t budget);
+static_assert(Kernel<SumRows>);
+
+}  // namespace selenite

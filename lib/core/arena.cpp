@@ -1,0 +1,71 @@
+#include "core/arena.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/parallel_for.hpp"
+
+namespace selenite {
+namespace {
+#ifdef SELENITE_POISON
+constexpr bool poisoning = true;
+#else
+constexpr bool poisoning = false;
+#endif
+}  // namespace
+
+Arena::Arena(std::string label, std::byte* base, std::int64_t capacity, Device device)
+    : label_(std::move(label)), base_(base), capacity_(capacity), device_(device) {}
+
+void Arena::poison(std::int64_t begin, std::int64_t end) const {
+  // 0xff bytes are a NaN in every floating type and -1 in every integer
+  if (poisoning && base_ && device_ == Device::cpu && end > begin) std::memset(base_ + begin, 0xff, static_cast<std::size_t>(end - begin));
+}
+
+Tensor Arena::allocate(DType dtype, Shape shape) {
+  std::int64_t const bytes = align_up(shape.count() * size_of(dtype), alignment);
+  validate(top_ + bytes <= capacity_, "The ", label_, " memory is too small (", bytes, " bytes asked for, ", capacity_ - top_, " of ",
+           capacity_, " left): the plan and the run disagree. This is a defect of Selenite; please report it with the config.");
+  Tensor tensor(base_ ? base_ + top_ : nullptr, dtype, shape, device_);
+  poison(top_, top_ + bytes);
+  top_ += bytes;
+  peak_ = std::max(peak_, top_);
+  return tensor;
+}
+
+void Arena::release(std::int64_t mark) {
+  EXPECTS(mark <= top_);
+  poison(mark, top_);
+  top_ = mark;
+}
+
+Memory::Memory(std::int64_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
+  constexpr std::int64_t huge = 2 << 20;
+  std::int64_t const length = align_up(bytes, huge);
+  void* p = mmap(nullptr, static_cast<std::size_t>(length), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  std::int64_t const available = sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
+  validate(p != MAP_FAILED, "Can't take ", bytes >> 20, " MiB of memory (the system refuses; ", available >> 20,
+           " MiB are free). Use a smaller model, micro-batch or sequence, or more ranks.");
+  base_ = static_cast<std::byte*>(p);
+  bytes_ = length;
+  madvise(p, static_cast<std::size_t>(length), MADV_HUGEPAGE);
+  parallel_for(length, 64 << 20, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; i += 4096) base_[i] = std::byte{0};
+  });
+}
+
+Memory::~Memory() {
+  if (base_) munmap(base_, static_cast<std::size_t>(bytes_));
+}
+
+Memory& Memory::operator=(Memory&& other) noexcept {
+  std::swap(base_, other.base_);
+  std::swap(bytes_, other.bytes_);
+  return *this;
+}
+
+}  // namespace selenite
