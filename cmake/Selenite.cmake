@@ -21,14 +21,16 @@ find_package(OpenMP REQUIRED COMPONENTS CXX)
 
 add_library(selenite_settings INTERFACE)
 target_include_directories(selenite_settings INTERFACE ${PROJECT_SOURCE_DIR}/lib ${PROJECT_SOURCE_DIR})
+# -Wrestrict: false positives on std::string + in GCC 12 (its bug 105651)
 target_compile_options(selenite_settings INTERFACE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers -Wno-psabi>)
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wnon-virtual-dtor;-Wno-missing-field-initializers;-Wno-psabi>"
+  "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-Wno-restrict>")
 if(SELENITE_WERROR)
   target_compile_options(selenite_settings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
 if(SELENITE_SANITIZE)
   target_compile_options(selenite_settings INTERFACE
-    $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer>)
+    "$<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined;-fno-sanitize-recover=undefined;-fno-omit-frame-pointer>")
   target_link_options(selenite_settings INTERFACE -fsanitize=address,undefined)
   target_compile_definitions(selenite_settings INTERFACE SELENITE_POISON=1)
 endif()

@@ -1,0 +1,62 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/grid.hpp"
+#include "core/tensor.hpp"
+
+namespace selenite {
+
+/// A cut of one dimension into equal parts, handed out along an axis. Where there are fewer parts than ranks (few key-value
+/// heads, many tensor ranks), neighbouring ranks hold the same part.
+struct Cut {
+  int dimension = 0;
+  Axis axis = Axis::tensor;
+  std::int64_t parts = 0;  ///< 0: as many as the axis has ranks
+};
+
+/// How a parameter starts.
+struct Init {
+  enum class Rule : std::uint8_t { zero, one, normal } rule = Rule::zero;
+  double std = 0;  ///< of the normal
+};
+
+/// One *logical* matrix or vector of the model, as if there were one rank: the one table that drives initialization, gradient
+/// sync, norm, optimizer, checkpoint, import and export, memory report and FLOP count.
+struct Param {
+  std::string name;       ///< global: "layers.3.attention.q.weight"
+  Shape shape;            ///< global
+  std::vector<Cut> cuts;
+  Init init;
+  bool decay = false;     ///< weight decay applies
+  bool expert = false;    ///< an expert's: replicated over context x data only
+  /// Axes over which the ranks' gradients are partial sums besides those of replication: tensor for what sequence
+  /// parallelism feeds with token shards.
+  AxisSet partial;
+
+  /// The axes whose ranks hold the same values: gradients are summed over these of them that see different tokens.
+  AxisSet replicas() const { return expert ? AxisSet{Axis::context, Axis::data} : AxisSet{Axis::context, Axis::expert, Axis::data}; }
+  /// The axes over which the gradient is summed.
+  AxisSet gradient_axes() const;
+};
+
+/// A box of a logical tensor: per dimension the first index and the count.
+struct Box {
+  Shape begin, count;
+  bool operator==(Box const&) const = default;
+};
+/// The part of `param` that `rank` holds. Throws Error if a cut does not divide.
+Box box_of(Param const& param, ProcessGrid const& grid, Rank rank);
+/// Of the ranks that hold the same box, does `rank` count in sums over parameters (norm, parameter count)? The first does.
+bool counts(Param const& param, ProcessGrid const& grid, Rank rank);
+
+/// A parameter as a layer holds it: its declaration, and views of this rank's part once the stage has bound it to memory.
+struct Parameter {
+  Param spec;
+  Tensor weight;    ///< compute dtype
+  Tensor gradient;  ///< fp32, accumulated over the micro-batches of a step
+};
+using ParameterList = std::vector<Parameter*>;
+
+}  // namespace selenite

@@ -1,0 +1,29 @@
+#pragma once
+// The primitives of core/simd.hpp for x86 with AVX2, FMA and F16C (x86-64-v3): 8 floats a vector.
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(__AVX512BW__)
+#define SELENITE_SIMD avx2
+#include <immintrin.h>
+
+#include "core/simd_types.hpp"
+
+namespace selenite::simd {
+inline namespace SELENITE_SIMD {
+
+SELENITE_SIMD_TYPES(8)
+
+SELENITE_INLINE Words widen(Halves h) { return (Words)_mm256_cvtepu16_epi32((__m128i)h); }
+SELENITE_INLINE Halves narrow(Words w) {
+  return (Halves)_mm_packus_epi32(_mm256_castsi256_si128((__m256i)w), _mm256_extracti128_si256((__m256i)w, 1));
+}
+SELENITE_INLINE Floats from_fp16(Halves h) { return _mm256_cvtph_ps((__m128i)h); }
+SELENITE_INLINE Halves to_fp16(Floats v) { return (Halves)_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
+SELENITE_INLINE Floats maximum(Floats a, Floats b) { return _mm256_max_ps(a, b); }
+/// Products of the low 32 bits of each 64-bit lane.
+SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (Longs)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
+SELENITE_INLINE void stream(float* p, Floats v) { _mm256_stream_ps(p, v); }
+SELENITE_INLINE void stream(std::uint16_t* p, Halves h) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)h); }
+SELENITE_INLINE void stream_fence() { _mm_sfence(); }
+
+}  // namespace SELENITE_SIMD
+}  // namespace selenite::simd
+#endif

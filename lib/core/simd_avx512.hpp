@@ -1,0 +1,27 @@
+#pragma once
+// The primitives of core/simd.hpp for x86 with AVX-512 (F, BW, DQ, VL): 16 floats a vector.
+#if defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#define SELENITE_SIMD avx512
+#include <immintrin.h>
+
+#include "core/simd_types.hpp"
+
+namespace selenite::simd {
+inline namespace SELENITE_SIMD {
+
+SELENITE_SIMD_TYPES(16)
+
+SELENITE_INLINE Words widen(Halves h) { return (Words)_mm512_cvtepu16_epi32((__m256i)h); }
+SELENITE_INLINE Halves narrow(Words w) { return (Halves)_mm512_cvtepi32_epi16((__m512i)w); }
+SELENITE_INLINE Floats from_fp16(Halves h) { return _mm512_cvtph_ps((__m256i)h); }
+SELENITE_INLINE Halves to_fp16(Floats v) { return (Halves)_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
+SELENITE_INLINE Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+/// Products of the low 32 bits of each 64-bit lane.
+SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (Longs)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
+SELENITE_INLINE void stream(float* p, Floats v) { _mm512_stream_ps(p, v); }
+SELENITE_INLINE void stream(std::uint16_t* p, Halves h) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)h); }
+SELENITE_INLINE void stream_fence() { _mm_sfence(); }
+
+}  // namespace SELENITE_SIMD
+}  // namespace selenite::simd
+#endif

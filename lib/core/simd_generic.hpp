@@ -1,0 +1,33 @@
+#pragma once
+// The primitives of core/simd.hpp for any processor that the compiler has vectors for: 4 floats a vector, no intrinsics.
+#include "core/simd_types.hpp"
+
+#ifndef SELENITE_SIMD
+#define SELENITE_SIMD generic
+namespace selenite::simd {
+inline namespace SELENITE_SIMD {
+
+SELENITE_SIMD_TYPES(4)
+
+SELENITE_INLINE Words widen(Halves h) { return __builtin_convertvector(h, Words); }
+SELENITE_INLINE Halves narrow(Words w) { return __builtin_convertvector(w, Halves); }
+SELENITE_INLINE Floats from_fp16(Halves h) {
+  Floats v;
+  for (int i = 0; i < lanes; ++i) v[i] = static_cast<float>(std::bit_cast<fp16>(static_cast<std::uint16_t>(h[i])));
+  return v;
+}
+SELENITE_INLINE Halves to_fp16(Floats v) {
+  Halves h;
+  for (int i = 0; i < lanes; ++i) h[i] = fp16(v[i]).bits;
+  return h;
+}
+SELENITE_INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+/// Products of the low 32 bits of each 64-bit lane.
+SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
+SELENITE_INLINE void stream(float* p, Floats v) { *reinterpret_cast<FloatsIn*>(p) = v; }
+SELENITE_INLINE void stream(std::uint16_t* p, Halves h) { *reinterpret_cast<HalvesIn*>(p) = h; }
+SELENITE_INLINE void stream_fence() {}
+
+}  // namespace SELENITE_SIMD
+}  // namespace selenite::simd
+#endif

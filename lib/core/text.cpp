@@ -1,0 +1,74 @@
+#include "core/text.hpp"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <cstdio>
+
+namespace selenite {
+
+std::vector<std::string> split(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  while (true) {
+    auto const end = text.find(separator);
+    parts.emplace_back(text.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+std::string_view trim(std::string_view text) {
+  auto const first = text.find_first_not_of(" \t\r\n");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
+}
+
+std::string format_double(double value) {
+  if (std::isnan(value)) return "nan";
+  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
+  std::array<char, 32> buffer;
+  auto const end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  std::string text(buffer.data(), end);
+  if (text.find_first_of(".e") == std::string::npos) text += ".0";
+  return text;
+}
+
+std::int64_t parse_integer(std::string_view text, std::string const& what) {
+  std::int64_t value = 0;
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  validate(error == std::errc() && end == text.data() + text.size() && !text.empty(), what, " takes a whole number (it was given \"", text, "\"). Correct the value.");
+  return value;
+}
+
+double parse_double(std::string_view text, std::string const& what) {
+  double value = 0;
+  auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  validate(error == std::errc() && end == text.data() + text.size() && !text.empty(), what, " takes a number (it was given \"", text, "\"). Correct the value.");
+  return value;
+}
+
+namespace {
+std::string with_prefix(double value, double base, std::array<char const*, 7> const& prefixes, char const* unit) {
+  std::size_t i = 0;
+  while (std::abs(value) >= base && i + 1 < prefixes.size()) value /= base, ++i;
+  std::array<char, 48> buffer;
+  int const digits = i == 0 && value == std::floor(value) ? 0 : std::abs(value) < 10 ? 2 : std::abs(value) < 100 ? 1 : 0;
+  std::snprintf(buffer.data(), buffer.size(), "%.*f %s%s", digits, value, prefixes[i], unit);
+  return std::string(trim(buffer.data()));
+}
+}  // namespace
+
+std::string format_bytes(double bytes) { return with_prefix(bytes, 1024, {"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"}, "B"); }
+std::string format_count(double count) { return with_prefix(count, 1000, {"", "k", "M", "G", "T", "P", "E"}, ""); }
+
+std::string format_duration(double seconds) {
+  std::array<char, 48> buffer;
+  if (!(seconds < 1e9)) return "?";
+  auto const s = static_cast<long>(seconds + 0.5);
+  if (seconds < 60) std::snprintf(buffer.data(), buffer.size(), seconds < 10 ? "%.1f s" : "%.0f s", seconds);
+  else if (s < 3600) std::snprintf(buffer.data(), buffer.size(), "%ld:%02ld", s / 60, s % 60);
+  else std::snprintf(buffer.data(), buffer.size(), "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+  return buffer.data();
+}
+
+}  // namespace selenite
