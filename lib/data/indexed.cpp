@@ -138,6 +138,15 @@ std::int64_t IndexedDataset::tokens() const {
   return sequences_ == 0 ? 0 : first_token(sequences_ - 1) + length(sequences_ - 1);
 }
 
+std::int64_t IndexedDataset::document_of(std::int64_t sequence) const {
+  std::int64_t low = 0, high = documents_;  // first_sequence(low) <= sequence < first_sequence(high)
+  while (high - low > 1) {
+    std::int64_t const middle = low + (high - low) / 2;
+    (first_sequence(middle) <= sequence ? low : high) = middle;
+  }
+  return low;
+}
+
 std::span<std::byte const> IndexedDataset::raw() const {
   return bin_.bytes().first(static_cast<std::size_t>(tokens() * size_of(type_)));
 }

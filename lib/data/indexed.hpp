@@ -95,6 +95,10 @@ class IndexedDataset {
   /// Copies the tokens of `sequence` from its `first` on into `out`, widened. Throws Error if a token does not fit
   /// int32.
   void read(std::int64_t sequence, std::int64_t first, std::span<std::int32_t> out) const;
+  /// The lengths of all sequences as the .idx holds them: int32 [sequences], at an odd address.
+  std::span<std::byte const> lengths() const { return {lengths_, static_cast<std::size_t>(4 * sequences_)}; }
+  /// The document that a sequence belongs to.
+  std::int64_t document_of(std::int64_t sequence) const;
   /// Raw tokens of the whole corpus, size_of(type()) bytes each.
   std::span<std::byte const> raw() const;
 

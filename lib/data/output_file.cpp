@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <random>
 #include <unistd.h>
 
 #include "core/error.hpp"
@@ -66,6 +67,19 @@ void OutputFile::sync() {
   flush();
   // EINVAL: a pipe or a special file, which has nothing to sync.
   if (::fsync(file_) != 0 && errno != EINVAL) fail("sync", path_, errno);
+}
+
+std::filesystem::path temporary_path(std::filesystem::path const& path) {
+  std::random_device random;
+  return concat(path.string(), ".", std::hex, random(), random(), ".partial");
+}
+
+void write_text(std::filesystem::path const& path, std::string_view text) {
+  auto const temporary = temporary_path(path);
+  OutputFile file(temporary);
+  file.write(std::as_bytes(std::span(text)));
+  file.sync();
+  rename_durably(temporary, path);
 }
 
 void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to) {

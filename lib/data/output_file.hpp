@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace selenite {
@@ -39,6 +40,10 @@ class OutputFile {
   int file_ = -1;
 };
 
+/// `path` with a random ending, for a file that is renamed when it is whole: no two writers get the same.
+std::filesystem::path temporary_path(std::filesystem::path const& path);
+/// Writes a whole small file under a temporary name and renames it.
+void write_text(std::filesystem::path const& path, std::string_view text);
 /// rename(2), which replaces `to` in one step, then syncs the folder so that the name survives a power cut. Throws
 /// Error.
 void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to);
