@@ -3,14 +3,12 @@
 #include <span>
 #include <vector>
 
+#include "core/config.hpp"
 #include "data/corpora.hpp"
 
 namespace selenite {
 
-/// What keeps attention within a document: nothing, the end-of-document tokens, or the sequence boundaries of the
-/// corpus.
-enum class DocumentMask : std::uint8_t { none, eod, parts };
-
+/// How batches are made; the last three are those of DataConfig.
 struct BatchOptions {
   std::int64_t vocab_size = 0;  // ids from here on are an error
   std::int32_t eod = -1;        // id of the end-of-document token; needed by the three options below that look at it
@@ -22,11 +20,10 @@ struct BatchOptions {
 /// Buffers of the caller, each [samples, sequence_length].
 struct BatchBuffers {
   std::span<std::int32_t> tokens;
-  std::span<std::int32_t> labels;     // the token after each token
-  std::span<std::uint8_t> loss_mask;  // 1 where the label counts
-  std::span<std::int32_t> positions;  // position ids
-  std::span<std::int32_t>
-      document_start;  // where in the sample a token's document begins: attention goes no further back
+  std::span<std::int32_t> labels;          // the token after each token
+  std::span<std::uint8_t> loss_mask;       // 1 where the label counts
+  std::span<std::int32_t> positions;       // position ids
+  std::span<std::int32_t> document_start;  // where the token's document begins: attention goes no further back
 };
 
 /// Makes batches out of samples: a pure function of the sample numbers, so that every rank of any layout gets the same.

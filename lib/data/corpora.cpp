@@ -113,20 +113,21 @@ GptDataset::Place GptSamples::locate(std::int64_t k, std::int64_t token) const {
   return dataset.locate(number, token);
 }
 
-std::array<std::optional<GptSamples>, 3> open_corpora(CorpusSpec const& spec, SampleCounts const& samples,
-                                                      std::int32_t sequence_length, std::uint32_t seed) {
+std::array<std::optional<GptSamples>, 3> open_corpora(DataConfig const& data, SampleCounts const& samples,
+                                                      std::int32_t sequence_length, std::uint32_t seed,
+                                                      bool keep_partial) {
   std::array<std::optional<GptSamples>, 3> opened;
   OpenCorpora corpora;
-  bool const shared = spec.valid.empty() && spec.test.empty();
-  std::array<std::vector<std::string> const*, 3> const lists = {&spec.train, shared ? &spec.train : &spec.valid,
-                                                                shared ? &spec.train : &spec.test};
-  auto const fractions = shared ? parse_split(spec.split) : SplitFractions{{{{0, 1}}, {{0, 1}}, {{0, 1}}}};
+  bool const shared = data.valid.empty() && data.test.empty();
+  std::array<std::vector<std::string> const*, 3> const lists = {&data.train, shared ? &data.train : &data.valid,
+                                                                shared ? &data.train : &data.test};
+  auto const fractions = shared ? parse_split(data.split) : SplitFractions{{{{0, 1}}, {{0, 1}}, {{0, 1}}}};
   for (std::size_t i = 0; i < 3; ++i) {
     if (samples[i] == 0 || lists[i]->empty() || !fractions[i]) continue;
     auto const split = static_cast<Split>(i);
-    bool const drop_last = split != Split::valid || !spec.keep_partial_valid;
+    bool const drop_last = split == Split::train || !keep_partial;
     SplitRequest const request{
-        split, *fractions[i], {samples[i], sequence_length, seed, drop_last}, spec.cache, !shared};
+        split, *fractions[i], {samples[i], sequence_length, seed, drop_last}, data.cache, !shared};
     opened[i] = open_split(corpora, parse_blend(*lists[i]), request);
   }
   return opened;

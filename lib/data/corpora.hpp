@@ -7,19 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "core/config.hpp"
 #include "data/blend.hpp"
 #include "data/gpt_dataset.hpp"
 #include "data/splits.hpp"
 
 namespace selenite {
-
-/// Which corpora a run reads. `valid` and `test` empty: `train` is cut by `split`; else each list is used whole.
-struct CorpusSpec {
-  std::vector<std::string> train, valid, test;  // ["prefix"] or ["weight", "prefix", ...]
-  std::string split = "969,30,1";
-  std::filesystem::path cache;      // folder of the index files; empty: indices are held in memory
-  bool keep_partial_valid = false;  // validation also uses the shorter last sample
-};
 
 /// How many samples are wanted of train, valid and test; none: what one epoch gives.
 using SampleCounts = std::array<std::optional<std::int64_t>, 3>;
@@ -49,9 +42,13 @@ class GptSamples {
   std::int64_t size_;
 };
 
-/// Opens what `spec` names for the splits of which samples are wanted (0 opens nothing); a split without corpora or
-/// share is empty. Every rank may call it on its own.
-std::array<std::optional<GptSamples>, 3> open_corpora(CorpusSpec const& spec, SampleCounts const& samples,
-                                                      std::int32_t sequence_length, std::uint32_t seed);
+/// Opens what data.train, data.valid and data.test name, for the splits of which samples are wanted (0 opens nothing).
+/// With no valid and no test list, train's corpora are cut by data.split; else each list is used whole. A split without
+/// corpora or share is empty. Index files go to data.cache; without one the indices are held in memory. `keep_partial`:
+/// validation and test also use the shorter sample at the end, the rest of which is not counted. Every rank may call it
+/// on its own.
+std::array<std::optional<GptSamples>, 3> open_corpora(DataConfig const& data, SampleCounts const& samples,
+                                                      std::int32_t sequence_length, std::uint32_t seed,
+                                                      bool keep_partial = false);
 
 }  // namespace selenite
