@@ -1,16 +1,13 @@
-// TOML in and out of the field lists. The one file that includes toml++.
-#define TOML_HEADER_ONLY 0
+// TOML in and out of the field lists.
 #include "core/config.hpp"
-
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <charconv>
-#include <fstream>
 
 #include "core/error.hpp"
 #include "core/fields.hpp"
 #include "core/text.hpp"
+#include "core/toml.hpp"
 
 namespace selenite {
 namespace {
@@ -33,48 +30,37 @@ std::vector<std::string_view> names_of(std::vector<Field> const& fields) {
                      near.empty() ? concat("Known are ", join(known, ", "), ".") : concat("Did you mean ", near, "?")));
 }
 
-[[noreturn]] void wrong_type(std::string const& name, std::string_view wanted, std::string const& origin, toml::node const& node) {
-  throw Error(concat(origin, " line ", node.source().begin.line, ": ", name, " takes ", wanted, " (it was given something else). Correct the value."));
+[[noreturn]] void wrong_type(std::string const& name, std::string_view wanted, std::string const& origin, TomlNode const& node) {
+  throw Error(concat(origin, " line ", node.line, ": ", name, " takes ", wanted, " (it was given something else). Correct the value."));
 }
 
-void set_list(std::vector<std::string>& list, std::string const& name, std::string const& origin, toml::node const& node) {
+template <class T>
+T const& exact(std::string const& name, std::string_view wanted, std::string const& origin, TomlNode const& node) {
+  auto const* value = node.get_if<T>();
+  if (!value) wrong_type(name, wanted, origin, node);
+  return *value;
+}
+
+double number(std::string const& name, std::string_view wanted, std::string const& origin, TomlNode const& node) {
+  if (auto const* whole = node.get_if<std::int64_t>()) return static_cast<double>(*whole);
+  return exact<double>(name, wanted, origin, node);
+}
+
+void set_list(std::vector<std::string>& list, std::string const& name, std::string const& origin, TomlNode const& node) {
   list.clear();
-  auto const* array = node.as_array();
-  if (!array) wrong_type(name, "a list of strings", origin, node);
-  for (auto const& item : *array) {
-    if (auto const s = item.value_exact<std::string>()) list.push_back(*s);
-    else if (auto const x = item.value<double>()) list.push_back(format_double(*x));
-    else wrong_type(name, "a list of strings", origin, item);
+  for (TomlNode const& item : exact<TomlNode::Array>(name, "a list of strings", origin, node)) {
+    if (auto const* text = item.get_if<std::string>()) list.push_back(*text);
+    else list.push_back(format_double(number(name, "a list of strings", origin, item)));
   }
 }
 
-void set_from_node(Field const& field, std::string const& name, std::string const& origin, toml::node const& node) {
-  std::visit(Overload{[&](std::int64_t* p) {
-                        auto const v = node.value_exact<std::int64_t>();
-                        if (!v) wrong_type(name, "a whole number", origin, node);
-                        *p = *v;
-                      },
-                      [&](double* p) {
-                        auto const v = node.value<double>();
-                        if (!v || node.is_boolean()) wrong_type(name, "a number", origin, node);
-                        *p = *v;
-                      },
-                      [&](bool* p) {
-                        auto const v = node.value_exact<bool>();
-                        if (!v) wrong_type(name, "true or false", origin, node);
-                        *p = *v;
-                      },
-                      [&](std::string* p) {
-                        auto const v = node.value_exact<std::string>();
-                        if (!v) wrong_type(name, "a string in quotes", origin, node);
-                        *p = *v;
-                      },
+void set_from_node(Field const& field, std::string const& name, std::string const& origin, TomlNode const& node) {
+  std::visit(Overload{[&](std::int64_t* p) { *p = exact<std::int64_t>(name, "a whole number", origin, node); },
+                      [&](double* p) { *p = number(name, "a number", origin, node); },
+                      [&](bool* p) { *p = exact<bool>(name, "true or false", origin, node); },
+                      [&](std::string* p) { *p = exact<std::string>(name, "a string in quotes", origin, node); },
                       [&](std::vector<std::string>* p) { set_list(*p, name, origin, node); },
-                      [&](EnumRef const&) {
-                        auto const v = node.value_exact<std::string>();
-                        if (!v) wrong_type(name, "a string in quotes", origin, node);
-                        set_from_text(field, name, *v);
-                      }},
+                      [&](EnumRef const&) { set_from_text(field, name, exact<std::string>(name, "a string in quotes", origin, node)); }},
              field.value);
   check_range(field, name);
 }
@@ -88,36 +74,30 @@ Field const* find(std::vector<Section> const& all, std::string_view full) {
   return nullptr;
 }
 
-void apply_table(Config& config, toml::table const& table, std::string const& origin) {
+void apply_table(Config& config, TomlNode const& root, std::string const& origin) {
   auto const all = sections(config);
-  for (auto const& [key, node] : table) {
-    std::string const section_name(key.str());
-    auto const section = std::find_if(all.begin(), all.end(), [&](Section const& s) { return s.name == section_name; });
+  for (auto const& [section_name, node] : *root.table()) {
+    auto const section = std::find_if(all.begin(), all.end(), [&, &wanted = section_name](Section const& s) { return s.name == wanted; });
     if (section == all.end()) {
       std::vector<std::string_view> known;
       for (Section const& s : all) known.push_back(s.name);
       unknown("section", section_name, known, origin);
     }
-    validate(node.is_table(), origin, " line ", node.source().begin.line, ": ", section_name, " is a section (it holds keys). Write [", section_name, "] and its keys below.");
-    for (auto const& [field_key, value] : *node.as_table()) {
-      std::string const full = concat(section_name, ".", field_key.str());
-      auto const field = std::find_if(section->fields.begin(), section->fields.end(), [&](Field const& f) { return f.name == field_key.str(); });
+    validate(node.table(), origin, " line ", node.line, ": ", section_name, " is a section (it holds keys). Write [", section_name, "] and its keys below.");
+    for (auto const& [key, value] : *node.table()) {
+      std::string const full = concat(section_name, ".", key);
+      auto const field = std::find_if(section->fields.begin(), section->fields.end(), [&, &wanted = key](Field const& f) { return f.name == wanted; });
       if (field == section->fields.end()) unknown("key", full, names_of(section->fields), origin);
       set_from_node(*field, full, origin, value);
     }
   }
 }
 
-toml::table parse_toml(std::string const& text, std::string const& origin) {
-  try {
-    return toml::parse(text, origin);
-  } catch (toml::parse_error const& e) {
-    throw Error(concat(origin, " line ", e.source().begin.line, " column ", e.source().begin.column, ": this is not TOML (", e.description(), "). Correct the line."));
-  }
-}
-
-std::string preset_in(toml::table const& table, std::vector<std::string> const& settings) {
-  std::string name = table["model"]["preset"].value_or(std::string());
+std::string preset_in(TomlNode const& root, std::vector<std::string> const& settings) {
+  std::string name;
+  if (auto const* model = root.find("model"))
+    if (auto const* preset_node = model->find("preset"))
+      if (auto const* text = preset_node->get_if<std::string>()) name = *text;
   for (std::string const& s : settings)
     if (s.starts_with("model.preset=")) name = s.substr(13);
   return name;
@@ -145,21 +125,17 @@ void set_field(Config& config, std::string const& setting) {
 }
 
 Config parse_config(std::string const& text, std::vector<std::string> const& settings, std::string const& origin) {
-  toml::table const table = parse_toml(text, origin);
+  TomlNode const root = parse_toml(text, origin);
   Config config;
-  if (std::string const name = preset_in(table, settings); !name.empty()) config.model = preset(name);
-  apply_table(config, table, origin);
+  if (std::string const name = preset_in(root, settings); !name.empty()) config.model = preset(name);
+  apply_table(config, root, origin);
   for (std::string const& s : settings) set_field(config, s);
   return config;
 }
 
 Config load_config(std::string const& file, std::vector<std::string> const& settings) {
   if (file.empty()) return parse_config("", settings, "defaults");
-  std::ifstream in(file);
-  validate(in.good(), "Can't read the config ", file, " (no such file, or not readable). Check the path.");
-  std::ostringstream text;
-  text << in.rdbuf();
-  return parse_config(text.str(), settings, file);
+  return parse_config(read_text_file(file, "config"), settings, file);
 }
 
 std::string to_toml(Config const& config) {
