@@ -106,7 +106,7 @@ stop_steps() {
 }
 
 up() {
-  command -v slurmctld slurmd >/dev/null || die "Slurm's daemons are missing (slurmctld, slurmd). Install slurm-wlm (Spack: slurm)."
+  { command -v slurmctld && command -v slurmd; } >/dev/null || die "Slurm's daemons are missing (slurmctld, slurmd). Install slurm-wlm (Spack: slurm)."
   write_configuration
   setsid slurmctld -D -i </dev/null >"$dir/log/slurmctld.out" 2>&1 &
   echo $! >"$dir/run/slurmctld.started"

@@ -7,7 +7,7 @@ export CLUSTER_DIR=$work/cluster SELENITE_SITE=virtual
 failed=0
 
 PATH=$PATH:/usr/sbin:/sbin
-if ! command -v slurmctld slurmd sbatch >/dev/null; then
+if ! { command -v slurmctld && command -v slurmd && command -v sbatch; } >/dev/null; then
   echo "SKIPPED: Slurm's daemons are not installed (slurmctld, slurmd). Install slurm-wlm (Spack: slurm) to run this test."
   rm -rf "$work"; exit 77
 fi
