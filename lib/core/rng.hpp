@@ -58,10 +58,12 @@ constexpr std::uint64_t name_hash(std::string_view name) {
   for (char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
   return h;
 }
+/// Initial values have a key of their own, "INIT", so that they never meet the training's draws.
+constexpr std::uint64_t init_key(std::uint64_t seed) { return seed ^ 0x494e495400000000ull; }
 /// The words that initialize elements 4*quad .. 4*quad+3 of the logical parameter with this name hash.
 constexpr Words4 init_words(std::uint64_t seed, std::uint64_t hash, std::uint64_t quad) {
   return philox({static_cast<std::uint32_t>(quad), static_cast<std::uint32_t>(quad >> 32), static_cast<std::uint32_t>(hash),
-                 static_cast<std::uint32_t>(hash >> 32)}, seed ^ 0x494e495400000000ull);  // "INIT": a key of its own
+                 static_cast<std::uint32_t>(hash >> 32)}, init_key(seed));
 }
 
 /// A uniform in (0, 1) from a word.

@@ -1,5 +1,6 @@
 #pragma once
 #include <limits>
+#include <type_traits>
 
 #include "core/dtype.hpp"
 #include "core/error.hpp"
@@ -40,10 +41,14 @@ SELENITE_INLINE void store(std::uint32_t* p, Words v) { *reinterpret_cast<WordsI
 SELENITE_INLINE void stream(bf16* p, Floats v) { stream(reinterpret_cast<std::uint16_t*>(p), to_bf16(v)); }
 SELENITE_INLINE void stream(fp16* p, Floats v) { stream(reinterpret_cast<std::uint16_t*>(p), to_fp16(v)); }
 template <class T>
-SELENITE_INLINE bool streamable(T const* p) { return reinterpret_cast<std::uintptr_t>(p) % (sizeof(T) * lanes) == 0; }
+SELENITE_INLINE bool streamable(T const* p) {
+  return reinterpret_cast<std::uintptr_t>(p) % (sizeof(T) * lanes) == 0;
+}
 
 template <class T>
-SELENITE_INLINE auto load(T const* p, Full) { return load(p); }
+SELENITE_INLINE auto load(T const* p, Full) {
+  return load(p);
+}
 template <class T>
 SELENITE_INLINE auto load(T const* p, Part part) {  // the lanes beyond are 0
   T buffer[lanes]{};
@@ -51,7 +56,9 @@ SELENITE_INLINE auto load(T const* p, Part part) {  // the lanes beyond are 0
   return load(buffer);
 }
 template <class T, class Vector>
-SELENITE_INLINE void store(T* p, Vector v, Full) { store(p, v); }
+SELENITE_INLINE void store(T* p, Vector v, Full) {
+  store(p, v);
+}
 template <class T, class Vector>
 SELENITE_INLINE void store(T* p, Vector v, Part part) {
   T buffer[lanes];
@@ -72,6 +79,22 @@ SELENITE_INLINE void for_lanes(std::int64_t count, Body body) {
   std::int64_t i = 0;
   for (; i + lanes <= count; i += lanes) body(i, Full{});
   if (i < count) body(i, Part{count - i});
+}
+
+/// The same four vectors at a time: body(i, part, k) with k = 0..3, a constant, to keep four running sums apart.
+template <int k>
+using Index = std::integral_constant<int, k>;
+template <class Body>
+SELENITE_INLINE void for_lanes4(std::int64_t count, Body body) {
+  std::int64_t i = 0;
+  for (; i + 4 * lanes <= count; i += 4 * lanes) {
+    body(i, Full{}, Index<0>{});
+    body(i + lanes, Full{}, Index<1>{});
+    body(i + 2 * lanes, Full{}, Index<2>{});
+    body(i + 3 * lanes, Full{}, Index<3>{});
+  }
+  for (; i + lanes <= count; i += lanes) body(i, Full{}, Index<0>{});
+  if (i < count) body(i, Part{count - i}, Index<1>{});
 }
 
 /// The sum and the maximum of the lanes, in a fixed order.
@@ -111,7 +134,8 @@ decltype(auto) visit_float(DType type, F&& f) {
   if (type == DType::fp32) return f(float{});
   if (type == DType::bf16) return f(bf16{});
   if (type == DType::fp16) return f(fp16{});
-  throw Error(concat("The CPU kernels do not compute in ", name(type), " (they have fp32, bf16 and fp16). Use one of these."));
+  throw Error(
+      concat("The CPU kernels do not compute in ", name(type), " (they have fp32, bf16 and fp16). Use one of these."));
 }
 
 }  // namespace selenite::simd

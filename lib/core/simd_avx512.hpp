@@ -16,10 +16,13 @@ SELENITE_INLINE Halves narrow(Words w) { return (Halves)_mm512_cvtepi32_epi16((_
 SELENITE_INLINE Floats from_fp16(Halves h) { return _mm512_cvtph_ps((__m256i)h); }
 SELENITE_INLINE Halves to_fp16(Floats v) { return (Halves)_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
 SELENITE_INLINE Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
+SELENITE_INLINE Floats square_root(Floats v) { return _mm512_sqrt_ps(v); }
 /// Products of the low 32 bits of each 64-bit lane.
 SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (Longs)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
 SELENITE_INLINE void stream(float* p, Floats v) { _mm512_stream_ps(p, v); }
-SELENITE_INLINE void stream(std::uint16_t* p, Halves h) { _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)h); }
+SELENITE_INLINE void stream(std::uint16_t* p, Halves h) {
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)h);
+}
 SELENITE_INLINE void stream_fence() { _mm_sfence(); }
 
 }  // namespace SELENITE_SIMD

@@ -1,5 +1,6 @@
 #pragma once
-// The primitives of core/simd.hpp for any processor that the compiler has vectors for: 4 floats a vector, no intrinsics.
+// The primitives of core/simd.hpp for any processor that the compiler has vectors for: 4 floats a vector, no
+// intrinsics.
 #include "core/simd_types.hpp"
 
 #ifndef SELENITE_SIMD
@@ -22,6 +23,10 @@ SELENITE_INLINE Halves to_fp16(Floats v) {
   return h;
 }
 SELENITE_INLINE Floats maximum(Floats a, Floats b) { return a > b ? a : b; }
+SELENITE_INLINE Floats square_root(Floats v) {
+  for (int i = 0; i < lanes; ++i) v[i] = __builtin_sqrtf(v[i]);
+  return v;
+}
 /// Products of the low 32 bits of each 64-bit lane.
 SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
 SELENITE_INLINE void stream(float* p, Floats v) { *reinterpret_cast<FloatsIn*>(p) = v; }

@@ -1,0 +1,135 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/cpu.hpp"
+#include "core/pieces.hpp"
+#include "core/simd_math.hpp"
+#include "kernels/cross_entropy/cross_entropy.hpp"
+
+namespace selenite {
+namespace {
+
+using namespace simd;
+
+std::int64_t real_columns(Tensor const& logits, std::int64_t first_column, std::int64_t vocab_size) {
+  return std::clamp<std::int64_t>(vocab_size - first_column, 0, logits.cols());
+}
+/// The label's column in this shard, or -1.
+std::int64_t label_column(Tensor const& labels, std::int64_t t, std::int64_t first_column, std::int64_t real) {
+  std::int64_t const column = labels.data<std::int32_t>()[t] - first_column;
+  return column >= 0 && column < real ? column : -1;
+}
+
+struct MaximumAndSum {
+  float maximum, sum;
+};
+
+/// One pass over memory: a block of columns stays in the first-level cache for its maximum and then its exponentials;
+/// where the maximum grows, what was summed is scaled down.
+template <class T>
+MaximumAndSum statistics(T const* logits, std::int64_t n) {
+  constexpr std::int64_t block = 2048;
+  constexpr float lowest = -std::numeric_limits<float>::infinity();
+  float maximum = lowest;
+  Floats sums[4]{};
+  for (std::int64_t first = 0; first < n; first += block) {
+    T const* const x = logits + first;
+    std::int64_t const count = std::min(block, n - first);
+    Floats top[4] = {broadcast(lowest), broadcast(lowest), broadcast(lowest), broadcast(lowest)};
+    for_lanes4(count, [&](auto i, auto part, auto k)
+                          SELENITE_LAMBDA { top[k] = simd::maximum(top[k], keep(load(x + i, part), lowest, part)); });
+    float const grown = simd::maximum(simd::maximum(simd::maximum(top[0], top[1]), simd::maximum(top[2], top[3])));
+    if (grown > maximum) {
+      float const shrink = std::exp(maximum - grown);
+      for (Floats& s : sums) s *= shrink;
+      maximum = grown;
+    }
+    for_lanes4(count, [&](auto i, auto part, auto k)
+                          SELENITE_LAMBDA { sums[k] += keep(simd::exp(load(x + i, part) - maximum), 0, part); });
+  }
+  return {maximum, simd::sum((sums[0] + sums[1]) + (sums[2] + sums[3]))};
+}
+
+template <class T>
+void backward_row(CrossEntropyBackward const& op, std::int64_t t, std::int64_t real) {
+  T const* const x = row<T>(op.logits, t);
+  T* const dx = row<T>(op.dlogits, t);
+  std::int64_t const label = label_column(op.labels, t, op.first_column, real), n = op.logits.cols();
+  float const weight = op.weights.data<std::uint8_t>()[t], logsumexp = op.logsumexp.data<float>()[t];
+  if (weight == 0) {
+    std::fill_n(dx, n, T(0.0f));
+    return;
+  }
+  float const scale = static_cast<float>(op.scale) * weight;
+  float const at_label = label >= 0 ? static_cast<float>(x[label]) : 0;  // read before it is overwritten in place
+  for_lanes(real, [&](auto i, auto part)
+                      SELENITE_LAMBDA { store(dx + i, simd::exp(load(x + i, part) - logsumexp) * scale, part); });
+  if (label >= 0) dx[label] = T(std::expm1(at_label - logsumexp) * scale);
+  std::fill(dx + real, dx + n, T(0.0f));
+}
+
+}  // namespace
+
+void launch(Cpu&, CrossEntropyStatistics const& op) {
+  std::int64_t const real = real_columns(op.logits, op.first_column, op.vocab_size);
+  visit_float(op.logits.dtype(), [&]<class T>(T) {
+    parallel_for(op.logits.rows(), rows_a_piece(op.logits.cols()), [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t t = first; t < last; ++t) {
+        T const* const x = row<T>(op.logits, t);
+        MaximumAndSum const s = statistics(x, real);
+        std::int64_t const label = label_column(op.labels, t, op.first_column, real);
+        EXPECTS(op.labels.data<std::int32_t>()[t] < op.vocab_size);
+        op.maximum.data<float>()[t] = s.maximum;
+        op.sum.data<float>()[t] = s.sum;
+        op.target.data<float>()[t] = label >= 0 ? static_cast<float>(x[label]) : 0;
+      }
+    });
+  });
+}
+
+void launch(Cpu&, CrossEntropyLoss const& op) {
+  std::int64_t const tokens = op.losses.count();
+  float const *const maximum = op.maximum.data<float>(), *const sum = op.sum.data<float>(),
+                     *const target = op.target.data<float>();
+  std::uint8_t const* const weights = op.weights.data<std::uint8_t>();
+  double loss_sum = 0, counted = 0;
+  for (std::int64_t t = 0; t < tokens; ++t) {  // a few thousand logarithms: not worth a thread
+    double const logsumexp = maximum[t] + std::log(static_cast<double>(sum[t])), weight = weights[t];
+    double const loss = weight == 0 ? 0 : weight * (logsumexp - target[t]);
+    op.logsumexp.data<float>()[t] = static_cast<float>(logsumexp);
+    op.losses.data<float>()[t] = static_cast<float>(loss);
+    loss_sum += loss, counted += weight;
+  }
+  op.totals.data<double>()[0] += loss_sum;
+  op.totals.data<double>()[1] += counted;
+}
+
+void launch(Cpu&, CrossEntropyBackward const& op) {
+  std::int64_t const real = real_columns(op.logits, op.first_column, op.vocab_size);
+  visit_float(op.logits.dtype(), [&]<class T>(T) {
+    parallel_for(op.logits.rows(), rows_a_piece(op.logits.cols()), [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t t = first; t < last; ++t) backward_row<T>(op, t, real);
+    });
+  });
+}
+
+Cost cost(CrossEntropyStatistics const& op) {
+  return {.work = Work::stream,
+          .bytes = static_cast<double>(op.logits.bytes() + op.labels.bytes() + op.maximum.bytes() + op.sum.bytes() +
+                                       op.target.bytes())};
+}
+Cost cost(CrossEntropyLoss const& op) {
+  return {.work = Work::stream,
+          .bytes = static_cast<double>(5 * op.losses.bytes() + op.weights.bytes() + 2 * op.totals.bytes())};
+}
+Cost cost(CrossEntropyBackward const& op) {
+  return {.work = Work::stream,
+          .bytes = static_cast<double>(op.logits.bytes() + op.dlogits.bytes() + op.labels.bytes() + op.weights.bytes() +
+                                       op.logsumexp.bytes())};
+}
+std::int64_t workspace(CrossEntropyStatistics const&, std::int64_t) { return 0; }
+std::int64_t workspace(CrossEntropyLoss const&, std::int64_t) { return 0; }
+std::int64_t workspace(CrossEntropyBackward const&, std::int64_t) { return 0; }
+
+}  // namespace selenite
