@@ -1,0 +1,50 @@
+#include "comm/comm.hpp"
+
+#include <cstdlib>
+
+#include "core/error.hpp"
+
+namespace selenite {
+namespace {
+
+class SelfComm final : public Comm {
+ public:
+  Rank rank() const override { return Rank(0); }
+  std::int64_t world() const override { return 1; }
+  void set_grid(ProcessGrid const& grid) override {
+    validate(grid.world() == 1, "The layout has ", grid.world(), " ranks but this job is one process. Start it with mpirun or srun.");
+  }
+  void launch(AllReduce const&) override {}
+  void launch(AllGather const& op) override { copy(op.input, op.output); }
+  void launch(ReduceScatter const& op) override { copy(op.input, op.output); }
+  void launch(Broadcast const&) override {}
+  void all_reduce(std::span<double>, Reduction) override {}
+  void broadcast(std::vector<std::byte>&, Rank) override {}
+  std::vector<std::string> all_gather(std::string const& text) override { return {text}; }
+  void barrier() override {}
+  [[noreturn]] void abort(int code) override { std::_Exit(code); }
+
+ private:
+  static void copy(Tensor const& from, Tensor const& to) {
+    if (from.raw() != to.raw()) std::copy_n(from.raw(), from.bytes(), to.raw());
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Comm> make_self_comm() { return std::make_unique<SelfComm>(); }
+
+bool started_by_mpi(char const* (*environment)(char const*)) {
+  for (char const* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"})
+    if (environment(name)) return true;
+  return false;
+}
+
+void require_same(Comm& comm, std::string const& what, std::string const& text) {
+  auto const all = comm.all_gather(text);
+  for (std::size_t r = 0; r < all.size(); ++r)
+    validate(all[r] == all[0], "Rank ", r, " has another ", what, " than rank 0 (all ranks must run the same). Rank 0: ", all[0].substr(0, 200), "; rank ", r, ": ",
+             all[r].substr(0, 200), ". Start all ranks from the same files.");
+}
+
+}  // namespace selenite

@@ -1,0 +1,55 @@
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/collectives.hpp"
+#include "core/ids.hpp"
+
+namespace selenite {
+
+/// The ranks of a job and what they can say to each other. One object a rank; backends: self (one rank) and MPI.
+/// Collectives over a group of one rank are not calls at all: whoever asks checks the group's size (lib/exec does).
+class Comm {
+ public:
+  virtual ~Comm() = default;
+  virtual Rank rank() const = 0;
+  virtual std::int64_t world() const = 0;
+  /// Makes the groups of `grid`. Called once by all ranks before any launch.
+  virtual void set_grid(ProcessGrid const& grid) = 0;
+
+  virtual void launch(AllReduce const& op) = 0;
+  virtual void launch(AllGather const& op) = 0;
+  virtual void launch(ReduceScatter const& op) = 0;
+  virtual void launch(Broadcast const& op) = 0;
+
+  // Control: small values on the host, over the whole world.
+  virtual void all_reduce(std::span<double> values, Reduction reduction) = 0;
+  virtual void broadcast(std::vector<std::byte>& bytes, Rank root) = 0;
+  /// All ranks' texts in rank order, on every rank.
+  virtual std::vector<std::string> all_gather(std::string const& text) = 0;
+  virtual void barrier() = 0;
+  /// Ends the whole job at once with this exit code.
+  [[noreturn]] virtual void abort(int code) = 0;
+
+  /// Bytes this rank has handed to the transport, for the check against the plan.
+  std::int64_t bytes_sent() const { return bytes_sent_; }
+
+ protected:
+  std::int64_t bytes_sent_ = 0;
+};
+
+/// One rank alone.
+std::unique_ptr<Comm> make_self_comm();
+/// The ranks that mpirun or srun started. Initializes MPI with MPI_THREAD_MULTIPLE and finalizes it when destroyed; throws
+/// Error if the library can't do that, or in builds without MPI.
+std::unique_ptr<Comm> make_mpi_comm();
+/// Was this process started by an MPI launcher (so that "auto" means MPI)? `environment` looks up a variable.
+bool started_by_mpi(char const* (*environment)(char const*));
+
+/// All ranks' texts must be the same (config, build): throws Error that names the first rank that differs.
+void require_same(Comm& comm, std::string const& what, std::string const& text);
+
+}  // namespace selenite

@@ -1,0 +1,49 @@
+#include "exec/ctx.hpp"
+
+#include <numeric>
+
+#include "exec/price.hpp"
+
+namespace selenite {
+
+std::string_view name(Cause cause) {
+  constexpr std::array<std::string_view, cause_count> names{"gemm", "attention", "memory_bound", "optimizer", "communication"};
+  return names[static_cast<std::size_t>(cause)];
+}
+
+double Tally::total_seconds() const { return std::accumulate(seconds.begin(), seconds.end(), 0.0); }
+
+namespace {
+Cause cause_of(Work work, bool optimizer) {
+  if (work >= Work::all_reduce && work <= Work::recv) return Cause::communication;
+  if (optimizer) return Cause::optimizer;
+  return work == Work::gemm ? Cause::gemm : work == Work::attention ? Cause::attention : Cause::memory_bound;
+}
+}  // namespace
+
+void Ctx::price(Cost const& cost) {
+  double const seconds = machine_ ? selenite::price(cost, *machine_, place_.grid) : 0;
+  clocks_[index(lane_)] += seconds;
+  count(cost, seconds);
+}
+
+void Ctx::count(Cost const& cost, double seconds) {
+  Cause const cause = cause_of(cost.work, optimizer_phase_);
+  tally_.seconds[static_cast<std::size_t>(cause)] += seconds;
+  tally_.flops += cost.flops;
+  (cause == Cause::communication ? tally_.collective_bytes : tally_.bytes) += cost.bytes;
+  ++tally_.launches;
+}
+
+double Ctx::fetch(Tensor const& tensor, double assumed, std::int64_t element) const {
+  if (!running()) return assumed;
+  return tensor.dtype() == DType::fp64 ? tensor.data<double>()[element] : static_cast<double>(tensor.data<float>()[element]);
+}
+
+void Ctx::put(Tensor const& tensor, std::int64_t element, double value) const {
+  if (!running()) return;
+  if (tensor.dtype() == DType::fp64) tensor.data<double>()[element] = value;
+  else tensor.data<float>()[element] = static_cast<float>(value);
+}
+
+}  // namespace selenite

@@ -1,0 +1,128 @@
+#pragma once
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <string_view>
+
+#include "comm/comm.hpp"
+#include "core/arena.hpp"
+#include "core/cpu.hpp"
+#include "core/kernel.hpp"
+#include "core/machine.hpp"
+
+namespace selenite {
+
+/// Where the time of a step goes, for reports.
+enum class Cause : std::uint8_t { gemm, attention, memory_bound, optimizer, communication };
+constexpr std::size_t cause_count = 5;
+std::string_view name(Cause cause);
+
+/// What a context has run or priced.
+struct Tally {
+  std::array<double, cause_count> seconds{};
+  double flops = 0;         ///< executed FLOPs of matrix work, from cost()
+  double bytes = 0;         ///< memory traffic, from cost()
+  double collective_bytes = 0;  ///< of whole messages
+  std::int64_t launches = 0;
+  double total_seconds() const;
+};
+
+/// Queues of work that run beside each other: on CUDA streams, on CPU one after the other, priced a clock each.
+enum class Lane : std::uint8_t { compute, comm, copy };
+constexpr std::size_t lane_count = 3;
+/// A moment on a lane that another lane can wait for.
+struct Event {
+  double time = 0;  ///< priced; on CPU work is done when the call returns
+};
+
+/// The one switch between running and predicting. Layer code is written over it: `ctx(op)` launches the operation, or prices
+/// its cost on a machine; memory comes from arenas that may have no base. Nothing else in a layer knows the difference.
+class Ctx {
+ public:
+  /// What both kinds share. `save` is the slot that forward fills; `scratch` holds temporaries.
+  struct Place {
+    ProcessGrid grid;
+    Rank rank;
+    Arena* save = nullptr;
+    Arena* scratch = nullptr;
+    std::int64_t workspace_budget = 0;
+  };
+  /// Runs. `comm` may be null for one rank.
+  Ctx(Place place, Cpu& cpu, Comm* comm) : place_(std::move(place)), cpu_(&cpu), comm_(comm) {}
+  /// Prices. With a null machine it only sizes memory and counts work.
+  Ctx(Place place, Machine const* machine) : place_(std::move(place)), machine_(machine) {}
+
+  template <Kernel Op>
+  void operator()(Op const& op) {
+    ScopedMark const mark(*place_.scratch);
+    std::int64_t const bytes = workspace(op, place_.workspace_budget);
+    Tensor const work = place_.scratch->allocate(DType::uint8, {bytes});
+    Cost const c = cost(op);
+    if (!cpu_) return price(c);
+    auto const start = now();
+    cpu_->workspace = {work.raw(), static_cast<std::size_t>(bytes)};
+    launch(*cpu_, op);
+    count(c, now() - start);
+  }
+  /// A collective over a group of one rank is nothing at all.
+  template <Collective Op>
+  void operator()(Op const& op) {
+    if (grid().size(op.group) == 1) return;
+    Cost const c = cost(op);
+    if (!cpu_) return price(c);
+    auto const start = now();
+    comm_->launch(op);
+    count(c, now() - start);
+  }
+
+  /// Work that `body` gives to this context goes on `lane`, behind what the current lane has so far.
+  template <class Body>
+  Event on(Lane lane, Body&& body) {
+    Lane const before = lane_;
+    advance(lane, {clocks_[index(before)]});
+    lane_ = lane;
+    body();
+    lane_ = before;
+    return {clocks_[index(lane)]};
+  }
+  /// The current lane goes on after `event`.
+  void wait(Event event) { advance(lane_, event); }
+
+  /// A temporary; release it by a ScopedMark on scratch().
+  Tensor temporary(DType dtype, Shape shape) { return place_.scratch->allocate(dtype, shape); }
+  /// What forward keeps for backward.
+  Tensor save(DType dtype, Shape shape) { return place_.save->allocate(dtype, shape); }
+  Arena& scratch() { return *place_.scratch; }
+  void set_save(Arena& slot) { place_.save = &slot; }
+
+  /// A value that the host needs: read from `tensor` (fp32 or fp64 [1]), or `assumed` where nothing runs.
+  double fetch(Tensor const& tensor, double assumed, std::int64_t element = 0) const;
+  /// Sets a value of a small host-visible tensor (fp32 or fp64).
+  void put(Tensor const& tensor, std::int64_t element, double value) const;
+
+  bool running() const { return cpu_ != nullptr; }
+  ProcessGrid const& grid() const { return place_.grid; }
+  Rank rank() const { return place_.rank; }
+  Tally& tally() { return tally_; }
+  /// The time of everything in the optimizer counts as such, not by its kind.
+  void set_optimizer_phase(bool on) { optimizer_phase_ = on; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  static double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
+  static std::size_t index(Lane lane) { return static_cast<std::size_t>(lane); }
+  void advance(Lane lane, Event event) { clocks_[index(lane)] = event.time > clocks_[index(lane)] ? event.time : clocks_[index(lane)]; }
+  void price(Cost const& cost);
+  void count(Cost const& cost, double seconds);
+
+  Place place_;
+  Cpu* cpu_ = nullptr;
+  Comm* comm_ = nullptr;
+  Machine const* machine_ = nullptr;
+  Lane lane_ = Lane::compute;
+  std::array<double, lane_count> clocks_{};
+  Tally tally_;
+  bool optimizer_phase_ = false;
+};
+
+}  // namespace selenite
