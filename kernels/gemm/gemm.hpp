@@ -4,14 +4,16 @@
 
 namespace selenite {
 
-/// out = op(a) op(b) (+ bias) (+ out if accumulate), row-major matrices with row strides.
-/// op(a) is [m, k], op(b) is [k, n], out is [m, n]. a and b have one dtype (fp32, bf16, fp16); out has that dtype or fp32.
-/// Sums are in fp32. A linear layer with weight W [out, in] is y = x W^T (transpose_b), dx = dy W, dW += dy^T x (transpose_a).
+/// out = scale op(a) op(b) (+ bias) (+ out if accumulate), row-major matrices with row strides.
+/// op(a) is [m, k], op(b) is [k, n], out is [m, n]. a and b have one dtype (fp32, bf16, fp16); out has that dtype or
+/// fp32. Sums are in fp32. A linear layer with weight W [out, in] is y = x W^T (transpose_b), dx = dy W, dW += dy^T x
+/// (transpose_a).
 struct Gemm {
   Tensor a, b, out;
   bool transpose_a = false, transpose_b = false;
   Tensor bias;              ///< [n], of a's dtype; undefined: none
   bool accumulate = false;  ///< add to what out holds
+  double scale = 1;         ///< of the product; 1 with a bias
 
   std::int64_t m() const { return out.rows(); }
   std::int64_t n() const { return out.cols(); }

@@ -1,0 +1,170 @@
+#include <algorithm>
+
+#include "core/arena.hpp"
+#include "core/parallel_for.hpp"
+#include "core/simd.hpp"
+#include "kernels/gemm/gemm_backend.hpp"
+
+namespace selenite {
+namespace {
+
+// Where the library has no kernel for a dtype (bf16 without AVX512_BF16, fp16 everywhere), blocks of the operands are
+// widened to fp32 in the workspace and multiplied there. An element that is widened once serves `edge` multiply-adds,
+// so that the passes over memory cost a few percent at the largest edge.
+constexpr std::int64_t largest_edge = 1024, smallest_edge = 64;
+constexpr std::int64_t padding = 16;  // rows of a power of two bytes would fall into the same cache lines
+
+struct Blocks {
+  std::int64_t m = 0, n = 0, k = 0;
+};
+
+std::int64_t buffer_bytes(std::int64_t elements) { return align_up(elements * 4, Arena::alignment); }
+std::int64_t operand_bytes(Tensor const& x, bool transposed, std::int64_t rows, std::int64_t cols) {
+  if (x.dtype() == DType::fp32) return 0;
+  return buffer_bytes(transposed ? cols * (rows + padding) : rows * (cols + padding));
+}
+std::int64_t scratch_of(Gemm const& op, Blocks b) {
+  return operand_bytes(op.a, op.transpose_a, b.m, b.k) + operand_bytes(op.b, op.transpose_b, b.k, b.n) +
+         operand_bytes(op.out, false, b.m, b.n);
+}
+
+/// Equal blocks of at most `edge` in each dimension.
+Blocks blocks_of(Gemm const& op, std::int64_t edge) {
+  auto even = [edge](std::int64_t size) {
+    std::int64_t const count = std::max<std::int64_t>(1, (size + edge - 1) / edge);
+    return std::min(size, align_up((size + count - 1) / count, 16));
+  };
+  return {even(op.m()), even(op.n()), even(op.k())};
+}
+/// The largest blocks whose copies fit into `bytes`.
+Blocks fitting_blocks(Gemm const& op, std::int64_t bytes) {
+  std::int64_t edge = largest_edge;
+  while (edge > smallest_edge && scratch_of(op, blocks_of(op, edge)) > bytes) edge /= 2;
+  return blocks_of(op, edge);
+}
+
+// to(i, j) = from(i, j) in another dtype (and added to, where it holds something), row by row.
+template <class From, class To>
+void convert(From const* from, std::int64_t from_stride, To* to, std::int64_t to_stride, std::int64_t rows,
+             std::int64_t cols) {
+  std::int64_t const grain = std::max<std::int64_t>(1, (1 << 15) / std::max<std::int64_t>(1, cols));
+  parallel_for(rows, grain, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) {
+      simd::for_lanes(cols, [&](std::int64_t j, auto part) {
+        simd::store(to + i * to_stride + j, simd::load(from + i * from_stride + j, part), part);
+      });
+    }
+  });
+}
+
+/// A part of an operand as fp32: a view of it, or a widened copy in `buffer`.
+Fp32Matrix widen(Tensor const& x, bool transposed, std::int64_t row, std::int64_t col, std::int64_t rows,
+                 std::int64_t cols, float*& buffer) {
+  if (transposed) std::swap(row, col), std::swap(rows, cols);
+  return simd::visit_float(x.dtype(), [&](auto type) -> Fp32Matrix {
+    using T = decltype(type);
+    T* const data = x.data<T>() + row * x.row_stride() + col;
+    if constexpr (std::is_same_v<T, float>) {
+      return {data, x.row_stride(), transposed};
+    } else {
+      Fp32Matrix const copy{buffer, cols + padding, transposed};
+      buffer += buffer_bytes(rows * copy.stride) / 4;
+      convert(data, x.row_stride(), copy.data, copy.stride, rows, cols);
+      return copy;
+    }
+  });
+}
+
+/// What the sums start from: out and bias.
+void start_sums(Gemm const& op, std::int64_t i0, std::int64_t j0, std::int64_t m, std::int64_t n, Fp32Matrix sums) {
+  simd::visit_float(op.out.dtype(), [&](auto out_type) {
+    simd::visit_float(op.a.dtype(), [&](auto bias_type) {
+      auto const* const out = op.out.data<decltype(out_type)>();
+      auto const* const bias = op.bias.defined() ? op.bias.data<decltype(bias_type)>() : nullptr;
+      parallel_for(m, 16, [&](std::int64_t first, std::int64_t last) {
+        for (std::int64_t i = first; i < last; ++i) {
+          simd::for_lanes(n, [&](std::int64_t j, auto part) {
+            simd::Floats v{};
+            if (op.accumulate) v = simd::load(out + (i0 + i) * op.out.row_stride() + j0 + j, part);
+            if (bias) v += simd::load(bias + j0 + j, part);
+            simd::store(sums.data + i * sums.stride + j, v, part);
+          });
+        }
+      });
+    });
+  });
+}
+
+void multiply_blocks(Cpu& cpu, Gemm const& op) {
+  Blocks const size = fitting_blocks(op, static_cast<std::int64_t>(cpu.workspace.size()));
+  std::int64_t const needed = scratch_of(op, size);
+  validate(needed <= static_cast<std::int64_t>(cpu.workspace.size()), "A matrix product in ", name(op.a.dtype()),
+           " needs ", needed, " bytes of scratch (", cpu.workspace.size(),
+           " are planned). Give scratch a larger budget.");
+  bool const narrow = op.out.dtype() != DType::fp32;
+  for (std::int64_t j = 0; j < op.n(); j += size.n) {
+    for (std::int64_t i = 0; i < op.m(); i += size.m) {
+      std::int64_t const m = std::min(size.m, op.m() - i), n = std::min(size.n, op.n() - j);
+      auto* buffer = reinterpret_cast<float*>(cpu.workspace.data());
+      Fp32Matrix sums{buffer, n + padding};
+      if (narrow)
+        buffer += buffer_bytes(m * sums.stride) / 4;
+      else
+        sums = {op.out.data<float>() + i * op.out.row_stride() + j, op.out.row_stride()};
+      bool started = op.bias.defined() || (op.accumulate && narrow);
+      if (started) start_sums(op, i, j, m, n, sums);
+      started |= op.accumulate;
+      for (std::int64_t p = 0; p < op.k(); p += size.k, started = true) {
+        std::int64_t const k = std::min(size.k, op.k() - p);
+        float* free = buffer;
+        Fp32Matrix const a = widen(op.a, op.transpose_a, i, p, m, k, free),
+                         b = widen(op.b, op.transpose_b, p, j, k, n, free);
+        multiply_fp32(m, n, k, static_cast<float>(op.scale), a, b, sums, started);
+        cpu.flops += 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
+      }
+      if (!narrow) continue;
+      simd::visit_float(op.out.dtype(), [&](auto type) {
+        convert(sums.data, sums.stride, op.out.data<decltype(type)>() + i * op.out.row_stride() + j,
+                op.out.row_stride(), m, n);
+      });
+    }
+  }
+}
+
+}  // namespace
+
+/// The library's kernel; in halves of the output where it wants more scratch than the plan gave; else blocks in fp32.
+void launch(Cpu& cpu, Gemm const& op) {
+  validate(!op.bias.defined() || op.scale == 1,
+           "A matrix product has both a bias and a scale (libraries disagree which comes first). Use one.");
+  Direct const direct = multiply_direct(cpu, op);
+  if (direct == Direct::done) return;
+  constexpr std::int64_t worth_splitting = 512;
+  std::int64_t const m = op.m(), n = op.n();
+  if (direct == Direct::unsupported || op.a.dtype() == DType::fp32 || std::max(m, n) < worth_splitting)
+    return multiply_blocks(cpu, op);
+  for (int half = 0; half < 2; ++half) {
+    Gemm part = op;
+    std::int64_t const middle = align_up(std::max(m, n) / 2, 64), first = half ? middle : 0,
+                       count = half ? std::max(m, n) - middle : middle;
+    if (m > n) {
+      part.a = op.transpose_a ? op.a.columns(first, count) : op.a.row_range(first, count);
+      part.out = op.out.row_range(first, count);
+    } else {
+      part.b = op.transpose_b ? op.b.row_range(first, count) : op.b.columns(first, count);
+      part.out = op.out.columns(first, count);
+      if (op.bias.defined()) part.bias = op.bias.columns(first, count);
+    }
+    launch(cpu, part);
+  }
+}
+
+/// Enough for fp32 copies of blocks, and for the scratchpads of the library's kernels, which pack a part of the
+/// operands a thread.
+std::int64_t workspace(Gemm const& op, std::int64_t budget) {
+  std::int64_t const packed = 8 * (op.m() * op.k() + op.k() * op.n() + op.m() * op.n());
+  std::int64_t const library = std::min<std::int64_t>(16 << 20, (256 << 10) + packed);
+  return std::min(budget, std::max(library, scratch_of(op, blocks_of(op, largest_edge))));
+}
+
+}  // namespace selenite

@@ -1,0 +1,154 @@
+#define BOOST_TEST_MODULE gemm
+#include "kernels/gemm/gemm.hpp"
+
+#include "cases.hpp"
+#include "core/element.hpp"
+
+namespace selenite::test {
+namespace {
+
+struct Sizes {
+  std::int64_t m, n, k;
+};
+
+Gemm gemm(Tensors& t, DType type, DType out, Sizes s, bool transpose_a, bool transpose_b, bool accumulate = false) {
+  Tensor const a = t.in(type, transpose_a ? Shape{s.k, s.m} : Shape{s.m, s.k}, strided);
+  Tensor const b = t.in(type, transpose_b ? Shape{s.n, s.k} : Shape{s.k, s.n}, strided);
+  return {.a = a,
+          .b = b,
+          .out = accumulate ? t.inout(out, {s.m, s.n}, {}, strided) : t.out(out, {s.m, s.n}, strided),
+          .transpose_a = transpose_a,
+          .transpose_b = transpose_b,
+          .accumulate = accumulate};
+}
+
+std::vector<Case<Gemm>> gemm_cases() {
+  std::vector<Case<Gemm>> cases;
+  for (Sizes const s : {Sizes{1, 1, 1}, Sizes{5, 3, 130}, Sizes{67, 131, 33}, Sizes{130, 1, 70}, Sizes{1, 190, 70}}) {
+    for (int transpose = 0; transpose < 4; ++transpose) {
+      bool const ta = transpose & 1, tb = transpose & 2;
+      std::string const name = concat(s.m, " x ", s.n, " x ", s.k, ta ? ", a^T" : "", tb ? ", b^T" : "");
+      Options const options{.sum_length = static_cast<double>(s.k)};
+      cases.push_back({name, [=](Tensors& t, DType type) { return gemm(t, type, type, s, ta, tb); }, options});
+      cases.push_back({name + ", into fp32, added",
+                       [=](Tensors& t, DType type) { return gemm(t, type, DType::fp32, s, ta, tb, true); }, options});
+      cases.push_back({name + ", bias, added",
+                       [=](Tensors& t, DType type) {
+                         Gemm op = gemm(t, type, type, s, ta, tb, true);
+                         op.bias = t.in(type, {s.n});
+                         return op;
+                       },
+                       options});
+    }
+  }
+  cases.push_back({"scaled",
+                   [](Tensors& t, DType type) {
+                     Gemm op = gemm(t, type, type, {33, 47, 20}, false, true, true);
+                     op.scale = 0.3;
+                     return op;
+                   },
+                   {.sum_length = 20}});
+  // more than one block in each dimension
+  cases.push_back({"blocks",
+                   [](Tensors& t, DType type) {
+                     Gemm op = gemm(t, type, type, {300, 210, 1050}, false, true);
+                     op.bias = t.in(type, {210});
+                     return op;
+                   },
+                   {.sum_length = 1050}});
+  cases.push_back({"blocks, added",
+                   [](Tensors& t, DType type) {
+                     return gemm(t, type, DType::fp32, {1050, 210, 300}, true, false, true);
+                   },
+                   {.sum_length = 300}});
+
+  // GPT-2 124M, 4096 tokens: y = x W^T, dx = dy W, dW += dy^T x
+  struct Linear {
+    char const* name;
+    std::int64_t out, in;
+  };
+  for (Linear const l : {Linear{"qkv", 2304, 768}, Linear{"proj", 768, 768}, Linear{"fc", 3072, 768},
+                         Linear{"fc2", 768, 3072}, Linear{"head", 50304, 768}}) {
+    Options const options{.speed = true, .dtypes = {DType::fp32, DType::bf16}};
+    constexpr std::int64_t tokens = 4096;
+    cases.push_back({concat(l.name, " forward"),
+                     [=](Tensors& t, DType type) {
+                       return gemm(t, type, type, {tokens, l.out, l.in}, false, true);
+                     },
+                     options});
+    cases.push_back({concat(l.name, " dgrad"),
+                     [=](Tensors& t, DType type) {
+                       return gemm(t, type, type, {tokens, l.in, l.out}, false, false);
+                     },
+                     options});
+    cases.push_back({concat(l.name, " wgrad"),
+                     [=](Tensors& t, DType type) {
+                       return gemm(t, type, DType::fp32, {l.out, l.in, tokens}, true, false, true);
+                     },
+                     options});
+  }
+  return cases;
+}
+
+std::vector<Case<SumRows>> sum_rows_cases() {
+  auto make = [](std::int64_t rows, std::int64_t cols, bool accumulate) {
+    return [=](Tensors& t, DType type) {
+      return SumRows{t.in(type, {rows, cols}, strided),
+                     accumulate ? t.inout(DType::fp32, {cols}) : t.out(DType::fp32, {cols}), accumulate};
+    };
+  };
+  return {{"one row", make(1, 5, true), {.sum_length = 1}},
+          {"ragged", make(301, 77, false), {.sum_length = 301}},
+          {"ragged, added", make(1030, 131, true), {.sum_length = 1030}},
+          {"124M, ffn bias", make(4096, 3072, true), {.speed = true, .dtypes = {DType::fp32, DType::bf16}}}};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(gemm_by_hand) {
+  float a[] = {1, 2, 3, 4, 5, 6}, b[] = {1, 0, -1, 2, 0, 1}, bias[] = {10, 20}, out[] = {1, 1, 1, 1};
+  reference(Gemm{.a = Tensor::of(a, {2, 3}),
+                 .b = Tensor::of(b, {3, 2}),
+                 .out = Tensor::of(out, {2, 2}),
+                 .bias = Tensor::of(bias, {2}),
+                 .accumulate = true});
+  float const want[] = {1 - 2 + 0 + 11, 4 + 3 + 21, 4 - 5 + 0 + 11, 10 + 6 + 21};
+  BOOST_CHECK_EQUAL_COLLECTIONS(out, out + 4, want, want + 4);
+  float column_sums[3];
+  reference(SumRows{Tensor::of(a, {2, 3}), Tensor::of(column_sums, {3})});
+  float const sums[] = {5, 7, 9};
+  BOOST_CHECK_EQUAL_COLLECTIONS(column_sums, column_sums + 3, sums, sums + 3);
+}
+
+BOOST_AUTO_TEST_CASE(gemm_cases_on_cpu) { check(gemm_cases()); }
+BOOST_AUTO_TEST_CASE(sum_rows_cases_on_cpu) { check(sum_rows_cases()); }
+
+// A linear layer's backward is two GEMMs and a SumRows.
+BOOST_AUTO_TEST_CASE(linear_gradient) {
+  Tensors t(Tensors::doubles);
+  Tensor const x = t.in(DType::fp32, {5, 4}), w = t.in(DType::fp32, {3, 4}), bias = t.in(DType::fp32, {3}),
+               y = t.out(DType::fp32, {5, 3});
+  Tensor const dy = t.in(DType::fp32, {5, 3}), dx = t.out(DType::fp32, {5, 4}), dw = t.out(DType::fp32, {3, 4}),
+               dbias = t.out(DType::fp32, {3});
+  check_gradient([&] { reference(Gemm{.a = x, .b = w, .out = y, .transpose_b = true, .bias = bias}); },
+                 [&] {
+                   reference(Gemm{.a = dy, .b = w, .out = dx});
+                   reference(Gemm{.a = dy, .b = x, .out = dw, .transpose_a = true});
+                   reference(SumRows{dy, dbias});
+                 },
+                 {{y, dy}}, {{x, dx}, {w, dw}, {bias, dbias}});
+}
+
+BOOST_AUTO_TEST_CASE(refuses_without_scratch) {
+  Tensors t(Tensors::rounded);
+  Gemm const op = gemm(t, DType::fp16, DType::fp16, {80, 80, 80}, false, false);
+  Cpu cpu;
+  BOOST_CHECK_THROW(launch(cpu, op), Error);
+}
+
+BOOST_AUTO_TEST_CASE(gemm_speed, *boost::unit_test::label("speed") * boost::unit_test::disabled()) {
+  measure(gemm_cases());
+  measure(sum_rows_cases());
+}
+
+}  // namespace selenite::test
