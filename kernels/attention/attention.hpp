@@ -6,17 +6,19 @@
 namespace selenite {
 
 /// What attention needs to know besides q, k and v. Tokens are sample-major: token = sample * length + index.
-/// A query at global position P sees keys at positions <= P (causal) or all, and of those only the ones that belong to its
-/// document: key position >= the query's document start (and, bidirectional: the key's document start equals the query's).
+/// A query at global position P sees keys at positions <= P (causal) or all, and of those only the ones that belong to
+/// its document: key position >= the query's document start (and, bidirectional: the key's document start equals the
+/// query's).
 struct AttentionShape {
-  std::int64_t samples = 1;              ///< in this micro-batch
-  std::int64_t queries = 0, keys = 0;    ///< length a sample of the query and of the key chunk
-  std::int64_t heads = 0, kv_heads = 0;  ///< of this rank; heads % kv_heads == 0; query head h reads kv head h / (heads/kv_heads)
+  std::int64_t samples = 1;            ///< in this micro-batch
+  std::int64_t queries = 0, keys = 0;  ///< length a sample of the query and of the key chunk
+  std::int64_t heads = 0,
+               kv_heads = 0;  ///< of this rank; heads % kv_heads == 0; query head h reads kv head h / (heads/kv_heads)
   std::int64_t head_dim = 0;
   bool causal = true;
-  double scale = 0;                      ///< of the scores; usually 1/sqrt(head_dim)
-  DropoutSite dropout;                   ///< on the probabilities; masks by (sample, head, query position, key position)
-  std::int64_t first_head = 0;           ///< global number of this rank's head 0, for the masks
+  double scale = 0;             ///< of the scores; usually 1/sqrt(head_dim)
+  DropoutSite dropout;          ///< on the probabilities; masks by (sample, head, query position, key position)
+  std::int64_t first_head = 0;  ///< global number of this rank's head 0, for the masks
 };
 
 /// Global facts of the tokens of a query or key chunk. All [samples, length], int32; undefined means: position = index
@@ -26,17 +28,18 @@ struct AttentionPlaces {
   Tensor document_starts;  ///< position at which the token's document starts
 };
 
-/// out = softmax(scale * q k^T + mask) v, head by head, without an s x s matrix in memory (online softmax, blocks of queries
-/// and keys; Dao et al. 2022). logsumexp[head-major] = log sum exp of the scaled, masked scores. If `merge`, (out, logsumexp)
-/// already hold the result over other keys and the two are combined, as ring attention needs; out is then fp32.
-/// Rows that see no key give 0 and logsumexp -inf.
+/// out = softmax(scale * q k^T + mask) v, head by head, without an s x s matrix in memory (online softmax, blocks of
+/// queries and keys; Dao et al. 2022). logsumexp[head-major] = log sum exp of the scaled, masked scores. If `merge`,
+/// (out, logsumexp) already hold the result over other keys and the two are combined, as ring attention needs; out is
+/// then fp32. Rows that see no key give 0 and logsumexp -inf.
 struct Attention {
   AttentionShape shape;
-  Tensor q, k, v;      ///< [samples*queries, heads*head_dim], [samples*keys, kv_heads*head_dim]; may be columns of a wider matrix
-  Tensor out;          ///< [samples*queries, heads*head_dim], dtype of q; fp32 when merging
-  Tensor logsumexp;    ///< fp32 [samples, heads, queries]
+  Tensor q, k,
+      v;  ///< [samples*queries, heads*head_dim], [samples*keys, kv_heads*head_dim]; may be columns of a wider matrix
+  Tensor out;        ///< [samples*queries, heads*head_dim], dtype of q; fp32 when merging
+  Tensor logsumexp;  ///< fp32 [samples, heads, queries]
   AttentionPlaces query_places, key_places;
-  Tensor sample_ids;   ///< int64 [samples]: global sample numbers, for dropout only
+  Tensor sample_ids;  ///< int64 [samples]: global sample numbers, for dropout only
   bool merge = false;
 };
 void reference(Attention const& op);
@@ -46,8 +49,8 @@ Cost cost(Attention const& op);
 std::int64_t workspace(Attention const& op, std::int64_t budget);
 static_assert(Kernel<Attention>);
 
-/// dq, dk, dv from dout, recomputing the probabilities from q, k and the *final* logsumexp. `delta` = row sums of dout * out
-/// (fp32 [samples, heads, queries]) is made here when `out` is defined and read otherwise (further ring steps).
+/// dq, dk, dv from dout, recomputing the probabilities from q, k and the *final* logsumexp. `delta` = row sums of dout
+/// * out (fp32 [samples, heads, queries]) is made here when `out` is defined and read otherwise (further ring steps).
 /// accumulate: add to dq, dk, dv (fp32 then), else overwrite.
 struct AttentionBackward {
   AttentionShape shape;

@@ -1,0 +1,255 @@
+#include <atomic>
+#include <cmath>
+#include <limits>
+
+#include "core/cpu.hpp"
+#include "core/parallel_for.hpp"
+#include "kernels/attention/block_cpu.hpp"
+#include "kernels/attention/check.hpp"
+
+namespace selenite {
+namespace {
+
+using namespace attention_cpu;
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr double log2e = 1.4426950408889634;
+
+/// Sums for dk and dv of all keys of one (sample, kv head), [keys][padded head_dim] each.
+struct KeySums {
+  float *dk, *dv;
+  std::int64_t stride;
+};
+
+/// Reads a row of a tensor of T or fp32 as floats.
+template <class T>
+void load_row(Tensor const& x, std::int64_t row, std::int64_t col, std::int64_t n, float* to) {
+  std::int64_t const offset = row * x.row_stride() + col;
+  if (x.dtype() == DType::fp32) {
+    std::copy_n(x.data<float>() + offset, n, to);
+  } else {
+    T const* const from = x.data<T>() + offset;
+    for (std::int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]);
+  }
+}
+/// Writes (or, fp32 only, adds) floats to a row of a tensor of T or fp32.
+template <class T>
+void store_row(Tensor const& x, std::int64_t row, std::int64_t col, std::int64_t n, float const* from, bool add) {
+  std::int64_t const offset = row * x.row_stride() + col;
+  if (x.dtype() == DType::fp32) {
+    float* const to = x.data<float>() + offset;
+    for (std::int64_t i = 0; i < n; ++i) to[i] = add ? to[i] + from[i] : from[i];
+  } else {
+    T* const to = x.data<T>() + offset;
+    for (std::int64_t i = 0; i < n; ++i) to[i] = T(add ? static_cast<float>(to[i]) + from[i] : from[i]);
+  }
+}
+
+/// The backward pass of blocks of queries of one kv head; P^T and dS^T are made again block by block, [key][query]:
+/// dV += P^T dO, dP^T = V dO^T, dS^T = P^T (dP^T - delta), dK += dS^T Q, dQ^T += K^T dS^T.
+template <class T, class Arith>
+class Backward {
+  using Element = typename Arith::Element;
+
+ public:
+  Backward(AttentionBackward const& op, std::int64_t sample, std::int64_t kv_head, KeySums sums)
+      : op_(op),
+        s_(op.shape),
+        sample_(sample),
+        kv_head_(kv_head),
+        sums_(sums),
+        groups_(groups_of(s_.head_dim, Arith::step)),
+        room_(room_bytes(s_)) {
+    std::int64_t const d = sums.stride, query_groups = block_queries / Arith::step;
+    q_t_ = {room_.template take<Element>(groups_ * block_queries), block_queries};
+    dout_t_ = {room_.template take<Element>(groups_ * block_queries), block_queries};
+    q_ = {room_.template take<Element>(query_groups * d), d};
+    dout_ = {room_.template take<Element>(query_groups * d), d};
+    k_ = {room_.template take<Element>(block_keys * groups_), groups_};
+    v_ = {room_.template take<Element>(block_keys * groups_), groups_};
+    k_groups_ = {room_.template take<Element>(block_keys / Arith::step * s_.head_dim), s_.head_dim};
+    p_ = {room_.template take<float>(block_keys * block_queries), block_queries};
+    ds_ = {room_.template take<float>(block_keys * block_queries), block_queries};
+    dq_ = {room_.template take<float>(s_.head_dim * block_queries), block_queries};
+    row_ = room_.template take<float>(2 * s_.head_dim);
+    if (dropout_.active()) keep_ = room_.template take<float>(block_keys * block_queries);
+    if constexpr (Arith::step == 2) pairs_ = {room_.template take<Element>(block_keys * block_queries / 2), 0};
+  }
+
+  /// The number of (query, key) pairs that were seen by these queries.
+  std::int64_t run(std::int64_t head, std::int64_t first) {
+    QueryPlaces const queries(Places(op_.query_places, s_.queries), sample_, first,
+                              std::min(block_queries, s_.queries - first));
+    load_queries(head, first, queries.count);
+    std::int64_t pairs = 0;
+    for (std::int64_t key = 0; key < s_.keys; key += block_keys) {
+      std::int64_t const count = std::min(block_keys, s_.keys - key);
+      KeyPlaces const keys(Places(op_.key_places, s_.keys), sample_, key, count);
+      Seen const visible = seen(s_.causal, queries, keys);
+      if (visible == Seen::nothing) continue;
+      load_keys(key, count);
+      multiply<Arith, Stored::by_m>(count, block_queries, groups_, constant(k_), constant(q_t_), p_, false);
+      pairs += visible == Seen::some ? hide(s_.causal, queries, keys, p_.data) : queries.count * count;
+      multiply<Arith, Stored::by_m>(count, block_queries, groups_, constant(v_), constant(dout_t_), ds_, false);
+      if (dropout_.active())
+        draw_dropout(dropout_, sample_id(op_.sample_ids, sample_), static_cast<std::uint64_t>(s_.first_head + head),
+                     queries, keys, keep_);
+      differentiate(count);
+      add_products(key, count);
+    }
+    store_queries(head, first, queries.count);
+    return pairs;
+  }
+
+ private:
+  static std::int64_t room_bytes(AttentionShape const& s) {
+    return (8 * padded_head_dim(s) + 4 * block_keys + 4) * block_queries * 4 + 8 * s.head_dim + 4096;
+  }
+  static Matrix<Element const> constant(Matrix<Element> x) { return {x.data, x.stride}; }
+
+  void load_queries(std::int64_t head, std::int64_t first, std::int64_t count) {
+    std::int64_t const row = sample_ * s_.queries + first, col = head * s_.head_dim;
+    auto const q = rows_of<T const>(op_.q, row, count, col, s_.head_dim);
+    pack_transposed<Arith>(q, q_t_, block_queries);
+    pack_groups<Arith>(q, q_, sums_.stride, block_queries);
+    auto const dout = rows_of<T const>(op_.dout, row, count, col, s_.head_dim);
+    pack_transposed<Arith>(dout, dout_t_, block_queries);
+    pack_groups<Arith>(dout, dout_, sums_.stride, block_queries);
+    std::fill_n(dq_.data, s_.head_dim * block_queries, 0.0f);
+    logsumexp_.fill(infinity), delta_.fill(0.0f);  // absent queries and queries that see nothing: P = 0
+    for (std::int64_t i = 0; i < count; ++i) {
+      std::int64_t const stat = (sample_ * s_.heads + head) * s_.queries + first + i;
+      float const logsumexp = op_.logsumexp.data<float>()[stat];
+      if (logsumexp != -infinity) logsumexp_[static_cast<std::size_t>(i)] = static_cast<float>(logsumexp * log2e);
+      if (op_.out.defined()) op_.delta.data<float>()[stat] = row_delta(row + i, col);
+      delta_[static_cast<std::size_t>(i)] = op_.delta.data<float>()[stat];
+    }
+  }
+  float row_delta(std::int64_t row, std::int64_t col) {
+    load_row<T>(op_.out, row, col, s_.head_dim, row_);
+    load_row<T>(op_.dout, row, col, s_.head_dim, row_ + s_.head_dim);
+    float sum = 0;
+    for (std::int64_t c = 0; c < s_.head_dim; ++c) sum += row_[c] * row_[s_.head_dim + c];
+    return sum;
+  }
+
+  void load_keys(std::int64_t key, std::int64_t count) {
+    std::int64_t const row = sample_ * s_.keys + key, col = kv_head_ * s_.head_dim;
+    auto const k = rows_of<T const>(op_.k, row, count, col, s_.head_dim);
+    pack_rows<Arith>(k, k_);
+    pack_groups<Arith>(k, k_groups_, s_.head_dim, count);
+    pack_rows<Arith>(rows_of<T const>(op_.v, row, count, col, s_.head_dim), v_);
+  }
+
+  /// Scores and dP^T become P^T (as dV needs it, dropped) and dS^T without its scale.
+  void differentiate(std::int64_t count) {
+    auto const factor = static_cast<float>(s_.scale * log2e);
+    for (std::int64_t j = 0; j < block_queries; j += lanes) {
+      Floats const logsumexp = load_floats(logsumexp_.data() + j), delta = load_floats(delta_.data() + j);
+      for (std::int64_t i = j; i < count * block_queries; i += block_queries) {
+        Floats const p = attention_cpu::exp2(load_floats(p_.data + i) * factor - logsumexp);
+        Floats const keep = keep_ ? load_floats(keep_ + i) : Floats{} + 1.0f;
+        store_vector(p_.data + i, p * keep);
+        store_vector(ds_.data + i, p * (load_floats(ds_.data + i) * keep - delta));
+      }
+    }
+  }
+
+  void add_products(std::int64_t key, std::int64_t count) {
+    std::int64_t const d = s_.head_dim, query_groups = block_queries / Arith::step;
+    Matrix<float> const dk{sums_.dk + key * sums_.stride, sums_.stride},
+        dv{sums_.dv + key * sums_.stride, sums_.stride};
+    multiply<Arith, Stored::by_m>(count, d, query_groups, by_key(p_, count), constant(dout_), dv, true);
+    multiply<Arith, Stored::by_m>(count, d, query_groups, by_key(ds_, count), constant(q_), dk, true);
+    multiply<Arith, Stored::by_group>(d, block_queries, groups_of(count, Arith::step), constant(k_groups_),
+                                      by_key_groups(count), dq_, true);
+  }
+  /// [key][group of queries], until the next call.
+  Matrix<Element const> by_key(Matrix<float> x, std::int64_t count) {
+    if constexpr (Arith::step == 2) {
+      pairs_.stride = block_queries / 2;
+      pair_columns({x.data, x.stride}, count, block_queries, pairs_);
+      return constant(pairs_);
+    } else {
+      return constant(x);
+    }
+  }
+  /// dS^T as [group of keys][query].
+  Matrix<Element const> by_key_groups(std::int64_t count) {
+    if constexpr (Arith::step == 2) {
+      pairs_.stride = block_queries;
+      pair_rows({ds_.data, ds_.stride}, count, block_queries, pairs_);
+      return constant(pairs_);
+    } else {
+      return constant(ds_);
+    }
+  }
+
+  void store_queries(std::int64_t head, std::int64_t first, std::int64_t count) {
+    auto const scale = static_cast<float>(s_.scale);
+    for (std::int64_t i = 0; i < count; ++i) {
+      for (std::int64_t c = 0; c < s_.head_dim; ++c) row_[c] = dq_.data[c * block_queries + i] * scale;
+      store_row<T>(op_.dq, sample_ * s_.queries + first + i, head * s_.head_dim, s_.head_dim, row_, op_.accumulate);
+    }
+  }
+
+  AttentionBackward const& op_;
+  AttentionShape const& s_;
+  std::int64_t sample_, kv_head_;
+  KeySums sums_;
+  AttentionDropout dropout_{s_.dropout};
+  std::int64_t groups_;
+  Room room_;
+  Matrix<Element> q_t_, dout_t_, q_, dout_;     // [group of head_dim][query] twice, [group of queries][head_dim] twice
+  Matrix<Element> k_, v_, k_groups_, pairs_{};  // [key][group of head_dim] twice, [group of keys][head_dim]
+  Matrix<float> p_, ds_, dq_;                   // [key][query] twice, [head_dim][query]
+  float *row_, *keep_ = nullptr;                // [2 head_dim], [key][query]
+  alignas(64) std::array<float, block_queries> logsumexp_, delta_;  // logsumexp in units of log 2
+};
+
+/// Adds up the splits' sums for one block of keys, in order, and writes dk and dv.
+template <class T>
+void store_keys(AttentionBackward const& op, float* sums, std::int64_t sample, std::int64_t kv_head, std::int64_t key) {
+  AttentionShape const& s = op.shape;
+  std::int64_t const d = padded_head_dim(s), split_stride = 2 * s.samples * s.kv_heads * s.keys * d;
+  float* const dk = sums + ((sample * s.kv_heads + kv_head) * 2 * s.keys + key) * d;
+  float* const dv = dk + s.keys * d;
+  for (std::int64_t split = 1; split < backward_splits(s); ++split)
+    for (std::int64_t c = 0; c < d; ++c) {
+      dk[c] += dk[split * split_stride + c];
+      dv[c] += dv[split * split_stride + c];
+    }
+  for (std::int64_t c = 0; c < d; ++c) dk[c] *= static_cast<float>(s.scale);
+  store_row<T>(op.dk, sample * s.keys + key, kv_head * s.head_dim, s.head_dim, dk, op.accumulate);
+  store_row<T>(op.dv, sample * s.keys + key, kv_head * s.head_dim, s.head_dim, dv, op.accumulate);
+}
+
+}  // namespace
+
+void launch(Cpu& cpu, AttentionBackward const& op) {
+  check(op);
+  AttentionShape const& s = op.shape;
+  std::int64_t const d = padded_head_dim(s), splits = backward_splits(s), heads = s.samples * s.kv_heads;
+  std::int64_t const group = s.heads / s.kv_heads, blocks = (s.queries + block_queries - 1) / block_queries;
+  EXPECTS(static_cast<std::int64_t>(cpu.workspace.size()) >= workspace(op, 0));
+  auto* const sums = reinterpret_cast<float*>(cpu.workspace.data());  // [split][sample, kv head][dk, dv][key][d]
+  std::atomic<std::int64_t> pairs{0};
+  with_arithmetic(op.q.dtype(), [&]<class T, class Arith>(T*, Arith) {
+    parallel_for(splits * heads, 1, [&](std::int64_t task, std::int64_t) {
+      std::int64_t const head = task / splits, split = task % splits;
+      float* const dk = sums + (split * heads + head) * 2 * s.keys * d;
+      std::fill_n(dk, 2 * s.keys * d, 0.0f);
+      Backward<T, Arith> backward(op, head / s.kv_heads, head % s.kv_heads, {dk, dk + s.keys * d, d});
+      std::int64_t seen_pairs = 0;
+      for (std::int64_t unit = split; unit < group * blocks; unit += splits)  // dealt in turn: equal work when causal
+        seen_pairs += backward.run(head % s.kv_heads * group + unit / blocks, unit % blocks * block_queries);
+      pairs += seen_pairs;
+    });
+    parallel_for(heads * s.keys, 64, [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t i = first; i < last; ++i)
+        store_keys<T>(op, sums, i / s.keys / s.kv_heads, i / s.keys % s.kv_heads, i % s.keys);
+    });
+  });
+  cpu.flops += 10.0 * static_cast<double>(s.head_dim) * static_cast<double>(pairs.load());
+}
+
+}  // namespace selenite

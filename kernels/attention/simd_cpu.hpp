@@ -1,0 +1,105 @@
+#pragma once
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512BF16__) || defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+/// The vectors of the attention kernels, in the compiler's own vector types, so that every instruction set runs the
+/// same source. What differs is said here, in the only conditionals of this folder: the width, and whether bf16 pairs
+/// are multiplied by one instruction. SELENITE_ATTENTION_PAIRS=1 selects the pair path without that instruction, slow
+/// and of the same layout, so that it is tested everywhere.
+namespace selenite::attention_cpu {
+
+#if defined(__AVX512F__) || SELENITE_ATTENTION_PAIRS
+inline constexpr int lanes = 16;
+inline constexpr int tile_rows = 6, tile_vectors = 4;  // 24 of 32 registers hold sums
+#else
+inline constexpr int lanes = 8;
+inline constexpr int tile_rows = 6, tile_vectors = 2;  // 12 of 16
+#endif
+#if defined(__AVX512BF16__) || SELENITE_ATTENTION_PAIRS
+inline constexpr bool bf16_pairs = true;
+#else
+inline constexpr bool bf16_pairs = false;
+#endif
+
+using Floats = float __attribute__((vector_size(4 * lanes)));
+using Ints = std::int32_t __attribute__((vector_size(4 * lanes)));
+using Words = std::uint32_t __attribute__((vector_size(4 * lanes)));
+template <class V, class T>
+inline V load_vector(T const* p) {
+  V v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+inline Floats load_floats(float const* p) { return load_vector<Floats>(p); }
+template <class V, class T>
+inline void store_vector(T* p, V v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+#if defined(__AVX512F__)
+inline Floats max(Floats a, Floats b) { return reinterpret_cast<Floats>(_mm512_max_ps((__m512)a, (__m512)b)); }
+#elif defined(__AVX2__) && !SELENITE_ATTENTION_PAIRS
+inline Floats max(Floats a, Floats b) { return reinterpret_cast<Floats>(_mm256_max_ps((__m256)a, (__m256)b)); }
+#else
+inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
+#endif
+
+/// Rounds to bf16 (nearest even; a NaN may become infinite only if its payload is all ones), in the low half of a word.
+inline Words round_bf16(Floats x) {
+  Words const u = reinterpret_cast<Words>(x);
+  return (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+}
+
+#if defined(__AVX512BF16__) && !SELENITE_ATTENTION_PAIRS
+/// acc + the products of the pairs of bf16 in `a` (the same pair for all lanes) and `b`.
+inline Floats dot_pairs(Floats acc, std::uint32_t a, Words b) {
+  return (Floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(static_cast<int>(a)), (__m512bh)b);
+}
+/// Lane by lane the pair (bf16 of `low`, bf16 of `high`).
+inline Words pair(Floats low, Floats high) {
+  // convert to [low 0..15, high 0..15], then shift the halves together
+  __m512i const both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
+  __m512i const even = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(both));
+  __m512i const odd = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1));
+  return (Words)_mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
+}
+/// Writes `lanes` bf16.
+inline void store_bf16(void* to, Floats x) {
+  __m256i const bits = (__m256i)_mm512_cvtneps_pbh((__m512)x);
+  std::memcpy(to, &bits, sizeof bits);
+}
+#else
+inline Floats dot_pairs(Floats acc, std::uint32_t a, Words b) {
+  acc += std::bit_cast<float>(a << 16) * reinterpret_cast<Floats>(b << 16);
+  return acc + std::bit_cast<float>(a & 0xffff0000u) * reinterpret_cast<Floats>(b & 0xffff0000u);
+}
+inline Words pair(Floats low, Floats high) { return round_bf16(low) | round_bf16(high) << 16; }
+inline void store_bf16(void* to, Floats x) {
+  using Halves = std::uint16_t __attribute__((vector_size(2 * lanes)));
+  Halves const bits = __builtin_convertvector(round_bf16(x), Halves);
+  std::memcpy(to, &bits, sizeof bits);
+}
+#endif
+
+/// 2^x for x <= 127, within 2 units in the last place; 0 below 2^-125. NaN stays NaN. x = n + f with |f| <= 1/2 by
+/// adding 1.5 * 2^23, 2^f by a polynomial (minimax, relative error 2e-8), 2^n into the exponent.
+inline Floats exp2(Floats x) {
+  constexpr float magic = 12582912.0f;
+  Floats const shifted = x + magic;
+  Floats const f = x - (shifted - magic);
+  Floats y = 1.535336188319500e-4f * f + 1.339887440266574e-3f;
+  y = y * f + 9.618437357674640e-3f;
+  y = y * f + 5.550332471162809e-2f;
+  y = y * f + 2.402264791363012e-1f;
+  y = y * f + 6.931472028550421e-1f;
+  y = y * f + 1.0f;
+  Words const scaled = reinterpret_cast<Words>(y) + (reinterpret_cast<Words>(shifted) << 23);
+  return reinterpret_cast<Floats>(scaled & ~reinterpret_cast<Words>(x < -125.0f));
+}
+
+}  // namespace selenite::attention_cpu
