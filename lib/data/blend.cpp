@@ -1,14 +1,14 @@
 #include "data/blend.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <charconv>
 #include <cmath>
 #include <numeric>
 #include <optional>
 
-#include "data/gpt_dataset_index.hpp"
-#include "data/output_file.hpp"
+#include "data/index_cache.hpp"
 
 namespace selenite {
 namespace {
@@ -73,34 +73,22 @@ Draws draw(std::span<double const> weights, std::int64_t size, std::span<std::in
 }
 
 template <class Make>
-BlendIndex map_or_build(std::string const& description, std::int64_t size, std::filesystem::path const& cache,
+BlendIndex map_or_build(std::string const& description, std::int64_t size, std::filesystem::path const& folder,
                         Make const& make) {
-  if (cache.empty()) {
+  if (folder.empty()) {
     Draws draws = make();
-    return {IndexArray<std::int16_t>(std::move(draws.dataset)), IndexArray<std::int64_t>(std::move(draws.sample))};
+    return {IndexArray(std::move(draws.dataset)), IndexArray(std::move(draws.sample))};
   }
-  auto const datasets = cache_path(cache, description, "dataset_index.npy");
-  auto const samples = cache_path(cache, description, "dataset_sample_index.npy");
+  IndexCache const cache(folder, description);
+  auto const datasets = cache.file("dataset_index.npy"), samples = cache.file("dataset_sample_index.npy");
   auto const map = [&] {
-    BlendIndex index{IndexArray<std::int16_t>(NpyFile(datasets)), IndexArray<std::int64_t>(NpyFile(samples))};
-    validate(index.dataset.size() == size && index.sample.size() == size, "'", datasets.string(),
-             "' has another size than its name says. Delete it; it is made again.");
-    return index;
+    return BlendIndex{map_array<std::int16_t>(datasets, {size}), map_array<std::int64_t>(samples, {size})};
   };
-  auto const marker = cache_path(cache, description, "description.txt");
-  if (std::filesystem::exists(marker)) {
-    try {
-      return map();
-    } catch (Error const&) {
-      // Damaged: it is made again.
-    }
-  }
-  std::filesystem::create_directories(cache);
-  Draws const draws = make();
-  write_npy(datasets, npy_type<std::int16_t>::name, std::array{size}, std::as_bytes(std::span(draws.dataset)));
-  write_npy(samples, npy_type<std::int64_t>::name, std::array{size}, std::as_bytes(std::span(draws.sample)));
-  write_text(marker, description);
-  return map();
+  return cache.map_or_build(map, [&] {
+    Draws const draws = make();
+    write_array(datasets, draws.dataset, std::array{size});
+    write_array(samples, draws.sample, std::array{size});
+  });
 }
 
 std::string describe(char const* rule, std::span<double const> weights, std::span<std::int64_t const> available,

@@ -33,15 +33,10 @@ struct GptDatasetIndex {
   EitherArray<std::uint32_t> order;    // [samples]
 };
 
-/// Maps the indices from `cache`, or builds and writes them there where they are missing, of another version or
-/// damaged. The files are named by a hash of all that determines them, the lengths of the sequences included, so that
-/// neither a moved nor a remade corpus is mistaken. Any number of processes may do this at once: each that finds
-/// nothing builds for itself, and the last rename wins with the same bytes; nobody waits. An empty `cache` keeps the
-/// indices in memory.
+/// Maps the indices from the folder `cache` (see IndexCache), or builds them and writes them there. Their name covers
+/// the lengths of all sequences, so that neither a moved nor a remade corpus is mistaken. An empty `cache` keeps them
+/// in memory.
 GptDatasetIndex open_gpt_index(IndexedDataset const& corpus, ElementRange range, SampleRequest const& request,
                                std::filesystem::path const& cache);
-
-/// The files of a cached index (the hash of `description` and what the file holds).
-std::filesystem::path cache_path(std::filesystem::path const& cache, std::string const& description, char const* what);
 
 }  // namespace selenite

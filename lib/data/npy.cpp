@@ -60,22 +60,14 @@ void write_npy(std::filesystem::path const& path, std::string_view type, std::sp
   header += "), }";
   while ((preamble_bytes + std::ssize(header) + 1) % alignment != 0) header += ' ';  // the data begins aligned
   header += '\n';
-  auto const temporary = temporary_path(path);
-  try {
-    OutputFile file(temporary);
+  replace_file(path, [&](OutputFile& file) {
     file.write(bytes_of(magic));
     file.write_value(static_cast<std::uint16_t>(header.size()));
     file.write(bytes_of(header));
     file.write(data);
     file.write(bytes_of(trailer_mark));
     file.write_value(hash_bytes(data));
-    file.sync();
-    rename_durably(temporary, path);
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-    throw;
-  }
+  });
 }
 
 NpyFile::NpyFile(std::filesystem::path const& path) : file_(path) {

@@ -69,17 +69,19 @@ void OutputFile::sync() {
   if (::fsync(file_) != 0 && errno != EINVAL) fail("sync", path_, errno);
 }
 
-std::filesystem::path temporary_path(std::filesystem::path const& path) {
+void replace_file(std::filesystem::path const& path, std::function<void(OutputFile&)> const& fill) {
   std::random_device random;
-  return concat(path.string(), ".", std::hex, random(), random(), ".partial");
-}
-
-void write_text(std::filesystem::path const& path, std::string_view text) {
-  auto const temporary = temporary_path(path);
-  OutputFile file(temporary);
-  file.write(std::as_bytes(std::span(text)));
-  file.sync();
-  rename_durably(temporary, path);
+  std::filesystem::path const temporary = concat(path.string(), ".", std::hex, random(), random(), ".partial");
+  try {
+    OutputFile file(temporary);
+    fill(file);
+    file.flush();
+    if (::rename(temporary.c_str(), path.c_str()) != 0) fail("rename to", path, errno);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(temporary, ignored);
+    throw;
+  }
 }
 
 void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to) {

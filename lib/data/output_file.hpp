@@ -2,8 +2,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
-#include <string_view>
 #include <vector>
 
 namespace selenite {
@@ -40,10 +40,10 @@ class OutputFile {
   int file_ = -1;
 };
 
-/// `path` with a random ending, for a file that is renamed when it is whole: no two writers get the same.
-std::filesystem::path temporary_path(std::filesystem::path const& path);
-/// Writes a whole small file under a temporary name and renames it.
-void write_text(std::filesystem::path const& path, std::string_view text);
+/// Calls fill(OutputFile&) for a temporary file beside `path`, then renames it to `path` in one step: any number of
+/// processes may write the same file, and none sees a part of it. It is not synced; for what can be made again.
+void replace_file(std::filesystem::path const& path, std::function<void(OutputFile&)> const& fill);
+
 /// rename(2), which replaces `to` in one step, then syncs the folder so that the name survives a power cut. Throws
 /// Error.
 void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to);
