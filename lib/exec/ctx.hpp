@@ -92,6 +92,8 @@ class Ctx {
   Tensor temporary(DType dtype, Shape shape) { return place_.scratch->allocate(dtype, shape); }
   /// What forward keeps for backward.
   Tensor save(DType dtype, Shape shape) { return place_.save->allocate(dtype, shape); }
+  /// An output gradient that backward_input leaves for backward_weight; scratch while the two run in turn.
+  Tensor keep(DType dtype, Shape shape) { return temporary(dtype, shape); }
   Arena& scratch() { return *place_.scratch; }
   void set_save(Arena& slot) { place_.save = &slot; }
 

@@ -1,0 +1,108 @@
+#include "model/attention.hpp"
+
+#include <cmath>
+
+#include "kernels/matrix_attention/matrix_attention.hpp"
+#include "kernels/rotary/rotary.hpp"
+
+namespace selenite {
+
+AttentionLayer::AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid, std::uint64_t seed)
+    : norm_(name + ".norm", m), head_dim_(m.head_dim), rotary_(m.positions == Positions::rotary), rotary_base_(m.rotary_base), path_(m.attention) {
+  std::int64_t const tensor = grid.size(Axis::tensor), kv_parts = std::min(tensor, m.kv_heads);
+  heads_ = m.heads / tensor, kv_heads_ = m.kv_heads / kv_parts;
+  std::string const n = name + ".";
+  qkv_ = Linear({{n + "q", m.heads * m.head_dim}, {n + "k", m.kv_heads * m.head_dim, kv_parts}, {n + "v", m.kv_heads * m.head_dim, kv_parts}}, m.hidden, m.bias,
+                m.init_std, Linear::CutBy::outputs);
+  projection_ = Linear({{n + "projection", m.hidden}}, m.heads * m.head_dim, m.bias, m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs);
+  auto const number = static_cast<std::uint32_t>(*layer);
+  hidden_dropout_ = {m.hidden_dropout, seed, number, 1};
+  attention_dropout_ = {m.attention_dropout, seed, number, 0};
+}
+
+void AttentionLayer::list(ParameterList& parameters) {
+  norm_.list(parameters);
+  qkv_.list(parameters);
+  projection_.list(parameters);
+}
+
+AttentionShape AttentionLayer::shape(Batch const& batch) const {
+  return {.samples = batch.samples, .queries = batch.sequence, .keys = batch.sequence, .heads = heads_, .kv_heads = kv_heads_, .head_dim = head_dim_,
+          .causal = true, .scale = 1 / std::sqrt(static_cast<double>(head_dim_)), .dropout = attention_dropout_, .first_head = first_head_};
+}
+
+void AttentionLayer::rotate(Ctx& ctx, Batch const& batch, Tensor const& qkv, bool inverse) const {
+  if (!rotary_) return;
+  ctx(Rotary{.x = qkv.columns(0, q_width() + kv_width()), .positions = batch.positions, .head_dim = head_dim_, .base = rotary_base_, .inverse = inverse});
+}
+
+void AttentionLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const {
+  DType const dtype = x.dtype();
+  saved.x = x;
+  saved.normed = ctx.save(dtype, x.shape());
+  norm_.forward(ctx, x, saved.normed, saved.norm);
+  saved.qkv = ctx.save(dtype, {x.rows(), q_width() + 2 * kv_width()});
+  qkv_.forward(ctx, saved.normed, saved.qkv);
+  rotate(ctx, batch, saved.qkv, false);
+  saved.context = ctx.save(dtype, {x.rows(), q_width()});
+  attend(ctx, batch, saved);
+  projection_.forward(ctx, saved.context, y, false);
+  ctx(DropoutAdd{.x = y, .residual = x, .y = y, .bias = projection_.bias(), .site = hidden_dropout_, .tokens = batch.token_places()});
+}
+
+void AttentionLayer::attend(Ctx& ctx, Batch const& batch, Saved& saved) const {
+  AttentionShape const s = shape(batch);
+  Tensor const q = saved.qkv.columns(0, q_width()), k = saved.qkv.columns(q_width(), kv_width()), v = saved.qkv.columns(q_width() + kv_width(), kv_width());
+  AttentionPlaces const places = batch.attention_places();
+  if (path_ == AttentionPath::flash) {
+    saved.logsumexp = ctx.save(DType::fp32, {s.samples, s.heads, s.queries});
+    return ctx(Attention{.shape = s, .q = q, .k = k, .v = v, .out = saved.context, .logsumexp = saved.logsumexp, .query_places = places, .key_places = places, .sample_ids = batch.sample_ids});
+  }
+  saved.probabilities = ctx.save(q.dtype(), {s.samples * s.heads, s.queries, s.keys});
+  saved.dropped = s.dropout.probability > 0 ? ctx.save(q.dtype(), saved.probabilities.shape()) : Tensor{};
+  ctx(AttentionScores{.shape = s, .q = q, .k = k, .scores = saved.probabilities});
+  ctx(MaskedSoftmax{.shape = s, .scores = saved.probabilities, .probabilities = saved.probabilities, .dropped = saved.dropped, .query_places = places, .key_places = places, .sample_ids = batch.sample_ids});
+  ctx(AttentionValues{.shape = s, .probabilities = saved.dropped.defined() ? saved.dropped : saved.probabilities, .v = v, .out = saved.context});
+}
+
+void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const& d_context, Saved& saved) const {
+  AttentionShape const s = shape(batch);
+  auto q_of = [&](Tensor const& t) { return t.columns(0, q_width()); };
+  auto k_of = [&](Tensor const& t) { return t.columns(q_width(), kv_width()); };
+  auto v_of = [&](Tensor const& t) { return t.columns(q_width() + kv_width(), kv_width()); };
+  Tensor const &qkv = saved.qkv, &d = saved.d_qkv;
+  AttentionPlaces const places = batch.attention_places();
+  ScopedMark const mark(ctx.scratch());
+  if (path_ == AttentionPath::flash) {
+    Tensor const delta = ctx.temporary(DType::fp32, saved.logsumexp.shape());
+    return ctx(AttentionBackward{.shape = s, .q = q_of(qkv), .k = k_of(qkv), .v = v_of(qkv), .out = saved.context, .dout = d_context, .logsumexp = saved.logsumexp, .delta = delta,
+                                 .dq = q_of(d), .dk = k_of(d), .dv = v_of(d), .query_places = places, .key_places = places, .sample_ids = batch.sample_ids});
+  }
+  Tensor const d_scores = ctx.temporary(saved.probabilities.dtype(), saved.probabilities.shape());
+  ctx(MatrixAttentionBackward{.shape = s, .q = q_of(qkv), .k = k_of(qkv), .v = v_of(qkv), .probabilities = saved.probabilities, .dropped = saved.dropped, .dout = d_context,
+                              .dscores = d_scores, .dq = q_of(d), .dk = k_of(d), .dv = v_of(d), .sample_ids = batch.sample_ids, .query_places = places, .key_places = places});
+}
+
+void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
+  saved.d_projection = dy;
+  if (hidden_dropout_.probability > 0) {
+    saved.d_projection = ctx.keep(dy.dtype(), dy.shape());
+    ctx(DropoutBackward{.dy = dy, .dx = saved.d_projection, .site = hidden_dropout_, .tokens = batch.token_places()});
+  }
+  saved.d_qkv = ctx.keep(dy.dtype(), saved.qkv.shape());
+  ScopedMark const mark(ctx.scratch());
+  Tensor const d_context = ctx.temporary(dy.dtype(), saved.context.shape());
+  projection_.backward_input(ctx, saved.d_projection, d_context);
+  attend_backward(ctx, batch, d_context, saved);
+  rotate(ctx, batch, saved.d_qkv, true);
+  Tensor const d_normed = ctx.temporary(dy.dtype(), saved.normed.shape());
+  qkv_.backward_input(ctx, saved.d_qkv, d_normed);
+  norm_.backward(ctx, saved.x, d_normed, dy, dx, saved.norm);
+}
+
+void AttentionLayer::backward_weight(Ctx& ctx, Saved const& saved) const {
+  projection_.backward_weight(ctx, saved.context, saved.d_projection);
+  qkv_.backward_weight(ctx, saved.normed, saved.d_qkv);
+}
+
+}  // namespace selenite

@@ -1,0 +1,48 @@
+#pragma once
+#include <string>
+
+#include "model/batch.hpp"
+#include "model/linear.hpp"
+#include "model/norm.hpp"
+
+namespace selenite {
+
+/// y = x + dropout(proj(attention(qkv(norm(x))))).
+class AttentionLayer {
+ public:
+  struct Saved {
+    Tensor x;                          ///< the layer's input, owned by whoever made it
+    NormLayer::Saved norm;
+    Tensor normed;                     ///< [tokens, hidden]
+    Tensor qkv;                        ///< [tokens, (heads + 2 kv_heads) * head_dim], rotated
+    Tensor context, logsumexp;         ///< [tokens, heads * head_dim], fp32 [samples, heads, sequence]
+    Tensor probabilities, dropped;     ///< attention = matrix: [samples * heads, sequence, sequence]
+    Tensor d_projection, d_qkv;        ///< output gradients that backward_input keeps for backward_weight
+  };
+  AttentionLayer() = default;
+  AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& model, ProcessGrid const& grid, std::uint64_t seed);
+
+  void list(ParameterList& parameters);
+  void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;
+  /// dx [tokens, hidden] from dy; what backward_weight needs is taken from the slot's scratch and kept in `saved`.
+  void backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const;
+  void backward_weight(Ctx& ctx, Saved const& saved) const;
+
+ private:
+  AttentionShape shape(Batch const& batch) const;
+  void attend(Ctx& ctx, Batch const& batch, Saved& saved) const;
+  void attend_backward(Ctx& ctx, Batch const& batch, Tensor const& d_context, Saved& saved) const;
+  void rotate(Ctx& ctx, Batch const& batch, Tensor const& qkv, bool inverse) const;
+  std::int64_t q_width() const { return heads_ * head_dim_; }
+  std::int64_t kv_width() const { return kv_heads_ * head_dim_; }
+
+  NormLayer norm_;
+  Linear qkv_, projection_;
+  std::int64_t heads_ = 0, kv_heads_ = 0, head_dim_ = 0, first_head_ = 0;  ///< of this rank
+  bool rotary_ = false;
+  double rotary_base_ = 0;
+  AttentionPath path_ = AttentionPath::flash;
+  DropoutSite hidden_dropout_, attention_dropout_;
+};
+
+}  // namespace selenite

@@ -1,0 +1,24 @@
+#pragma once
+#include "core/tensor.hpp"
+#include "kernels/attention/attention.hpp"
+#include "kernels/dropout/dropout.hpp"
+
+namespace selenite {
+
+/// One micro-batch on the device, sample-major: token = sample * sequence + place. All int32 [tokens] but where noted.
+struct Batch {
+  std::int64_t samples = 0, sequence = 0;
+  Tensor tokens, labels;
+  Tensor weights;             ///< uint8: 1 where the label counts
+  Tensor positions;           ///< for the position encoding (reset at documents if the config says so)
+  Tensor places;              ///< sequence position of the token in its sample, never reset
+  Tensor document_starts;     ///< place at which the token's document starts; undefined without document mask
+  Tensor token_samples;       ///< int64 [tokens]: global sample number
+  Tensor sample_ids;          ///< int64 [samples]
+
+  std::int64_t count() const { return samples * sequence; }
+  TokenPlaces token_places() const { return {token_samples, places}; }
+  AttentionPlaces attention_places() const { return {document_starts.defined() ? places : Tensor{}, document_starts}; }
+};
+
+}  // namespace selenite

@@ -1,0 +1,28 @@
+#pragma once
+#include "model/attention.hpp"
+#include "model/mlp.hpp"
+
+namespace selenite {
+
+/// A transformer block: attention, then MLP, each with its norm before and its residual around it.
+class Block {
+ public:
+  struct Saved {
+    AttentionLayer::Saved attention;
+    MlpLayer::Saved mlp;
+    Tensor middle;  ///< between the two, [tokens, hidden]
+  };
+  Block() = default;
+  Block(LayerId layer, ModelConfig const& model, ProcessGrid const& grid, std::uint64_t seed);
+
+  void list(ParameterList& parameters);
+  void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;
+  /// dx from dy; both weight gradients are accumulated as soon as their layer's inputs gradient is known.
+  void backward(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const;
+
+ private:
+  AttentionLayer attention_;
+  MlpLayer mlp_;
+};
+
+}  // namespace selenite

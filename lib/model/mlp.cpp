@@ -1,0 +1,62 @@
+#include "model/mlp.hpp"
+
+#include <cmath>
+
+namespace selenite {
+
+MlpLayer::MlpLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid, std::uint64_t seed)
+    : norm_(name + ".norm", m), kind_(static_cast<ActivationKind>(m.activation)), ffn_(m.ffn_hidden / grid.size(Axis::tensor)),
+      dropout_{m.hidden_dropout, seed, static_cast<std::uint32_t>(*layer), 2} {
+  std::string const n = name + ".";
+  bool const gated = kind_ == ActivationKind::swiglu;
+  up_width_ = gated ? 2 * ffn_ : ffn_;
+  std::vector<Linear::Part> parts;
+  if (gated) parts.push_back({n + "gate", m.ffn_hidden});
+  parts.push_back({n + "up", m.ffn_hidden});
+  up_ = Linear(parts, m.hidden, m.bias, m.init_std, Linear::CutBy::outputs);
+  down_ = Linear({{n + "down", m.hidden}}, m.ffn_hidden, m.bias, m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs);
+}
+
+void MlpLayer::list(ParameterList& parameters) {
+  norm_.list(parameters);
+  up_.list(parameters);
+  down_.list(parameters);
+}
+
+void MlpLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const {
+  saved.x = x;
+  saved.normed = ctx.save(x.dtype(), x.shape());
+  norm_.forward(ctx, x, saved.normed, saved.norm);
+  saved.up = ctx.save(x.dtype(), {x.rows(), up_width_});
+  up_.forward(ctx, saved.normed, saved.up);
+  saved.activated = ctx.save(x.dtype(), {x.rows(), ffn_});
+  ctx(Activation{.kind = kind_, .x = saved.up, .y = saved.activated});
+  down_.forward(ctx, saved.activated, y, false);
+  ctx(DropoutAdd{.x = y, .residual = x, .y = y, .bias = down_.bias(), .site = dropout_, .tokens = batch.token_places()});
+}
+
+void MlpLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
+  saved.d_down = dy;
+  if (dropout_.probability > 0) {
+    saved.d_down = ctx.keep(dy.dtype(), dy.shape());
+    ctx(DropoutBackward{.dy = dy, .dx = saved.d_down, .site = dropout_, .tokens = batch.token_places()});
+  }
+  saved.d_up = ctx.keep(dy.dtype(), saved.up.shape());
+  ScopedMark const mark(ctx.scratch());
+  {
+    ScopedMark const inner(ctx.scratch());
+    Tensor const d_activated = ctx.temporary(dy.dtype(), saved.activated.shape());
+    down_.backward_input(ctx, saved.d_down, d_activated);
+    ctx(ActivationBackward{.kind = kind_, .x = saved.up, .dy = d_activated, .dx = saved.d_up});
+  }
+  Tensor const d_normed = ctx.temporary(dy.dtype(), saved.normed.shape());
+  up_.backward_input(ctx, saved.d_up, d_normed);
+  norm_.backward(ctx, saved.x, d_normed, dy, dx, saved.norm);
+}
+
+void MlpLayer::backward_weight(Ctx& ctx, Saved const& saved) const {
+  down_.backward_weight(ctx, saved.activated, saved.d_down);
+  up_.backward_weight(ctx, saved.normed, saved.d_up);
+}
+
+}  // namespace selenite

@@ -1,0 +1,37 @@
+#pragma once
+#include <string>
+
+#include "kernels/activation/activation.hpp"
+#include "model/batch.hpp"
+#include "model/linear.hpp"
+#include "model/norm.hpp"
+
+namespace selenite {
+
+/// y = x + dropout(down(activation(up(norm(x))))); with swiglu the up projection has gate and up side by side.
+class MlpLayer {
+ public:
+  struct Saved {
+    Tensor x;
+    NormLayer::Saved norm;
+    Tensor normed;           ///< [tokens, hidden]
+    Tensor up, activated;    ///< [tokens, ffn or 2 ffn], [tokens, ffn]
+    Tensor d_down, d_up;     ///< output gradients that backward_input keeps for backward_weight
+  };
+  MlpLayer() = default;
+  MlpLayer(std::string const& name, LayerId layer, ModelConfig const& model, ProcessGrid const& grid, std::uint64_t seed);
+
+  void list(ParameterList& parameters);
+  void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;
+  void backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const;
+  void backward_weight(Ctx& ctx, Saved const& saved) const;
+
+ private:
+  NormLayer norm_;
+  Linear up_, down_;
+  ActivationKind kind_ = ActivationKind::gelu;
+  std::int64_t ffn_ = 0, up_width_ = 0;  ///< of this rank
+  DropoutSite dropout_;
+};
+
+}  // namespace selenite
