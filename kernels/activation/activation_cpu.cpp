@@ -12,11 +12,12 @@ using namespace simd;
 constexpr float twice_sqrt_2_over_pi = 1.59576912f, cubic = 0.044715f;
 
 SELENITE_INLINE Floats gelu(Floats x) {
-  return x * sigmoid(x * (twice_sqrt_2_over_pi + twice_sqrt_2_over_pi * cubic * (x * x)));
+  return x * logistic(x * (twice_sqrt_2_over_pi + twice_sqrt_2_over_pi * cubic * (x * x))).value;
 }
 SELENITE_INLINE Floats gelu_slope(Floats x) {
-  Floats const x2 = x * x, s = sigmoid(x * (twice_sqrt_2_over_pi + twice_sqrt_2_over_pi * cubic * x2));
-  return s + x * s * (1.0f - s) * (twice_sqrt_2_over_pi + 3 * twice_sqrt_2_over_pi * cubic * x2);
+  Floats const x2 = x * x;
+  Logistic const s = logistic(x * (twice_sqrt_2_over_pi + twice_sqrt_2_over_pi * cubic * x2));
+  return s.value + x * s.value * s.rest * (twice_sqrt_2_over_pi + 3 * twice_sqrt_2_over_pi * cubic * x2);
 }
 
 /// y[i] = f(x[i]) on all threads.
@@ -51,7 +52,7 @@ void swiglu(Activation const& op) {
     T* const y = row<T>(op.y, r) + first;
     for_lanes(last - first, [&](auto i, auto part) SELENITE_LAMBDA {
       Floats const g = load(gate + i, part);
-      store(y + i, g * sigmoid(g) * load(up + i, part), part);
+      store(y + i, g * logistic(g).value * load(up + i, part), part);
     });
   });
 }
@@ -62,9 +63,10 @@ void swiglu_backward(ActivationBackward const& op) {
     T const *const gate = row<T>(op.x, r) + first, *const up = gate + n, *const dy = row<T>(op.dy, r) + first;
     T *const dgate = row<T>(op.dx, r) + first, *const dup = dgate + n;
     for_lanes(last - first, [&](auto i, auto part) SELENITE_LAMBDA {
-      Floats const g = load(gate + i, part), u = load(up + i, part), d = load(dy + i, part), s = sigmoid(g),
-                   silu = g * s;
-      store(dgate + i, d * u * (s + silu * (1.0f - s)), part);
+      Floats const g = load(gate + i, part), u = load(up + i, part), d = load(dy + i, part);
+      Logistic const s = logistic(g);
+      Floats const silu = g * s.value;
+      store(dgate + i, d * u * (s.value + silu * s.rest), part);
       store(dup + i, d * silu, part);
     });
   });

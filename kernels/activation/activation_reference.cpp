@@ -8,14 +8,16 @@ namespace {
 
 constexpr double sqrt_2_over_pi = 0.79788456080286535588, inverse_sqrt_2pi = 0.39894228040143267794;
 
-double gelu(double x) { return 0.5 * x * (1 + std::tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x))); }
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+// (1 + tanh(u)) / 2 is the logistic function of 2u, which keeps its digits where tanh is near -1.
+double gelu(double x) { return x * sigmoid(2 * sqrt_2_over_pi * (x + 0.044715 * x * x * x)); }
 double gelu_slope(double x) {
-  double const h = std::tanh(sqrt_2_over_pi * (x + 0.044715 * x * x * x));
-  return 0.5 * (1 + h) + 0.5 * x * (1 - h * h) * sqrt_2_over_pi * (1 + 3 * 0.044715 * x * x);
+  double const v = 2 * sqrt_2_over_pi * (x + 0.044715 * x * x * x);
+  return sigmoid(v) + x * sigmoid(v) * sigmoid(-v) * 2 * sqrt_2_over_pi * (1 + 3 * 0.044715 * x * x);
 }
 double phi(double x) { return 0.5 * std::erfc(-x * std::sqrt(0.5)); }
 double gelu_erf_slope(double x) { return phi(x) + x * inverse_sqrt_2pi * std::exp(-0.5 * x * x); }
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 }  // namespace
 

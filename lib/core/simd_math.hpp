@@ -21,8 +21,14 @@ SELENITE_INLINE Floats exp(Floats x) {
   return x < -87.0f ? Floats{} : p * scale;
 }
 
-/// 1 / (1 + e^-x)
-SELENITE_INLINE Floats sigmoid(Floats x) { return 1.0f / (1.0f + exp(-x)); }
+/// The logistic function 1 / (1 + e^-x), and 1 minus it without cancellation.
+struct Logistic {
+  Floats value, rest;
+};
+SELENITE_INLINE Logistic logistic(Floats x) {
+  Floats const e = exp(-x), s = 1.0f / (1.0f + e);
+  return {s, s * e};
+}
 
 /// The normal distribution and its density at x.
 struct Normal {
