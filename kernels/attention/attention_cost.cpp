@@ -54,6 +54,9 @@ Cost attention_cost(AttentionShape const& s, DType dtype, double flops_a_pair, d
   Cost cost;
   cost.work = Work::attention;
   cost.flops = flops_a_pair * static_cast<double>(s.head_dim * s.samples * s.heads) * visible_pairs(s);
+  // the convention's 4 (forward) and 8 (backward) a pair, masked or not
+  cost.model_flops = (flops_a_pair > 4 ? 8.0 : 4.0) * static_cast<double>(s.head_dim * s.samples * s.heads) *
+                     static_cast<double>(s.queries) * static_cast<double>(s.keys);
   cost.bytes = bytes;
   cost.m = s.queries, cost.n = s.keys, cost.k = s.head_dim, cost.batch = s.samples * s.heads;
   cost.dtype = dtype;

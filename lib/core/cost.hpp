@@ -13,6 +13,9 @@ enum class Work : std::uint8_t { gemm, attention, stream, all_reduce, all_gather
 struct Cost {
   Work work = Work::stream;
   double flops = 0;          ///< executed FLOPs of matrix work; streams count none
+  /// FLOPs by the convention of the published tables: attention counted whole, whatever the mask hides, and its backward
+  /// without what flash attention makes again. Negative: the same as flops.
+  double model_flops = -1;
   double bytes = 0;          ///< bytes read and written in memory; for a collective, the bytes of the whole message
   std::int64_t m = 0, n = 0, k = 0, batch = 1;  ///< GEMM sizes; attention: m queries, n keys, k head size, batch = samples x heads
   DType dtype = DType::fp32; ///< of the GEMM's or attention's inputs, of the collective's elements

@@ -30,6 +30,7 @@ struct Param {
   std::vector<Cut> cuts;
   Init init;
   bool decay = false;     ///< weight decay applies
+  bool beside_previous = false;  ///< lies without a gap behind the parameter before it (q, k, v are one matrix to the GEMM)
   bool expert = false;    ///< an expert's: replicated over context x data only
   /// Axes over which the ranks' gradients are partial sums besides those of replication: tensor for what sequence
   /// parallelism feeds with token shards.

@@ -31,6 +31,9 @@ void Ctx::count(Cost const& cost, double seconds) {
   Cause const cause = cause_of(cost.work, optimizer_phase_);
   tally_.seconds[static_cast<std::size_t>(cause)] += seconds;
   tally_.flops += cost.flops;
+  double const conventional = cost.model_flops < 0 ? cost.flops : cost.model_flops;
+  tally_.hardware_flops += conventional;
+  if (!recomputing_) tally_.model_flops += conventional;
   (cause == Cause::communication ? tally_.collective_bytes : tally_.bytes) += cost.bytes;
   ++tally_.launches;
 }

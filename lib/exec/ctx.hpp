@@ -20,7 +20,9 @@ std::string_view name(Cause cause);
 /// What a context has run or priced.
 struct Tally {
   std::array<double, cause_count> seconds{};
-  double flops = 0;         ///< executed FLOPs of matrix work, from cost()
+  double flops = 0;           ///< executed FLOPs of matrix work, from cost()
+  double model_flops = 0;     ///< by the published convention (Cost::model_flops), without recomputation
+  double hardware_flops = 0;  ///< the same with recomputation
   double bytes = 0;         ///< memory traffic, from cost()
   double collective_bytes = 0;  ///< of whole messages
   std::int64_t launches = 0;
@@ -108,6 +110,8 @@ class Ctx {
   Tally& tally() { return tally_; }
   /// The time of everything in the optimizer counts as such, not by its kind.
   void set_optimizer_phase(bool on) { optimizer_phase_ = on; }
+  /// What is made again for backward counts as hardware FLOPs only.
+  void set_recomputing(bool on) { recomputing_ = on; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -124,7 +128,7 @@ class Ctx {
   Lane lane_ = Lane::compute;
   std::array<double, lane_count> clocks_{};
   Tally tally_;
-  bool optimizer_phase_ = false;
+  bool optimizer_phase_ = false, recomputing_ = false;
 };
 
 }  // namespace selenite

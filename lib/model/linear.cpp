@@ -8,10 +8,12 @@ Linear::Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, d
   for (Part const& part : parts) {
     Param weight{.name = part.name + ".weight", .shape = {part.outputs, inputs}, .init = {Init::Rule::normal, init_std}, .decay = true};
     weight.cuts = {{cut == CutBy::outputs ? 0 : 1, Axis::tensor, part.tensor_parts}};
+    weight.beside_previous = !weights_.empty();
     weights_.push_back({weight, {}, {}});
     if (!bias) continue;
     Param b{.name = part.name + ".bias", .shape = {part.outputs}};
     if (cut == CutBy::outputs) b.cuts = {{0, Axis::tensor, part.tensor_parts}};
+    b.beside_previous = !biases_.empty();
     biases_.push_back({b, {}, {}});
   }
 }
