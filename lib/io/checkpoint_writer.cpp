@@ -1,0 +1,162 @@
+#include "io/checkpoint_writer.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <xxhash.h>
+
+#include "core/parallel_for.hpp"
+#include "core/text.hpp"
+#include "io/boxes.hpp"
+#include "io/files.hpp"
+#include "io/hdf5.hpp"
+
+namespace selenite {
+namespace {
+
+constexpr std::int64_t writeback_step = 32 << 20;  // bytes given to the disk at a time
+
+/// One chunk of a piece on its way: from the piece to staging memory to the file.
+struct Transfer {
+  std::size_t piece = 0;
+  std::int64_t chunk = 0;   // of the piece
+  std::int64_t offset = 0;  // in the staging memory
+};
+
+/// A save under way; shared by the thread that copies and the one that writes.
+struct Save {
+  std::vector<CheckpointPiece> pieces;
+  std::vector<std::string> datasets;  // of the pieces
+  std::vector<ChunkGrid> grids;       // of the pieces
+  std::vector<Transfer> transfers;
+  std::vector<std::uint64_t> checksums;  // of the transfers
+  std::vector<std::atomic<int>> ready;   // of the transfers
+  std::int64_t bytes = 0;
+
+  explicit Save(std::span<CheckpointPiece const> all) {
+    for (CheckpointPiece const& piece : all) {
+      check_piece(piece);
+      if (piece.box.count.count() == 0) continue;
+      grids.emplace_back(piece.box.count, piece.data.dtype());
+      for (std::int64_t i = 0; i < grids.back().total; ++i) {
+        transfers.push_back({pieces.size(), i, bytes});
+        bytes += align_up(grids.back().bytes, 64);
+      }
+      pieces.push_back(piece);
+    }
+    datasets = dataset_names(pieces);
+    checksums.resize(transfers.size());
+    ready = std::vector<std::atomic<int>>(transfers.size());
+  }
+
+  /// Copies chunk t, pads it at the edge, and takes its checksum while it is in the cache.
+  void stage(std::size_t t, std::byte* staging) {
+    Transfer const& transfer = transfers[t];
+    Tensor const& data = pieces[transfer.piece].data;
+    ChunkGrid const& grid = grids[transfer.piece];
+    std::byte* const to = staging + transfer.offset;
+    std::int64_t const count = grid.box(transfer.chunk).count.count(), used = count * size_of(data.dtype());
+    pack(data, grid.first(transfer.chunk), count, to);
+    std::memset(to + used, 0, static_cast<std::size_t>(grid.bytes - used));
+    checksums[t] = XXH3_64bits(to, static_cast<std::size_t>(grid.bytes));
+    ready[t].store(1, std::memory_order_release);
+    ready[t].notify_one();
+  }
+};
+
+void write_shard(Save& save, std::filesystem::path const& path, std::int64_t step, int writer,
+                 std::byte const* staging) {
+  auto file = hdf5::File::create(path);
+  OpenFile disk(path, OpenFile::Mode::write);
+  disk.reserve(save.bytes);  // a full disk is found now
+  file.write_attribute("/", "format", CheckpointHeader::current_format);
+  file.write_attribute("/", "step", step);
+  file.write_attribute("/", "writer", std::int64_t{writer});
+  std::int64_t given = 0, written = 0;
+  std::size_t t = 0;
+  for (std::size_t p = 0; p < save.pieces.size(); ++p) {
+    CheckpointPiece const& piece = save.pieces[p];
+    ChunkGrid const& grid = save.grids[p];
+    if (!file.exists("/" + piece.kind)) file.create_group("/" + piece.kind);
+    auto dataset = file.create_dataset(save.datasets[p], piece.data.dtype(), piece.box.count, grid.chunk);
+    for (std::int64_t i = 0; i < grid.total; ++i, ++t) {
+      save.ready[t].wait(0, std::memory_order_acquire);
+      dataset.write_chunk(grid.offset(i), {staging + save.transfers[t].offset, static_cast<std::size_t>(grid.bytes)});
+      written += grid.bytes;
+      if (written - given < writeback_step) continue;
+      disk.start_writeback(given, written - given);
+      given = written;
+    }
+    file.write_integers(save.datasets[p] + checksum_suffix,
+                        std::span(save.checksums)
+                            .subspan(t - static_cast<std::size_t>(grid.total), static_cast<std::size_t>(grid.total)));
+  }
+  file.close();
+  disk.sync();
+}
+
+/// On failure leaves no half shard behind, and says what was to be written where.
+void write_or_remove(Save& save, std::filesystem::path const& path, std::int64_t step, int writer,
+                     std::byte const* staging) {
+  try {
+    make_folder(path.parent_path());
+    write_shard(save, path, step, writer, staging);
+  } catch (std::exception const& reason) {
+    std::string const room = format_bytes(static_cast<double>(free_bytes(path.parent_path())));
+    std::error_code ignored;
+    std::filesystem::remove(path, ignored);
+    std::filesystem::remove(path.parent_path(), ignored);  // goes if empty
+    throw Error(concat("The checkpoint shard ", path.string(), " cannot be written (it needs ",
+                       format_bytes(static_cast<double>(save.bytes)), ", ", room, " are free: ", reason.what(),
+                       "). Free space there or set checkpoint.folder; older checkpoints are untouched."));
+  }
+}
+
+}  // namespace
+
+std::int64_t staging_bytes(std::span<CheckpointPiece const> pieces) {
+  std::int64_t bytes = 0;
+  for (CheckpointPiece const& piece : pieces) {
+    if (piece.box.count.count() == 0) continue;
+    ChunkGrid const grid(piece.box.count, piece.data.dtype());
+    bytes += grid.total * align_up(grid.bytes, 64);
+  }
+  return bytes;
+}
+
+CheckpointWriter::CheckpointWriter(IoThread& io, std::int64_t staging_bytes) : io_(io) {
+  if (staging_bytes > 0) staging_ = Memory(staging_bytes);
+}
+
+CheckpointWriter::~CheckpointWriter() {
+  if (end_.valid()) end_.wait();
+}
+
+void CheckpointWriter::start(std::filesystem::path const& folder, std::int64_t step,
+                             std::vector<CheckpointPiece> const& pieces, int writer) {
+  validate(!active(), "A checkpoint save was started before the last one had ended.");
+  auto save = std::make_shared<Save>(pieces);
+  validate(save->bytes <= staging_.bytes(), "The pieces of a checkpoint take ", save->bytes, " bytes (",
+           staging_.bytes(), " were planned).");
+  if (save->pieces.empty()) return;
+  end_ = io_.post([save, path = folder / shard_name(writer), step, writer, staging = staging_.base()] {
+    write_or_remove(*save, path, step, writer, staging);
+  });
+  // The I/O thread writes the first chunks while the others are copied.
+  parallel_for(static_cast<std::int64_t>(save->transfers.size()), 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t t = first; t < last; ++t) save->stage(static_cast<std::size_t>(t), staging_.base());
+  });
+}
+
+bool CheckpointWriter::done() {
+  if (!end_.valid()) return true;
+  if (end_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return false;
+  end_.get();
+  return true;
+}
+
+void CheckpointWriter::wait() {
+  if (end_.valid()) end_.get();
+}
+
+}  // namespace selenite

@@ -1,0 +1,102 @@
+#include "io/files.hpp"
+
+#include <cerrno>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <system_error>
+#include <unistd.h>
+
+#include "core/error.hpp"
+
+namespace selenite {
+namespace {
+
+[[noreturn]] void fail(char const* what, std::filesystem::path const& path, int reason = errno) {
+  throw Error(concat("Cannot ", what, " ", path.string(), " (", std::generic_category().message(reason),
+                     "). Check the path, its permissions and the free space."));
+}
+
+}  // namespace
+
+OpenFile::OpenFile(std::filesystem::path const& path, Mode mode) : path_(path) {
+  int const flags = mode == Mode::read    ? O_RDONLY
+                    : mode == Mode::write ? O_RDWR | O_CREAT
+                                          : O_RDWR | O_CREAT | O_APPEND;
+  descriptor_ = ::open(path.c_str(), flags | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) fail("open", path);
+}
+
+OpenFile::~OpenFile() { ::close(descriptor_); }
+
+void OpenFile::write(std::string_view text) {
+  while (!text.empty()) {
+    auto const written = ::write(descriptor_, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("write", path_);
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
+void OpenFile::truncate(std::int64_t bytes) {
+  if (::ftruncate(descriptor_, bytes) != 0) fail("cut", path_);
+}
+
+void OpenFile::reserve(std::int64_t bytes) {
+  if (bytes <= 0 || ::fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, 0, bytes) == 0) return;
+  if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR || errno == EINVAL) return;
+  fail("reserve room for", path_);
+}
+
+void OpenFile::start_writeback(std::int64_t first, std::int64_t bytes) {
+  static_cast<void>(::sync_file_range(descriptor_, first, bytes, SYNC_FILE_RANGE_WRITE));
+}
+
+std::int64_t OpenFile::size() const {
+  struct stat status {};
+  if (::fstat(descriptor_, &status) != 0) fail("look at", path_);
+  return status.st_size;
+}
+
+void OpenFile::sync() {
+  if (::fsync(descriptor_) != 0) fail("write out", path_);
+}
+
+void sync_folder(std::filesystem::path const& folder) {
+  OpenFile(folder.empty() ? "." : folder, OpenFile::Mode::read).sync();
+}
+
+std::int64_t free_bytes(std::filesystem::path const& folder) {
+  std::error_code error;
+  auto const space = std::filesystem::space(folder, error);
+  return error ? -1 : static_cast<std::int64_t>(space.available);
+}
+
+void make_folder(std::filesystem::path const& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error && !std::filesystem::is_directory(folder)) fail("make the folder", folder, error.value());
+}
+
+void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) fail("rename to", to);
+  sync_folder(to.parent_path());
+}
+
+void write_file_atomically(std::filesystem::path const& path, std::string_view text) {
+  std::filesystem::path const temporary = concat(path.string(), ".", ::getpid(), ".partial");
+  try {
+    {
+      OpenFile file(temporary, OpenFile::Mode::write);
+      file.truncate(0);
+      file.write(text);
+      file.sync();
+    }
+    rename_durably(temporary, path);
+  } catch (...) {
+    std::error_code ignored;
+    std::filesystem::remove(temporary, ignored);
+    throw;
+  }
+}
+
+}  // namespace selenite
