@@ -1,0 +1,168 @@
+#include "study/driver.hpp"
+
+#include <array>
+#include <filesystem>
+#include <unistd.h>
+
+#include "core/error.hpp"
+#include "core/toml.hpp"
+#include "study/files.hpp"
+#include "study/launch.hpp"
+
+namespace selenite {
+namespace {
+
+namespace fs = std::filesystem;
+
+void make_folder(fs::path const& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  validate(!error, "Can't make the folder ", folder.string(), " (", error.message(),
+           "). Free some room or check the permissions.");
+}
+
+/// Moves the files of an earlier try into attempt-<n>/: nothing is deleted, and the new try starts in a clean folder.
+void put_aside(fs::path const& folder, std::size_t number) {
+  fs::path const aside = folder / concat("attempt-", number);
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    std::string const name = it->path().filename().string();
+    if (name != "point.json" && name != "point.json.partial" && !name.starts_with("attempt-"))
+      files.push_back(it->path());
+  }
+  if (files.empty()) return;
+  make_folder(aside);
+  for (fs::path const& file : files) {
+    fs::rename(file, aside / file.filename(), error);
+    validate(!error, "Can't move ", file.string(), " aside (", error.message(),
+             "). Check the permissions of the folder.");
+  }
+}
+
+/// The point's config with the repeat's folder, as the program will read it.
+void write_config(Task const& task) {
+  Config config = task.point->config;
+  config.run.folder = task.folder;
+  write_whole_file(task.folder + "/config.toml",
+                   concat("# ", task.point->name, ", repeat ", task.repeat, "\n", to_toml(config)));
+}
+
+PointRecord fresh_record(Study const& study, Task const& task, PointRecord const& before) {
+  PointRecord r;
+  r.study = study.name, r.id = task.point->id, r.name = task.point->name;
+  r.repeat = task.repeat, r.ranks = task.point->ranks, r.varied = task.point->varied;
+  r.attempts = before.attempts;
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  r.host = host.data();
+  return r;
+}
+
+class Driver {
+ public:
+  Driver(Study const& study, DriverOptions const& options, std::atomic<int> const& stop,
+         std::function<void(Progress const&)> const& tell, FolderLock const& lock, std::size_t total)
+      : study_(study), options_(options), stop_(stop), tell_(tell), lock_(lock), total_(total) {}
+
+  void handle(Task const& task, std::size_t index) {
+    index_ = index;
+    PointRecord record = state_of(task.folder);
+    if (record.status == Status::running) {  // its driver died: we hold the lock, so nobody watches it
+      Outcome const outcome = outcome_of_records(task.folder);
+      if (outcome.status == Status::done) return adopt(task, std::move(record));
+      record.status = Status::pending, record.reason = "Its driver was killed.";
+    }
+    if (record.status == Status::done) {
+      ++summary.kept;
+      return say(Progress::What::kept, task, record);
+    }
+    if (is_failure(record.status) && !options_.retry) {
+      ++summary.failed;
+      return say(Progress::What::kept, task, record);
+    }
+    start(task, record);
+  }
+
+  RunSummary summary;
+
+ private:
+  void say(Progress::What what, Task const& task, PointRecord const& record) {
+    tell_({what, task, record, index_, total_});
+  }
+
+  void adopt(Task const& task, PointRecord record) {
+    record.status = Status::done, record.reason.clear();
+    record.ended = read_run_record(task.folder + "/run.json").ended;
+    write_point_record(task.folder + "/point.json", record);
+    ++summary.kept;
+    say(Progress::What::adopted, task, record);
+  }
+
+  void start(Task const& task, PointRecord const& before) {
+    std::string const file = task.folder + "/point.json";
+    make_folder(task.folder);
+    PointRecord record = fresh_record(study_, task, before);
+    if (!before.id.empty() || !before.reason.empty()) {
+      put_aside(task.folder, record.attempts.size() + 1);
+      record.attempts.push_back({before.status, before.reason, before.started, before.ended});
+    }
+    Launch launch;
+    launch.folder = task.folder;
+    launch.command = local_command(options_.program, task.folder + "/config.toml", task.point->ranks, usable_cores());
+    launch.timeout_seconds = study_.timeout_minutes * 60;
+    launch.grace_seconds = options_.grace_seconds;
+    launch.keep_descriptor = lock_.descriptor();
+    write_config(task);
+    record.status = Status::running, record.started = utc_now(), record.command = launch.command;
+    write_point_record(file, record);
+    say(Progress::What::started, task, record);
+
+    Outcome const outcome = run_here(launch, stop_);
+    record.status = outcome.status, record.reason = outcome.reason, record.exit_code = outcome.exit_code;
+    record.ended = utc_now();
+    write_point_record(file, record);
+    if (record.status == Status::done) ++summary.done;
+    if (is_failure(record.status)) ++summary.failed;
+    say(Progress::What::ended, task, record);
+  }
+
+  Study const& study_;
+  DriverOptions const& options_;
+  std::atomic<int> const& stop_;
+  std::function<void(Progress const&)> const& tell_;
+  FolderLock const& lock_;
+  std::size_t index_ = 0, total_ = 0;
+};
+
+}  // namespace
+
+std::vector<Task> tasks_of(Study const& study, std::vector<Point> const& points, std::string const& folder) {
+  std::vector<Task> tasks;
+  for (std::int64_t repeat = 1; repeat <= study.repeats; ++repeat)
+    for (Point const& point : points)
+      if (point.infeasible.empty())
+        tasks.push_back({&point, repeat, concat(folder, "/", point.folder_name(), "/repeat-", repeat)});
+  return tasks;
+}
+
+RunSummary run_study(Study const& study, std::vector<Point> const& points, DriverOptions const& options,
+                     std::atomic<int> const& stop, std::function<void(Progress const&)> const& tell) {
+  std::string const folder = fs::absolute(options.folder).lexically_normal().string();
+  make_folder(folder);
+  FolderLock const lock(folder, options.grace_seconds + 30);
+  write_whole_file(folder + "/study.toml", read_text_file(study.file, "study"));
+  auto const tasks = tasks_of(study, points, folder);
+  Driver driver(study, options, stop, tell, lock, tasks.size());
+  for (std::size_t i = 0; i < tasks.size(); ++i) {
+    if (stop > 0) {
+      driver.summary.interrupted = true;
+      break;
+    }
+    driver.handle(tasks[i], i + 1);
+  }
+  if (stop > 0) driver.summary.interrupted = true;
+  return driver.summary;
+}
+
+}  // namespace selenite

@@ -1,0 +1,25 @@
+#pragma once
+#include <string>
+
+namespace selenite {
+
+/// Writes a file so that it is the old one or the new one, whole, whatever happens: beside it, synced, renamed, the
+/// folder synced. Throws Error (a full disk, no permission) and leaves what was there.
+void write_whole_file(std::string const& file, std::string const& text);
+
+/// An exclusive lock on a file (flock) for as long as the object lives; a child process may be made to keep it on.
+class FolderLock {
+ public:
+  /// Takes the lock of a study's folder. Throws Error naming the holder if another driver has it; if the holder was
+  /// killed and only its child is still ending, waits up to `patience_seconds` for that.
+  FolderLock(std::string const& folder, double patience_seconds);
+  ~FolderLock();
+  FolderLock(FolderLock const&) = delete;
+  FolderLock& operator=(FolderLock const&) = delete;
+  int descriptor() const { return descriptor_; }
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace selenite
