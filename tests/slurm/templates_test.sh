@@ -5,17 +5,26 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 export SELENITE_BIN=$root/tests/slurm/stand_in
 
+# A second site, whose ranks are started by mpirun.
+cat "$root/slurm/sites/virtual.sh" - >"$work/by_mpirun.sh" <<'END'
+# shellcheck shell=bash disable=SC2034
+site_launcher=(mpirun)
+END
+
 # All of these run at once; each takes part of a node.
 requeued=$(submit requeued --nodes=2 pretrain "$work/requeued" 60)
 cancelled=$(submit cancelled --nodes=1 pretrain "$work/cancelled" 600)
+mpirun=$(submit mpirun --site "$work/by_mpirun.sh" --nodes=2 pretrain "$work/mpirun" 60)
 hung=$(submit hung --nodes=1 pretrain "$work/hung" 60 hang)
 later=$(submit later --nodes=1 pretrain "$work/later" 6 hang-later)
 limited=$(SELENITE_MAX_RESTARTS=0 submit limited --nodes=1 pretrain "$work/limited" 600)
 
 # Pretraining over two nodes: USR1 to the batch shell, as --signal=B:USR1@N sends it, must reach every rank.
 wait_for 30 has "$work/requeued.out" "rank 1 of 2 starts at step 0" || fail "job requeued did not start on two nodes"
+wait_for 30 has "$work/mpirun.out" "rank 1 of 2 starts at step 0" || fail "job mpirun did not start on two nodes"
 sleep 1
 scancel --batch --signal=USR1 "$requeued"
+scancel --batch --signal=USR1 "$mpirun"
 wait_for 20 has "$work/requeued.out" "requeued: the time limit is near" || fail "the job was not requeued"
 expect "$work/requeued.out" "rank 0 on node1: stopped"
 expect "$work/requeued.out" "rank 1 on node2: stopped"
@@ -40,6 +49,10 @@ ends_as "$later" COMPLETED 40 later
 expect "$work/later.out" "requeued: a hang was found, after progress"
 expect "$work/later.out" "starts at step 3"
 
+wait_for 20 has "$work/mpirun.out" "requeued: the time limit is near" || fail "the job under mpirun was not requeued"
+expect "$work/mpirun.out" "rank 0 on node1: stopped"
+expect "$work/mpirun.out" "rank 1 on node2: stopped"
+
 preprocess=$(submit preprocess preprocess tokenize "$work/tokens" 4)
 sweep=$(submit sweep sweep "$work" 4)
 evaluate=$(submit evaluate evaluate "$work/requeued" --prompt "two words" 0)
@@ -56,6 +69,8 @@ expect "$work/requeued.out" "restart 1"
 expect "$work/requeued/run.json" '"result": "finished"'
 expect "$work/requeued/run.json" '"step": 60'
 expect_not "$work/requeued.out" "restart 2"
+ends_as "$mpirun" COMPLETED 60 mpirun
+expect "$work/mpirun/run.json" '"result": "finished"'
 ends_as "$preprocess" COMPLETED 60 preprocess
 expect "$work/preprocess.out" "restart 1"
 [ "$(wc -l <"$work/tokens")" = 4 ] || fail "preprocessing wrote $(wc -l <"$work/tokens") lines, not 4"
