@@ -5,8 +5,8 @@
 
 namespace selenite {
 
-/// The attention of the 2021-22 Selene runs: batched GEMMs around a softmax over a stored [samples*heads, queries, keys]
-/// matrix. Three operations, so that selective recomputation can drop and redo the core. Dtypes as in Attention.
+/// The attention of the 2021-22 Selene runs: batched GEMMs around a softmax over a stored [samples*heads, queries,
+/// keys] matrix. Three operations, so that selective recomputation can drop and redo the core. Dtypes as in Attention.
 
 /// scores = scale * q k^T, one matrix a (sample, head).
 struct AttentionScores {
@@ -22,6 +22,7 @@ std::int64_t workspace(AttentionScores const& op, std::int64_t budget);
 static_assert(Kernel<AttentionScores>);
 
 /// probabilities = softmax(scores + mask), in place allowed; dropped = dropout(probabilities) if the shape has dropout.
+/// A query that sees no key gets zeros. The masks are those of kernels/attention/mask.hpp.
 struct MaskedSoftmax {
   AttentionShape shape;
   Tensor scores, probabilities;  ///< [samples*heads, queries, keys]
@@ -49,13 +50,15 @@ std::int64_t workspace(AttentionValues const& op, std::int64_t budget);
 static_assert(Kernel<AttentionValues>);
 
 /// Gradients of the three: dprobabilities = dout v^T and dv = dropped^T dout; dscores (in place over dprobabilities);
-/// dq = scale * dscores k and dk = scale * dscores^T q, summed over the query heads of a kv head.
+/// dq = scale * dscores k and dk = scale * dscores^T q, summed over the query heads of a kv head. The mask needs no
+/// second look: with p = probabilities, d = dropped and e = dout v^T, dscores = d e - p (row sum of d e), and d = p = 0
+/// where masked.
 struct MatrixAttentionBackward {
   AttentionShape shape;
   Tensor q, k, v, probabilities, dropped, dout;  ///< dropped undefined without dropout
   Tensor dscores;                                ///< scratch of the caller, like probabilities
   Tensor dq, dk, dv;
-  Tensor sample_ids;
+  Tensor sample_ids;  ///< these three are unused: see above
   AttentionPlaces query_places, key_places;
 };
 void reference(MatrixAttentionBackward const& op);
