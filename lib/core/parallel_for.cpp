@@ -11,6 +11,13 @@ namespace selenite {
 namespace {
 thread_local int thread_count = 0;
 
+// libgomp is not instrumented: ThreadSanitizer would report races in correct programs, so there is no team then.
+#ifdef __SANITIZE_THREAD__
+constexpr bool under_thread_sanitizer = true;
+#else
+constexpr bool under_thread_sanitizer = false;
+#endif
+
 int allowed_cpus() {
   cpu_set_t mask;
   CPU_ZERO(&mask);
@@ -32,14 +39,10 @@ int threads() {
 namespace detail {
 
 void run_parallel(std::int64_t tasks, void (*task)(void*, std::int64_t), void* argument) {
-#ifdef __SANITIZE_THREAD__
-  // libgomp is not instrumented: ThreadSanitizer would report races in correct programs.
-  for (std::int64_t i = 0; i < tasks; ++i) task(argument, i);
-#else
   std::exception_ptr failure;
   std::mutex mutex;
   std::atomic<bool> failed{false};
-  int const team = static_cast<int>(tasks < threads() ? tasks : threads());
+  int const team = under_thread_sanitizer ? 1 : static_cast<int>(tasks < threads() ? tasks : threads());
 #pragma omp parallel for schedule(dynamic, 1) num_threads(team) if (team > 1)
   for (std::int64_t i = 0; i < tasks; ++i) {
     if (failed.load(std::memory_order_relaxed)) continue;
@@ -51,7 +54,6 @@ void run_parallel(std::int64_t tasks, void (*task)(void*, std::int64_t), void* a
     }
   }
   if (failure) std::rethrow_exception(failure);
-#endif
 }
 
 }  // namespace detail

@@ -1,7 +1,6 @@
 // TOML text as a plain tree. The one file that includes toml++.
 #include "core/toml.hpp"
 
-#define TOML_HEADER_ONLY 0
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
