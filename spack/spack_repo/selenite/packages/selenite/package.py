@@ -26,7 +26,7 @@ class Selenite(CMakePackage, CudaPackage):
 
     depends_on("tomlplusplus@3.3:")
     depends_on("cli11@2.1:")
-    depends_on("nlohmann-json@3.9:")
+    depends_on("nlohmann-json@3.11:")
     depends_on("hdf5@1.10.7:~mpi")  # checkpoints are one serial file a rank; file locking is a property since 1.10.7
     depends_on("xxhash@0.8:")
     depends_on("zstd")
