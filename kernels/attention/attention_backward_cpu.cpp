@@ -206,14 +206,15 @@ class Backward {
   alignas(64) std::array<float, block_queries> logsumexp_, delta_;  // logsumexp in units of log 2
 };
 
-/// Adds up the splits' sums for one block of keys, in order, and writes dk and dv.
+/// Adds up the splits' sums for one key of one head, in order, and writes its dk and dv.
 template <class T>
-void store_keys(AttentionBackward const& op, float* sums, std::int64_t sample, std::int64_t kv_head, std::int64_t key) {
+void store_keys(AttentionBackward const& op, float* sums, std::int64_t splits, std::int64_t row) {
   AttentionShape const& s = op.shape;
+  std::int64_t const key = row % s.keys, kv_head = row / s.keys % s.kv_heads, sample = row / s.keys / s.kv_heads;
   std::int64_t const d = padded_head_dim(s), split_stride = 2 * s.samples * s.kv_heads * s.keys * d;
   float* const dk = sums + ((sample * s.kv_heads + kv_head) * 2 * s.keys + key) * d;
   float* const dv = dk + s.keys * d;
-  for (std::int64_t split = 1; split < backward_splits(s); ++split)
+  for (std::int64_t split = 1; split < splits; ++split)
     for (std::int64_t c = 0; c < d; ++c) {
       dk[c] += dk[split * split_stride + c];
       dv[c] += dv[split * split_stride + c];
@@ -228,9 +229,12 @@ void store_keys(AttentionBackward const& op, float* sums, std::int64_t sample, s
 void launch(Cpu& cpu, AttentionBackward const& op) {
   check(op);
   AttentionShape const& s = op.shape;
-  std::int64_t const d = padded_head_dim(s), splits = backward_splits(s), heads = s.samples * s.kv_heads;
+  std::int64_t const d = padded_head_dim(s), heads = s.samples * s.kv_heads;
   std::int64_t const group = s.heads / s.kv_heads, blocks = (s.queries + block_queries - 1) / block_queries;
-  EXPECTS(static_cast<std::int64_t>(cpu.workspace.size()) >= workspace(op, 0));
+  auto const bytes = static_cast<std::int64_t>(cpu.workspace.size());
+  validate(bytes >= backward_split_bytes(s), "Attention's backward pass has ", bytes, " bytes of scratch (it needs ",
+           backward_split_bytes(s), "). Raise run.workspace.");
+  std::int64_t const splits = backward_splits(s, bytes);
   auto* const sums = reinterpret_cast<float*>(cpu.workspace.data());  // [split][sample, kv head][dk, dv][key][d]
   std::atomic<std::int64_t> pairs{0};
   with_arithmetic(op.q.dtype(), [&]<class T, class Arith>(T*, Arith) {
@@ -245,8 +249,7 @@ void launch(Cpu& cpu, AttentionBackward const& op) {
       pairs += seen_pairs;
     });
     parallel_for(heads * s.keys, 64, [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t i = first; i < last; ++i)
-        store_keys<T>(op, sums, i / s.keys / s.kv_heads, i / s.keys % s.kv_heads, i % s.keys);
+      for (std::int64_t row = first; row < last; ++row) store_keys<T>(op, sums, splits, row);
     });
   });
   cpu.flops += 10.0 * static_cast<double>(s.head_dim) * static_cast<double>(pairs.load());

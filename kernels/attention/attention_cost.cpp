@@ -97,10 +97,16 @@ double visible_pairs(AttentionShape const& s) {
   return triangle * (triangle + 1) / 2 + (queries - triangle) * keys;
 }
 
-std::int64_t backward_splits(AttentionShape const& s) {
-  std::int64_t const enough = 32, tasks = std::max<std::int64_t>(1, s.samples * s.kv_heads);
-  std::int64_t const blocks = std::max<std::int64_t>(1, (s.queries + 255) / 256 * (s.heads / s.kv_heads));
-  return std::clamp<std::int64_t>((enough + tasks - 1) / tasks, 1, std::min<std::int64_t>(blocks, 8));
+std::int64_t backward_split_bytes(AttentionShape const& s) {
+  return 2 * size_of(DType::fp32) * s.samples * s.kv_heads * s.keys * padded_head_dim(s);
+}
+
+std::int64_t backward_splits(AttentionShape const& s, std::int64_t budget) {
+  std::int64_t const tasks = std::max<std::int64_t>(1, s.samples * s.kv_heads), enough = 32, most = 8;
+  std::int64_t const units = s.heads / s.kv_heads * ((s.queries + 255) / 256);
+  std::int64_t const wanted = std::min({(enough + tasks - 1) / tasks, units, most});
+  std::int64_t const fit = budget / std::max<std::int64_t>(1, backward_split_bytes(s));
+  return std::max<std::int64_t>(1, std::min(wanted, fit));
 }
 
 Cost cost(Attention const& op) {
@@ -118,10 +124,8 @@ Cost cost(AttentionBackward const& op) {
 }
 
 std::int64_t workspace(Attention const&, std::int64_t) { return 0; }
-/// dk and dv of each split in fp32.
-std::int64_t workspace(AttentionBackward const& op, std::int64_t) {
-  AttentionShape const& s = op.shape;
-  return 2 * size_of(DType::fp32) * backward_splits(s) * s.samples * s.kv_heads * s.keys * padded_head_dim(s);
+std::int64_t workspace(AttentionBackward const& op, std::int64_t budget) {
+  return backward_splits(op.shape, budget) * backward_split_bytes(op.shape);
 }
 
 }  // namespace selenite

@@ -1,0 +1,141 @@
+#pragma once
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "any_team.hpp"
+#include "core/element.hpp"
+#include "kernels/attention/attention.hpp"
+
+/// The problems that both passes of flash attention are tested with.
+namespace selenite::test {
+
+struct Problem {
+  std::string name;
+  AttentionShape shape;
+  std::int64_t document = 0;   ///< documents of that many tokens; 0: one a sample
+  std::int64_t key_first = 0;  ///< position of the first key
+  std::int64_t zigzag = 0;     ///< the second half of queries lies so much later
+  bool speed = false;
+};
+
+inline AttentionShape sizes(std::int64_t samples, std::int64_t queries, std::int64_t keys, std::int64_t heads,
+                            std::int64_t kv_heads, std::int64_t head_dim, bool causal = true, double dropout = 0) {
+  return {.samples = samples,
+          .queries = queries,
+          .keys = keys,
+          .heads = heads,
+          .kv_heads = kv_heads,
+          .head_dim = head_dim,
+          .causal = causal,
+          .scale = 1 / std::sqrt(static_cast<double>(head_dim)),
+          .dropout = {.probability = dropout, .seed = 7, .layer = 2, .site = 1},
+          .first_head = 2};
+}
+
+inline std::vector<Problem> problems() {
+  std::vector<Problem> p{
+      {.name = "one query", .shape = sizes(1, 1, 3, 1, 1, 8, false)},
+      {.name = "17", .shape = sizes(2, 17, 17, 2, 1, 16)},
+      {.name = "63 x 129, all", .shape = sizes(1, 63, 129, 2, 2, 7, false)},
+      {.name = "129, grouped", .shape = sizes(1, 129, 129, 4, 2, 64)},
+      {.name = "65, size 96", .shape = sizes(1, 65, 65, 1, 1, 96)},
+      {.name = "130 x 70, size 128", .shape = sizes(1, 130, 70, 1, 1, 128)},
+      {.name = "300, many splits", .shape = sizes(1, 300, 300, 6, 2, 8)},
+      {.name = "documents", .shape = sizes(2, 200, 200, 2, 1, 80), .document = 37},
+      {.name = "documents, all", .shape = sizes(1, 200, 150, 2, 1, 32, false), .document = 64},
+      {.name = "later keys", .shape = sizes(1, 140, 140, 1, 1, 33), .key_first = 70},
+      {.name = "zig-zag", .shape = sizes(1, 140, 140, 1, 1, 32), .key_first = 50, .zigzag = 100},
+      {.name = "dropout", .shape = sizes(2, 90, 100, 2, 1, 24, true, 0.2), .key_first = 3},
+      {.name = "dropout, documents, all", .shape = sizes(1, 100, 90, 2, 2, 24, false, 0.4), .document = 30},
+  };
+  for (std::int64_t const d : {64, 128})
+    for (std::int64_t const s : {512, 1024, 2048, 4096})
+      p.push_back({.name = concat("causal s ", s, " d ", d),
+                   .shape = sizes(4096 / s, s, s, 768 / d, 768 / d, d),
+                   .speed = true});
+  p.push_back(
+      {.name = "causal s 1024 d 64 dropout 0.1", .shape = sizes(4, 1024, 1024, 12, 12, 64, true, 0.1), .speed = true});
+  p.push_back({.name = "all s 1024 d 64", .shape = sizes(4, 1024, 1024, 12, 12, 64, false), .speed = true});
+  p.push_back({.name = "causal s 4096 d 64, 4 kv heads", .shape = sizes(1, 4096, 4096, 12, 4, 64), .speed = true});
+  return p;
+}
+
+/// Errors of scores of size 8 grow in the exponent, and dP - delta cancels: as if of 64 more terms.
+inline Options options(Problem const& p) {
+  return {.sum_length = static_cast<double>(std::max(p.shape.queries, p.shape.keys) + p.shape.head_dim + 64),
+          .rounds_inside = true,
+          .speed = p.speed,
+          .dtypes = dtypes(p.speed)};
+}
+
+inline AttentionPlaces places(Tensors& t, Problem const& p, std::int64_t length, std::int64_t first,
+                              std::int64_t jump) {
+  if (!p.document && !p.key_first && !p.zigzag) return {};
+  auto const position = [=](std::int64_t i) { return first + i % length + (i % length >= length / 2 ? jump : 0); };
+  AttentionPlaces places{.positions = t.in(DType::int32, {p.shape.samples, length},
+                                           Values([=](std::int64_t i) { return static_cast<double>(position(i)); }))};
+  std::int64_t const document = p.document;
+  if (document)
+    places.document_starts =
+        t.in(DType::int32, {p.shape.samples, length},
+             Values([=](std::int64_t i) { return static_cast<double>(position(i) / document * document); }));
+  return places;
+}
+
+inline Attention forward(Tensors& t, DType type, Problem const& p) {
+  AttentionShape const& s = p.shape;
+  Attention op{.shape = s};
+  op.q = t.in(type, {s.samples * s.queries, s.heads * s.head_dim}, {-2, 2}, strided);
+  op.k = t.in(type, {s.samples * s.keys, s.kv_heads * s.head_dim}, {-2, 2}, strided);
+  op.v = t.in(type, {s.samples * s.keys, s.kv_heads * s.head_dim}, strided);
+  op.query_places = places(t, p, s.queries, 0, p.zigzag);
+  op.key_places = places(t, p, s.keys, p.key_first, 0);
+  if (s.dropout.probability > 0) op.sample_ids = t.integers(DType::int64, {s.samples}, 0, 1'000'000'000'000);
+  op.out = t.out(type, {s.samples * s.queries, s.heads * s.head_dim}, strided);
+  op.logsumexp = t.out(DType::fp32, {s.samples, s.heads, s.queries});
+  return op;
+}
+
+inline Attention merged(Tensors& t, DType type, Problem const& p) {
+  AttentionShape const& s = p.shape;
+  Attention op = forward(t, type, p);
+  op.merge = true;
+  op.out = t.inout(DType::fp32, {s.samples * s.queries, s.heads * s.head_dim}, {}, strided);
+  op.logsumexp = t.inout(DType::fp32, {s.samples, s.heads, s.queries}, {-2, 4});
+  return op;
+}
+
+/// With out and logsumexp of the same problem's reference. `added`: a further ring step, delta and gradients are there.
+inline AttentionBackward backward(Tensors& t, DType type, Problem const& p, bool added) {
+  AttentionShape const& s = p.shape;
+  Tensors exact(Tensors::doubles);
+  Attention const f = forward(exact, type, p);
+  if (!p.speed) reference(f);
+  auto const copy = [&](Tensor const& x, double otherwise) {
+    return Values([=, speed = p.speed](std::int64_t i) { return speed ? otherwise : load(x, i); });
+  };
+  Attention const g = forward(t, type, p);  // draws the same
+  AttentionBackward op{.shape = s,
+                       .q = g.q,
+                       .k = g.k,
+                       .v = g.v,
+                       .query_places = g.query_places,
+                       .key_places = g.key_places,
+                       .sample_ids = g.sample_ids,
+                       .accumulate = added};
+  Shape const queries{s.samples * s.queries, s.heads * s.head_dim}, keys{s.samples * s.keys, s.kv_heads * s.head_dim};
+  Shape const stats{s.samples, s.heads, s.queries};
+  op.dout = t.in(type, queries, strided);
+  op.logsumexp = t.in(DType::fp32, stats, copy(f.logsumexp, 8));
+  if (!added) op.out = t.in(type, queries, copy(f.out, 0.1), strided);
+  op.delta = added ? t.in(DType::fp32, stats) : t.out(DType::fp32, stats);
+  auto const gradient = [&](Shape shape) {
+    return added ? t.inout(DType::fp32, shape, {}, strided) : t.out(type, shape, strided);
+  };
+  op.dq = gradient(queries), op.dk = gradient(keys), op.dv = gradient(keys);
+  return op;
+}
+
+}  // namespace selenite::test
