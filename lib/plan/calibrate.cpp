@@ -1,0 +1,137 @@
+#include "plan/calibrate.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+
+#include "core/text.hpp"
+#include "kernels/attention/attention.hpp"
+#include "kernels/cast/cast.hpp"
+#include "kernels/gemm/gemm.hpp"
+
+namespace selenite {
+namespace {
+
+/// Memory for the measurements, and a context over it.
+class Bench {
+ public:
+  Bench(Comm& comm, ProcessGrid const& grid, std::int64_t bytes, std::int64_t workspace)
+      : memory_(bytes), arena_("calibration", memory_.base(), bytes), comm_(comm),
+        ctx_({.grid = grid, .rank = comm.rank(), .save = &arena_, .scratch = &arena_, .workspace_budget = workspace}, cpu_, &comm) {}
+
+  Tensor tensor(DType dtype, Shape shape) {
+    Tensor const t = arena_.allocate(dtype, shape);
+    ctx_(Fill{.x = t, .value = 0.01});
+    return t;
+  }
+  /// Mean over the ranks of the fastest of a few runs, all ranks at once. At least two runs, at most about 60 ms more.
+  template <class Op>
+  double seconds(Op const& op) {
+    ctx_(op);
+    comm_.barrier();
+    double best = 1e30, total = 0;
+    for (int i = 0; i < 20 && (i < 2 || total < 0.06); ++i) {
+      auto const start = std::chrono::steady_clock::now();
+      ctx_(op);
+      double const s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      best = std::min(best, s), total += s;
+    }
+    comm_.all_reduce({&best, 1}, Reduction::sum);
+    return best / static_cast<double>(comm_.world());
+  }
+  Arena& arena() { return arena_; }
+
+ private:
+  Memory memory_;
+  Arena arena_;
+  Comm& comm_;
+  Cpu cpu_;
+  Ctx ctx_;
+};
+
+void add_point(std::map<double, double>& curve, double size, double rate) { curve[size] = std::max(curve[size], rate); }
+RateCurve to_curve(std::map<double, double> const& points) {
+  RateCurve curve;
+  for (auto const& [size, rate] : points) curve.sizes.push_back(size), curve.rates.push_back(rate);
+  return curve;
+}
+
+/// The linear layers of the model as GEMMs of at most `limit` FLOPs, by taking fewer tokens.
+RateCurve measure_gemm(Bench& bench, ModelConfig const& m, std::int64_t tokens, DType dtype) {
+  constexpr double limit = 6e9;
+  std::map<double, double> points;
+  auto measure = [&](std::int64_t inputs, std::int64_t outputs) {
+    auto const most = static_cast<std::int64_t>(limit / (2.0 * static_cast<double>(inputs) * static_cast<double>(outputs)));
+    for (std::int64_t rows : {std::min(tokens, std::max<std::int64_t>(most, 64)), std::min<std::int64_t>(tokens, 64)}) {
+      ScopedMark const mark(bench.arena());
+      Gemm const op{.a = bench.tensor(dtype, {rows, inputs}), .b = bench.tensor(dtype, {outputs, inputs}), .out = bench.tensor(dtype, {rows, outputs}), .transpose_b = true};
+      double const flops = cost(op).flops;
+      add_point(points, flops, flops / bench.seconds(op));
+    }
+  };
+  measure(m.hidden, m.heads * m.head_dim);
+  measure(m.hidden, m.ffn_hidden);
+  measure(m.ffn_hidden, m.hidden);
+  measure(m.hidden, std::min<std::int64_t>(m.padded_vocab(), 16384));
+  return to_curve(points);
+}
+
+RateCurve measure_attention(Bench& bench, ModelConfig const& m, std::int64_t samples, DType dtype) {
+  ScopedMark const mark(bench.arena());
+  std::int64_t const length = std::min<std::int64_t>(m.sequence_length, 2048), width = m.heads * m.head_dim, kv_width = m.kv_heads * m.head_dim;
+  std::int64_t const n = std::min<std::int64_t>(samples, std::max<std::int64_t>(1, 4096 / length));
+  AttentionShape const shape{.samples = n, .queries = length, .keys = length, .heads = m.heads, .kv_heads = m.kv_heads, .head_dim = m.head_dim, .scale = 0.1};
+  Tensor const q = bench.tensor(dtype, {n * length, width}), k = bench.tensor(dtype, {n * length, kv_width}), v = bench.tensor(dtype, {n * length, kv_width});
+  Tensor const out = bench.tensor(dtype, {n * length, width}), lse = bench.tensor(DType::fp32, {n, m.heads, length});
+  Attention const forward{.shape = shape, .q = q, .k = k, .v = v, .out = out, .logsumexp = lse};
+  double const forward_seconds = bench.seconds(forward);
+  AttentionBackward const backward{.shape = shape, .q = q, .k = k, .v = v, .out = out, .dout = out, .logsumexp = lse, .delta = bench.tensor(DType::fp32, {n, m.heads, length}),
+                                   .dq = bench.tensor(dtype, {n * length, width}), .dk = bench.tensor(dtype, {n * length, kv_width}), .dv = bench.tensor(dtype, {n * length, kv_width})};
+  double const backward_seconds = bench.seconds(backward);
+  double const rate = (cost(forward).flops + cost(backward).flops) / (forward_seconds + backward_seconds);
+  return {{cost(forward).flops}, {rate}};
+}
+
+RateCurve measure_stream(Bench& bench) {
+  std::map<double, double> points;
+  for (std::int64_t elements : {16 << 10, 256 << 10, 4 << 20, 16 << 20}) {
+    ScopedMark const mark(bench.arena());
+    Cast const copy{.x = bench.tensor(DType::fp32, {elements}), .y = bench.tensor(DType::fp32, {elements})};
+    add_point(points, cost(copy).bytes, cost(copy).bytes / bench.seconds(copy));
+  }
+  return to_curve(points);
+}
+
+void measure_links(Bench& bench, ProcessGrid const& grid, Machine& machine) {
+  if (grid.world() == 1) return;
+  ScopedMark const mark(bench.arena());
+  auto const n = static_cast<double>(grid.world());
+  AxisSet const all = AxisSet::all();
+  double const small = bench.seconds(AllReduce{.data = bench.tensor(DType::fp32, {64}), .group = all});
+  AllReduce const large{.data = bench.tensor(DType::fp32, {4 << 20}), .group = all};
+  double const seconds = bench.seconds(large);
+  machine.link_latency = small / (2 * (n - 1));
+  machine.link_bandwidth = 2 * (n - 1) / n * cost(large).bytes / std::max(seconds - small, 1e-6);
+}
+
+}  // namespace
+
+Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid) {
+  std::int64_t const tokens = c.train.micro_batch * c.model.sequence_length;
+  bool const half = c.train.precision != Precision::fp32;
+  DType const dtype = half ? DType::bf16 : DType::fp32;
+  Bench bench(comm, grid, std::int64_t{1} << 30, c.run.workspace);
+  Machine machine{.name = "this machine, measured at start", .source = "measured"};
+  RateCurve const gemm = measure_gemm(bench, c.model, tokens, dtype), attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
+  machine.gemm_fp32 = machine.gemm_bf16 = gemm, machine.attention_fp32 = machine.attention_bf16 = attention;
+  machine.stream = measure_stream(bench);
+  machine.peak_fp32 = machine.peak_bf16 = machine.peak_fp16 = *std::max_element(gemm.rates.begin(), gemm.rates.end());
+  measure_links(bench, grid, machine);
+  return machine;
+}
+
+Machine find_machine(Config const& config, Comm& comm, ProcessGrid const& grid) {
+  return config.machine.name == "auto" ? measure_machine(config, comm, grid) : load_machine(config.machine.name);
+}
+
+}  // namespace selenite
