@@ -19,6 +19,8 @@ SELENITE_INLINE Floats from_fp16(Halves h) { return _mm256_cvtph_ps((__m128i)h);
 SELENITE_INLINE Halves to_fp16(Floats v) { return (Halves)_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
 SELENITE_INLINE Floats maximum(Floats a, Floats b) { return _mm256_max_ps(a, b); }
 SELENITE_INLINE Floats square_root(Floats v) { return _mm256_sqrt_ps(v); }
+SELENITE_INLINE Doubles square_root(Doubles v) { return _mm256_sqrt_pd(v); }
+SELENITE_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
 /// Products of the low 32 bits of each 64-bit lane.
 SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (Longs)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
 SELENITE_INLINE void stream(float* p, Floats v) { _mm256_stream_ps(p, v); }

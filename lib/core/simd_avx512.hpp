@@ -11,14 +11,21 @@ inline namespace SELENITE_SIMD {
 
 SELENITE_SIMD_TYPES(16)
 
-SELENITE_INLINE Words widen(Halves h) { return (Words)_mm512_cvtepu16_epi32((__m256i)h); }
-SELENITE_INLINE Halves narrow(Words w) { return (Halves)_mm512_cvtepi32_epi16((__m512i)w); }
-SELENITE_INLINE Floats from_fp16(Halves h) { return _mm512_cvtph_ps((__m256i)h); }
-SELENITE_INLINE Halves to_fp16(Floats v) { return (Halves)_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
-SELENITE_INLINE Floats maximum(Floats a, Floats b) { return _mm512_max_ps(a, b); }
-SELENITE_INLINE Floats square_root(Floats v) { return _mm512_sqrt_ps(v); }
+// The forms with a full mask are the plain instructions; GCC 12's plain forms warn of uninitialized values of their
+// own.
+
+SELENITE_INLINE Words widen(Halves h) { return (Words)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)h); }
+SELENITE_INLINE Halves narrow(Words w) { return (Halves)_mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)w); }
+SELENITE_INLINE Floats from_fp16(Halves h) { return _mm512_maskz_cvtph_ps(0xffff, (__m256i)h); }
+SELENITE_INLINE Halves to_fp16(Floats v) { return (Halves)_mm512_maskz_cvtps_ph(0xffff, v, _MM_FROUND_TO_NEAREST_INT); }
+SELENITE_INLINE Floats maximum(Floats a, Floats b) { return _mm512_maskz_max_ps(0xffff, a, b); }
+SELENITE_INLINE Floats square_root(Floats v) { return _mm512_maskz_sqrt_ps(0xffff, v); }
+SELENITE_INLINE Doubles square_root(Doubles v) { return _mm512_maskz_sqrt_pd(0xff, v); }
+SELENITE_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
 /// Products of the low 32 bits of each 64-bit lane.
-SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (Longs)_mm512_mul_epu32((__m512i)a, (__m512i)b); }
+SELENITE_INLINE Longs multiply_low(Longs a, Longs b) {
+  return (Longs)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);
+}
 SELENITE_INLINE void stream(float* p, Floats v) { _mm512_stream_ps(p, v); }
 SELENITE_INLINE void stream(std::uint16_t* p, Halves h) {
   _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)h);

@@ -27,6 +27,15 @@ SELENITE_INLINE Floats square_root(Floats v) {
   for (int i = 0; i < lanes; ++i) v[i] = __builtin_sqrtf(v[i]);
   return v;
 }
+SELENITE_INLINE Doubles square_root(Doubles v) {
+  for (int i = 0; i < lanes / 2; ++i) v[i] = __builtin_sqrt(v[i]);
+  return v;
+}
+/// a * b + c, rounded once.
+SELENITE_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) {
+  for (int i = 0; i < lanes / 2; ++i) c[i] = __builtin_fma(a[i], b[i], c[i]);
+  return c;
+}
 /// Products of the low 32 bits of each 64-bit lane.
 SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
 SELENITE_INLINE void stream(float* p, Floats v) { *reinterpret_cast<FloatsIn*>(p) = v; }

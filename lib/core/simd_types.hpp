@@ -10,8 +10,9 @@
 // Behind the parameters of a lambda that must be inlined into the loop that calls it.
 #define SELENITE_LAMBDA __attribute__((always_inline))
 
-// Floats, Ints, Words: `count` lanes of 32 bits; Halves: as many of 16; Longs, Doubles: half as many of 64.
-// The ...In types are the same as they lie in memory: aligned to the element only, aliasing anything.
+// Floats, Ints, Words: `count` lanes of 32 bits; Halves: as many of 16; Longs, Doubles: half as many of 64; HalfFloats
+// and HalfWords: half as many of 32. The ...In types are the same as they lie in memory: aligned to the element only,
+// aliasing anything.
 #define SELENITE_SIMD_TYPES(count)                                                                 \
   inline constexpr int lanes = count;                                                              \
   typedef float Floats __attribute__((vector_size(4 * (count))));                                  \
@@ -20,6 +21,8 @@
   typedef std::uint16_t Halves __attribute__((vector_size(2 * (count))));                          \
   typedef std::uint64_t Longs __attribute__((vector_size(4 * (count))));                           \
   typedef double Doubles __attribute__((vector_size(4 * (count))));                                \
+  typedef float HalfFloats __attribute__((vector_size(2 * (count))));                              \
+  typedef std::uint32_t HalfWords __attribute__((vector_size(2 * (count))));                       \
   typedef float FloatsIn __attribute__((vector_size(4 * (count)), aligned(4), may_alias));         \
   typedef std::uint32_t WordsIn __attribute__((vector_size(4 * (count)), aligned(4), may_alias));  \
   typedef std::uint16_t HalvesIn __attribute__((vector_size(2 * (count)), aligned(2), may_alias)); \
