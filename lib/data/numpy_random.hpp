@@ -1,4 +1,5 @@
 #pragma once
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -38,25 +39,33 @@ class NumpyRandom {
     return low +
            static_cast<std::int64_t>(interval(static_cast<std::uint64_t>(high) - static_cast<std::uint64_t>(low) - 1));
   }
-  /// Fisher-Yates from the back. The partners are drawn a block ahead, which changes nothing but lets their cache lines
-  /// arrive before they are swapped: on large arrays the wait for memory is most of the time.
+  /// Fisher-Yates from the back. Two things make it several times faster than one interval() after the other, with the
+  /// same result: a draw beyond the bound is overwritten rather than branched over (a quarter of them are, at random),
+  /// and the partners are drawn a block ahead, so that their cache lines arrive before they are swapped.
   template <class T>
   void shuffle(std::span<T> values) {
-    constexpr std::size_t block = 64;
+    constexpr std::size_t block = 128;
     std::array<std::size_t, block> partners;
     for (std::size_t left = values.size(); left > 1;) {
-      std::size_t const count = left - 1 < block ? left - 1 : block;
-      for (std::size_t i = 0; i < count; ++i) {
-        partners[i] = interval(left - 1 - i);
-        __builtin_prefetch(&values[partners[i]], 1);
+      std::size_t const last = left - 1;  // the first bound of this block; each swap lowers it by one
+      std::size_t const mask = ~std::size_t{0} >> std::countl_zero(last);
+      std::size_t const count = std::min(block, last - (mask >> 1));  // as long as the mask stays
+      for (std::size_t i = 0; i < count;) {
+        std::size_t const value = (last <= 0xffffffffu ? next32() : next64()) & mask;
+        __builtin_prefetch(values.data() + value, 1);
+        partners[i] = value;
+        i += value <= last - i;
       }
-      for (std::size_t i = 0; i < count; ++i) std::swap(values[left - 1 - i], values[partners[i]]);
+      for (std::size_t i = 0; i < count; ++i) std::swap(values[last - i], values[partners[i]]);
       left -= count;
     }
   }
 
  private:
-  std::mt19937 engine_;  // the same generator and seeding as numpy's
+  // std::mt19937 with 32-bit words, for speed: the same generator and seeding as numpy's.
+  std::mersenne_twister_engine<std::uint32_t, 32, 624, 397, 31, 0x9908b0df, 11, 0xffffffff, 7, 0x9d2c5680, 15,
+                               0xefc60000, 18, 1812433253>
+      engine_;
 };
 
 }  // namespace selenite
