@@ -65,6 +65,12 @@ void match_characters(std::string_view text, Test&& test, std::vector<Match>& ma
   if (last < text.size()) matches.push_back({last, text.size(), false});
 }
 
+/// The numbers of Rust's standard library, by which the reference's Digits goes: those of Unicode 17.0.
+bool is_numeric(std::uint8_t const* classes, std::uint32_t code) {
+  return (classes[code] & CharClass::number) != 0 || (code >= 0x11de0 && code <= 0x11de9) ||
+         (code >= 0x16ff4 && code <= 0x16ff6);
+}
+
 constexpr std::string_view gpt2_pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 constexpr std::string_view cl100k_tail = R"(| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
@@ -174,7 +180,7 @@ void Pretokenizer::apply(DigitsStep& step) {
   for (Piece const& piece : now_.pieces) {
     std::string_view const text = std::string_view(now_.text).substr(piece.begin, piece.end - piece.begin);
     match_characters(
-        text, [&](std::uint32_t code) { return (classes[code] & CharClass::number) != 0; }, matches);
+        text, [&](std::uint32_t code) { return is_numeric(classes, code); }, matches);
     add_pieces(piece, matches, step.individual ? SplitBehavior::isolated : SplitBehavior::contiguous, next_.pieces);
   }
   std::swap(now_.pieces, next_.pieces);
