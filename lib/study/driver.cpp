@@ -6,20 +6,14 @@
 
 #include "core/error.hpp"
 #include "core/toml.hpp"
-#include "study/files.hpp"
+#include "io/files.hpp"
 #include "study/launch.hpp"
+#include "study/lock.hpp"
 
 namespace selenite {
 namespace {
 
 namespace fs = std::filesystem;
-
-void make_folder(fs::path const& folder) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  validate(!error, "Can't make the folder ", folder.string(), " (", error.message(),
-           "). Free some room or check the permissions.");
-}
 
 /// Moves the files of an earlier try into attempt-<n>/: nothing is deleted, and the new try starts in a clean folder.
 void put_aside(fs::path const& folder, std::size_t number) {
@@ -28,8 +22,7 @@ void put_aside(fs::path const& folder, std::size_t number) {
   std::vector<fs::path> files;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     std::string const name = it->path().filename().string();
-    if (name != "point.json" && name != "point.json.partial" && !name.starts_with("attempt-"))
-      files.push_back(it->path());
+    if (name != "point.json" && !name.starts_with("attempt-")) files.push_back(it->path());
   }
   if (files.empty()) return;
   make_folder(aside);
@@ -44,8 +37,8 @@ void put_aside(fs::path const& folder, std::size_t number) {
 void write_config(Task const& task) {
   Config config = task.point->config;
   config.run.folder = task.folder;
-  write_whole_file(task.folder + "/config.toml",
-                   concat("# ", task.point->name, ", repeat ", task.repeat, "\n", to_toml(config)));
+  write_file_atomically(task.folder + "/config.toml",
+                        concat("# ", task.point->name, ", repeat ", task.repeat, "\n", to_toml(config)));
 }
 
 PointRecord fresh_record(Study const& study, Task const& task, PointRecord const& before) {
@@ -151,7 +144,7 @@ RunSummary run_study(Study const& study, std::vector<Point> const& points, Drive
   std::string const folder = fs::absolute(options.folder).lexically_normal().string();
   make_folder(folder);
   FolderLock const lock(folder, options.grace_seconds + 30);
-  write_whole_file(folder + "/study.toml", read_text_file(study.file, "study"));
+  write_file_atomically(folder + "/study.toml", read_text_file(study.file, "study"));
   auto const tasks = tasks_of(study, points, folder);
   Driver driver(study, options, stop, tell, lock, tasks.size());
   for (std::size_t i = 0; i < tasks.size(); ++i) {

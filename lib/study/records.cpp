@@ -8,7 +8,7 @@
 #include "core/error.hpp"
 #include "core/text.hpp"
 #include "core/toml.hpp"
-#include "study/files.hpp"
+#include "io/files.hpp"
 
 namespace selenite {
 namespace {
@@ -154,7 +154,7 @@ void write_point_record(std::string const& file, PointRecord const& r) {
       {"reason", r.reason},   {"started", r.started},     {"ended", r.ended},    {"host", r.host},
       {"command", r.command}, {"exit_code", r.exit_code}, {"attempts", attempts}};
   // what a killed run printed need not be UTF-8
-  write_whole_file(file, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_file_atomically(file, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 PointRecord state_of(std::string const& repeat_folder) {

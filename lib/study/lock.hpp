@@ -3,10 +3,6 @@
 
 namespace selenite {
 
-/// Writes a file so that it is the old one or the new one, whole, whatever happens: beside it, synced, renamed, the
-/// folder synced. Throws Error (a full disk, no permission) and leaves what was there.
-void write_whole_file(std::string const& file, std::string const& text);
-
 /// An exclusive lock on a file (flock) for as long as the object lives; a child process may be made to keep it on.
 class FolderLock {
  public:

@@ -1,4 +1,4 @@
-#include "study/files.hpp"
+#include "study/lock.hpp"
 
 #include <array>
 #include <cerrno>
@@ -37,36 +37,7 @@ bool holder_is_dead(std::string const& text) {
   return pid > 0 && kill(pid, 0) != 0 && errno == ESRCH;
 }
 
-void sync_folder(std::filesystem::path const& folder) {
-  int const descriptor = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;
-  fsync(descriptor);  // some file systems can't sync a folder: the rename is still atomic
-  close(descriptor);
-}
-
 }  // namespace
-
-void write_whole_file(std::string const& file, std::string const& text) {
-  std::string const beside = file + ".partial";
-  int const descriptor = open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor < 0) io_error("write", file, errno);
-  int code = 0;
-  for (std::size_t done = 0; done < text.size() && code == 0;) {
-    ssize_t const n = write(descriptor, text.data() + done, text.size() - done);
-    if (n >= 0)
-      done += static_cast<std::size_t>(n);
-    else if (errno != EINTR)
-      code = errno;
-  }
-  if (code == 0 && fsync(descriptor) != 0) code = errno;
-  if (close(descriptor) != 0 && code == 0) code = errno;
-  if (code == 0 && rename(beside.c_str(), file.c_str()) != 0) code = errno;
-  if (code != 0) {
-    unlink(beside.c_str());
-    io_error("write", file, code);
-  }
-  sync_folder(std::filesystem::path(file).parent_path());
-}
 
 FolderLock::FolderLock(std::string const& folder, double patience_seconds) {
   std::string const file = folder + "/driver.lock";

@@ -1,0 +1,56 @@
+#pragma once
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "study/records.hpp"
+
+namespace selenite {
+
+/// What one repeat measured, without the steps that the study drops.
+struct Figures {
+  std::int64_t steps = 0;  ///< counted
+  double step_seconds = unknown_number, step_seconds_min = unknown_number,
+         step_seconds_max = unknown_number;  ///< the first is the median
+  double tokens_per_second = unknown_number;
+  double model_tflops_per_rank = unknown_number, hardware_tflops_per_rank = unknown_number, mfu = unknown_number,
+         hfu = unknown_number;
+};
+
+struct RepeatResult {
+  PointRecord record;
+  std::optional<RunRecord> run;
+  Figures figures;
+  std::vector<StepMetrics> steps;
+};
+
+struct PointResult {
+  Point point;
+  std::string label;  ///< short, for figures: "bf16 b=4"
+  std::vector<RepeatResult> repeats;
+
+  /// The finished repeat whose step time is the median one (of two, the faster); null if none finished. All of a
+  /// point's figures are those of this repeat, so that they belong together.
+  RepeatResult const* typical() const;
+  std::vector<RepeatResult const*> finished() const;
+};
+
+struct StudyResult {
+  Study study;
+  std::string folder;
+  std::vector<PointResult> points;
+
+  std::vector<PointResult const*> measured() const;
+};
+
+/// Reads all records of a study. What can't be read is a failed repeat with its reason; nothing is left out.
+StudyResult collect(Study const& study, std::string const& folder);
+
+/// Figures of a run, recomputed from its steps after the first `drop`.
+Figures figures_of(RunRecord const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,
+                   double tokens_per_step);
+
+/// The letter or word that stands for a key in figures ("b" for train.micro_batch); empty where the value says enough.
+std::string short_key(std::string const& key);
+
+}  // namespace selenite

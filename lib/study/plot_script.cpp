@@ -1,0 +1,182 @@
+#include "study/plot_script.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "core/error.hpp"
+#include "core/text.hpp"
+
+namespace selenite {
+namespace {
+
+/// Fills and lines that differ in black and white too: full and hatched by turns, light and dark by turns.
+struct Look {
+  char const* fill;
+  char const* color;
+  int dash, point;
+};
+constexpr std::array<Look, 9> looks{{{"solid 1.0", "#1f4e79", 1, 7},
+                                     {"pattern 4", "#c55a11", 2, 4},
+                                     {"solid 1.0", "#9dc3e6", 4, 9},
+                                     {"pattern 1", "#38761d", 3, 5},
+                                     {"solid 1.0", "#7f7f7f", 5, 11},
+                                     {"pattern 5", "#7030a0", 6, 6},
+                                     {"solid 1.0", "#ffe699", 7, 8},
+                                     {"pattern 2", "#990000", 8, 12},
+                                     {"solid 0.0", "#404040", 9, 10}}};
+Look const& look(std::size_t i) { return looks[i % looks.size()]; }
+
+/// In single quotes gnuplot takes everything but the quote as it is.
+std::string quoted(std::string const& text) {
+  std::string out = "'";
+  for (char c : text) {
+    if (c == '\'') out += '\'';
+    out += c == '\n' ? ' ' : c;
+  }
+  return out + "'";
+}
+
+std::string value(double v) { return std::isfinite(v) ? format_double(v) : "NaN"; }
+
+std::string head(int height) {
+  return concat(
+      "set terminal svg size 480,", height, " dynamic font 'Arial,13' background rgb 'white'\n",
+      "set border 3 lc rgb '#404040'\nset tics nomirror\nset grid lc rgb '#d0d0d0' lw 0.5 dt 1\nset key noenhanced\n");
+}
+
+double largest(std::vector<double> const& values, double so_far) {
+  for (double v : values)
+    if (std::isfinite(v)) so_far = std::max(so_far, v);
+  return so_far;
+}
+
+/// Rows "y x0 x1" of one series' boxes; `base` is where each stacked box begins and is moved on.
+std::string boxes(BarChart const& chart, std::size_t s, std::vector<double>& base) {
+  std::string rows;
+  double const thickness = chart.stacked ? 0.72 : 0.78 / static_cast<double>(chart.series.size());
+  for (std::size_t i = 0; i < chart.labels.size(); ++i) {
+    double const v = chart.series[s].values[i];
+    if (!std::isfinite(v)) continue;
+    double const from = chart.stacked ? base[i] : 0;
+    double const middle =
+        static_cast<double>(i) + (chart.stacked ? 0 : (static_cast<double>(s) + 0.5) * thickness - 0.39);
+    rows += concat(value((from + from + v) / 2), " ", value(middle), " ", value(from), " ", value(from + v), " ",
+                   value(middle - thickness / 2), " ", value(middle + thickness / 2), "\n");
+    base[i] = from + v;
+  }
+  return rows.empty() ? "NaN NaN NaN NaN NaN NaN\n" : rows;
+}
+
+std::string point_rows(std::vector<double> const& x) {
+  std::string rows;
+  for (std::size_t i = 0; i < x.size(); ++i) rows += concat(value(x[i]), " ", i, "\n");
+  return rows;
+}
+
+double bar_limit(BarChart const& chart) {
+  double limit = 0;
+  std::vector<double> sum(chart.labels.size(), 0);
+  for (Series const& s : chart.series) {
+    if (!chart.stacked) limit = largest(s.values, limit);
+    for (std::size_t i = 0; i < sum.size(); ++i) sum[i] += std::isfinite(s.values[i]) ? s.values[i] : 0;
+  }
+  if (chart.stacked) limit = largest(sum, limit);
+  for (Series const& m : chart.marks) limit = largest(m.values, limit);
+  limit = largest(chart.most, limit);
+  return limit > 0 ? limit * 1.04 : 1;
+}
+
+}  // namespace
+
+std::string script_of(BarChart const& chart) {
+  std::size_t const entries = chart.series.size() + chart.marks.size();
+  bool const with_key = entries > 1;
+  int const key_rows = with_key ? static_cast<int>((entries + 1) / 2) : 0;
+  int const bar = chart.stacked || chart.series.size() == 1 ? 26 : 36;
+  int const height = 62 + key_rows * 19 + bar * static_cast<int>(chart.labels.size());
+  std::string text = head(height);
+  text += concat("set xrange [0:", value(bar_limit(chart)), "]\nset yrange [",
+                 static_cast<double>(chart.labels.size()) - 0.5, ":-0.5]\n");
+  text += concat("set xlabel ", quoted(chart.axis),
+                 " noenhanced\nset format x '%g'\nset xtics autofreq\nunset grid\nset grid x lc rgb '#d0d0d0' lw "
+                 "0.5\nset ytics scale 0 noenhanced (");
+  for (std::size_t i = 0; i < chart.labels.size(); ++i) text += concat(i ? ", " : "", quoted(chart.labels[i]), " ", i);
+  text += with_key ? concat(")\nset key outside top center horizontal maxcols 2 width -1 samplen 2 height 0.3\n")
+                   : ")\nunset key\n";
+  std::vector<double> base(chart.labels.size(), 0);
+  for (std::size_t s = 0; s < chart.series.size(); ++s)
+    text += concat("$series", s, " << EOD\n", boxes(chart, s, base), "EOD\n");
+  for (std::size_t m = 0; m < chart.marks.size(); ++m)
+    text += concat("$mark", m, " << EOD\n", point_rows(chart.marks[m].values), "EOD\n");
+  std::string plots;
+  for (std::size_t s = 0; s < chart.series.size(); ++s)
+    plots +=
+        concat(plots.empty() ? "" : ", \\\n  ", "$series", s, " using 1:2:3:4:5:6 with boxxyerror fs ", look(s).fill,
+               " border rgb '#202020' lc rgb '", look(s).color, "' title ", quoted(chart.series[s].name));
+  if (!chart.most.empty()) {
+    text += "$spread << EOD\n";
+    for (std::size_t i = 0; i < chart.labels.size(); ++i)
+      if (std::isfinite(chart.most[i]))
+        text += concat(value(chart.series[0].values[i]), " ", i, " ", value(chart.least[i]), " ", value(chart.most[i]),
+                       "\n");
+    text += "EOD\n";
+    plots += ", \\\n  $spread using 1:2:3:4 with xerrorbars lc rgb 'black' lw 1.5 pt -1 notitle";
+  }
+  for (std::size_t m = 0; m < chart.marks.size(); ++m)
+    plots += concat(", \\\n  $mark", m, " using 1:2 with points pt ", m ? 6 : 13, " ps 1.1 lc rgb 'black' title ",
+                    quoted(chart.marks[m].name));
+  return concat(text, "plot ", plots, "\n");
+}
+
+std::string script_of(LineChart const& chart) {
+  bool const with_key = chart.lines.size() > 1;
+  std::string text = head(300 + (with_key ? static_cast<int>((chart.lines.size() + 1) / 2) * 19 : 0));
+  text +=
+      concat("set xlabel ", quoted(chart.x_axis), " noenhanced\nset ylabel ", quoted(chart.y_axis), " noenhanced\n");
+  text += with_key ? "set key outside top center horizontal maxcols 2 samplen 4\n" : "unset key\n";
+  if (chart.from_zero) text += "set yrange [0:*]\n";
+  if (chart.log_x) text += "set logscale x 2\nset format x '%g'\nset offsets 0.1, 0.1, 0, 0\n";
+  std::string plots;
+  for (std::size_t i = 0; i < chart.lines.size(); ++i) {
+    Line const& line = chart.lines[i];
+    bool const spread = !line.most.empty();
+    text += concat("$line", i, " << EOD\n");
+    for (std::size_t k = 0; k < line.x.size(); ++k)
+      text += concat(value(line.x[k]), " ", value(line.y[k]),
+                     spread ? concat(" ", value(line.least[k]), " ", value(line.most[k])) : "", "\n");
+    text += "EOD\n";
+    plots += concat(i ? ", \\\n  " : "", "$line", i, " using 1:2 with ", chart.with_points ? "linespoints" : "lines",
+                    " lw 2 dt ", look(i).dash, " lc rgb '", look(i).color, "'");
+    if (chart.with_points) plots += concat(" pt ", look(i).point, " ps 0.9");
+    plots += concat(" title ", quoted(line.name));
+    if (spread)
+      plots += concat(", $line", i, " using 1:2:3:4 with yerrorbars lc rgb '", look(i).color, "' pt -1 notitle");
+  }
+  return concat(text, "plot ", plots, "\n");
+}
+
+std::string script_of(BandChart const& chart) {
+  double least = std::numeric_limits<double>::infinity(), most = 0;
+  for (auto const* values : {&chart.x, &chart.y})
+    for (double v : *values)
+      if (std::isfinite(v) && v > 0) least = std::min(least, v), most = std::max(most, v);
+  bool const log = most > 8 * least;
+  least = log ? least / 1.5 : 0, most *= log ? 1.5 : 1.15;
+  std::string text = head(380);
+  text += concat("set xlabel ", quoted(chart.x_axis), " noenhanced\nset ylabel ", quoted(chart.y_axis),
+                 " noenhanced\nset key top left Left reverse samplen 3\n");
+  text += concat("set xrange [", value(least), ":", value(most), "]\nset yrange [", value(least), ":", value(most),
+                 "]\nset size square\nset format '%g'\n");
+  if (log) text += "set logscale xy\n";
+  text += concat("set samples 200\n$points << EOD\n");
+  for (std::size_t i = 0; i < chart.x.size(); ++i) text += concat(value(chart.x[i]), " ", value(chart.y[i]), "\n");
+  text += "EOD\nplot '+' using 1:($1*0.9):($1*1.1) with filledcurves lc rgb '#d9d9d9' title 'within 10 %', \\\n";
+  text +=
+      "  x with lines lw 1.5 dt 1 lc rgb '#404040' title 'equal', \\\n  $points using 1:2 with points pt 7 ps 0.9 lc "
+      "rgb '#1f4e79' title 'points'\n";
+  return text;
+}
+
+}  // namespace selenite

@@ -1,0 +1,50 @@
+#pragma once
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "study/collect.hpp"
+
+namespace selenite {
+
+struct Plot {
+  std::string name, title, caption;
+  std::string script;  ///< for gnuplot
+};
+/// The charts that a study's records allow, as scripts; none for figures that no record has.
+std::vector<Plot> plots_of(StudyResult const& result);
+
+/// A table as text: what HTML and Markdown print.
+struct Table {
+  std::string title, note;
+  std::vector<std::string> head;
+  std::vector<std::vector<std::string>> rows;
+};
+/// One row a measured point, in the column order of the weak-scaling table of SC21 (arXiv 2104.04473), then what
+/// today's readers expect.
+Table main_table(StudyResult const& result);
+/// Predicted against measured step time, point by point and by cause, with the error.
+Table prediction_table(StudyResult const& result);
+/// Median, least and most over the repeats.
+Table spread_table(StudyResult const& result);
+/// Failed and infeasible points with their reasons.
+Table failure_table(StudyResult const& result);
+/// What every figure rests on: FLOPs convention, peak, precision, V, s, steps dropped, repeats, commit, machine.
+std::vector<std::pair<std::string, std::string>> conditions(StudyResult const& result);
+
+/// Long format: a line a point, repeat and quantity; a line without quantity for what has no figures.
+std::string csv_text(StudyResult const& result);
+std::string markdown_text(StudyResult const& result);
+/// `pictures[i]` is the SVG of plots[i]; without pictures the page says why in `problem`.
+std::string html_text(StudyResult const& result, std::vector<Plot> const& plots,
+                      std::vector<std::string> const& pictures, std::string const& problem);
+
+struct WrittenReport {
+  std::vector<std::string> files;
+  std::string problem;  ///< why the plots are missing, or empty
+};
+/// Writes report.csv, report.md, report.html and plots/ into the folder. CSV and Markdown are written whatever gnuplot
+/// does.
+WrittenReport write_report(StudyResult const& result, std::string const& folder);
+
+}  // namespace selenite
