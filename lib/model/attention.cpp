@@ -28,7 +28,7 @@ void AttentionLayer::list(ParameterList& parameters) {
 
 AttentionShape AttentionLayer::shape(Batch const& batch) const {
   return {.samples = batch.samples, .queries = batch.sequence, .keys = batch.sequence, .heads = heads_, .kv_heads = kv_heads_, .head_dim = head_dim_,
-          .causal = true, .scale = 1 / std::sqrt(static_cast<double>(head_dim_)), .dropout = attention_dropout_, .first_head = first_head_};
+          .causal = true, .scale = 1 / std::sqrt(static_cast<double>(head_dim_)), .dropout = batch.active(attention_dropout_), .first_head = first_head_};
 }
 
 void AttentionLayer::rotate(Ctx& ctx, Batch const& batch, Tensor const& qkv, bool inverse) const {
@@ -47,7 +47,7 @@ void AttentionLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tens
   saved.context = ctx.save(dtype, {x.rows(), q_width()});
   attend(ctx, batch, saved);
   projection_.forward(ctx, saved.context, y, false);
-  ctx(DropoutAdd{.x = y, .residual = x, .y = y, .bias = projection_.bias(), .site = hidden_dropout_, .tokens = batch.token_places()});
+  ctx(DropoutAdd{.x = y, .residual = x, .y = y, .bias = projection_.bias(), .site = batch.active(hidden_dropout_), .tokens = batch.token_places()});
 }
 
 void AttentionLayer::attend(Ctx& ctx, Batch const& batch, Saved& saved) const {
@@ -87,7 +87,7 @@ void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& 
   saved.d_projection = dy;
   if (hidden_dropout_.probability > 0) {
     saved.d_projection = ctx.keep(dy.dtype(), dy.shape());
-    ctx(DropoutBackward{.dy = dy, .dx = saved.d_projection, .site = hidden_dropout_, .tokens = batch.token_places()});
+    ctx(DropoutBackward{.dy = dy, .dx = saved.d_projection, .site = batch.active(hidden_dropout_), .tokens = batch.token_places()});
   }
   saved.d_qkv = ctx.keep(dy.dtype(), saved.qkv.shape());
   ScopedMark const mark(ctx.scratch());

@@ -15,9 +15,15 @@ struct Batch {
   Tensor document_starts;     ///< place at which the token's document starts; undefined without document mask
   Tensor token_samples;       ///< int64 [tokens]: global sample number
   Tensor sample_ids;          ///< int64 [samples]
+  bool dropout = true;        ///< false in evaluation
 
   std::int64_t count() const { return samples * sequence; }
   TokenPlaces token_places() const { return {token_samples, places}; }
+  /// The site as it acts on this batch.
+  DropoutSite active(DropoutSite site) const {
+    if (!dropout) site.probability = 0;
+    return site;
+  }
   AttentionPlaces attention_places() const { return {document_starts.defined() ? places : Tensor{}, document_starts}; }
 };
 

@@ -18,11 +18,11 @@ void EmbeddingLayer::list(ParameterList& parameters) {
 
 void EmbeddingLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x) const {
   ctx(Embedding{.ids = batch.tokens, .table = tokens_.weight, .y = x, .positions = batch.positions, .position_table = positions_.weight, .first_row = first_row_});
-  if (dropout_.probability > 0) ctx(DropoutAdd{.x = x, .y = x, .site = dropout_, .tokens = batch.token_places()});
+  if (batch.active(dropout_).probability > 0) ctx(DropoutAdd{.x = x, .y = x, .site = batch.active(dropout_), .tokens = batch.token_places()});
 }
 
 void EmbeddingLayer::backward(Ctx& ctx, Batch const& batch, Tensor const& dx) const {
-  if (dropout_.probability > 0) ctx(DropoutBackward{.dy = dx, .dx = dx, .site = dropout_, .tokens = batch.token_places()});
+  if (batch.active(dropout_).probability > 0) ctx(DropoutBackward{.dy = dx, .dx = dx, .site = batch.active(dropout_), .tokens = batch.token_places()});
   ctx(EmbeddingBackward{.ids = batch.tokens, .dy = dx, .dtable = tokens_.gradient, .positions = batch.positions, .dposition_table = positions_.gradient, .first_row = first_row_});
 }
 

@@ -32,14 +32,14 @@ void MlpLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor con
   saved.activated = ctx.save(x.dtype(), {x.rows(), ffn_});
   ctx(Activation{.kind = kind_, .x = saved.up, .y = saved.activated});
   down_.forward(ctx, saved.activated, y, false);
-  ctx(DropoutAdd{.x = y, .residual = x, .y = y, .bias = down_.bias(), .site = dropout_, .tokens = batch.token_places()});
+  ctx(DropoutAdd{.x = y, .residual = x, .y = y, .bias = down_.bias(), .site = batch.active(dropout_), .tokens = batch.token_places()});
 }
 
 void MlpLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
   saved.d_down = dy;
   if (dropout_.probability > 0) {
     saved.d_down = ctx.keep(dy.dtype(), dy.shape());
-    ctx(DropoutBackward{.dy = dy, .dx = saved.d_down, .site = dropout_, .tokens = batch.token_places()});
+    ctx(DropoutBackward{.dy = dy, .dx = saved.d_down, .site = batch.active(dropout_), .tokens = batch.token_places()});
   }
   saved.d_up = ctx.keep(dy.dtype(), saved.up.shape());
   ScopedMark const mark(ctx.scratch());

@@ -34,7 +34,9 @@ StepResult evaluate_batches(Ctx& ctx, StageState& stage, std::int64_t micros, Lo
   GptChunk::Saved saved;
   for (std::int64_t i = 0; i < micros; ++i) {
     load(Micro(i), stage.batch(0));
+    stage.batch(0).dropout = false;
     forward_pass(ctx, stage, 0, saved);
+    stage.batch(0).dropout = true;
     stage.slot(0).release(0);
   }
   ctx(AllReduce{.data = stage.totals, .group = {Axis::context, Axis::expert, Axis::data}});

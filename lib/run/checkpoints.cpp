@@ -1,0 +1,159 @@
+#include "run/checkpoints.hpp"
+
+#include "core/text.hpp"
+#include "io/build_info.hpp"
+#include "io/files.hpp"
+#include "kernels/cast/cast.hpp"
+
+namespace selenite {
+namespace {
+
+struct Kind {
+  char const* name;
+  Tensor flat;
+};
+
+std::vector<Kind> kinds(StageState const& stage, bool with_moments) {
+  std::vector<Kind> list{{"weight", stage.exact_weights()}};
+  if (with_moments) list.push_back({"m", stage.moment1}), list.push_back({"v", stage.moment2});
+  return list;
+}
+
+CheckpointPiece piece(StageState const& stage, Kind const& kind, std::size_t i) {
+  Param const& p = stage.parameters()[i]->spec;
+  return {kind.name, p.name, p.shape, box_of(p, stage.grid(), stage.rank()), stage.view(kind.flat, i)};
+}
+
+/// All ranks learn the first error that any of them had.
+void agree(Comm& comm, std::string const& error) {
+  auto const all = comm.all_gather(error);
+  for (std::size_t r = 0; r < all.size(); ++r) validate(all[r].empty(), all.size() > 1 ? concat("Rank ", r, ": ") : "", all[r]);
+}
+template <class Body>
+std::string error_of(Body&& body) {
+  try {
+    body();
+    return {};
+  } catch (std::exception const& e) {
+    return e.what();
+  }
+}
+
+}  // namespace
+
+std::vector<CheckpointPiece> pieces_to_write(StageState const& stage) {
+  ProcessGrid const& grid = stage.grid();
+  AxisSet const replicas{Axis::context, Axis::expert, Axis::data};
+  std::int64_t const ranks = grid.size(replicas), index = grid.index_in_group(stage.rank(), replicas);
+  std::vector<CheckpointPiece> pieces;
+  for (Kind const& kind : kinds(stage, true))
+    for (std::size_t i = 0; i < stage.parameters().size(); ++i) {
+      CheckpointPiece const whole = piece(stage, kind, i);
+      std::int64_t const n = whole.box.count.count(), first = n * index / ranks, last = n * (index + 1) / ranks;
+      if (first == last) continue;
+      std::byte* data = whole.data.raw() ? whole.data.raw() + first * size_of(whole.data.dtype()) : nullptr;
+      auto const parts = pieces_of_run(whole, first, Tensor(data, whole.data.dtype(), {last - first}));
+      pieces.insert(pieces.end(), parts.begin(), parts.end());
+    }
+  return pieces;
+}
+
+std::vector<CheckpointPiece> pieces_to_read(StageState const& stage, bool with_moments) {
+  std::vector<CheckpointPiece> pieces;
+  for (Kind const& kind : kinds(stage, with_moments))
+    for (std::size_t i = 0; i < stage.parameters().size(); ++i) pieces.push_back(piece(stage, kind, i));
+  return pieces;
+}
+
+void restore(Ctx& ctx, StageState& stage, CheckpointReader& reader, bool with_moments) {
+  auto const pieces = pieces_to_read(stage, with_moments);
+  for (CheckpointPiece const& p : pieces) {
+    auto const info = reader.find(p.kind, p.name);
+    validate(info.has_value(), "The checkpoint ", reader.folder().string(), " has no ", p.kind, " of ", p.name, " (it is of another model, or incomplete). Use the config it was made with, or another folder.");
+    validate(info->shape == p.shape, "The checkpoint ", reader.folder().string(), " has ", p.name, " with shape ", to_string(info->shape), " but this model's is ", to_string(p.shape),
+             " (it is of another model). Use the config it was made with, or another checkpoint.folder.");
+  }
+  std::size_t expected = stage.parameters().size();
+  validate(reader.names("weight").size() == expected || stage.grid().size(Axis::pipe) > 1, "The checkpoint ", reader.folder().string(), " has ", reader.names("weight").size(),
+           " parameters but this model ", expected, " (it is of another model). Use the config it was made with, or another checkpoint.folder.");
+  reader.read(pieces);
+  if (stage.master.defined()) ctx(Cast{.x = stage.master, .y = stage.weights});
+}
+
+Checkpoints::Checkpoints(Config const& config, Comm& comm, StageState& stage, std::filesystem::path root) : config_(config), comm_(comm), stage_(stage), root_(std::move(root)) {
+  agree(comm_, error_of([&] {
+          make_folder(root_);
+          if (*comm_.rank() == 0) discard_leftovers(root_);
+        }));
+}
+
+std::optional<CheckpointEntry> Checkpoints::newest(std::vector<std::string>& skipped) {
+  std::vector<std::byte> bytes;
+  agree(comm_, error_of([&] {
+          if (*comm_.rank() != 0) return;
+          NewestCheckpoint const found = newest_checkpoint(io_, root_);
+          skipped = found.skipped;
+          std::string const text = found.found ? concat(found.found->step) : "";
+          bytes.assign(reinterpret_cast<std::byte const*>(text.data()), reinterpret_cast<std::byte const*>(text.data()) + text.size());
+        }));
+  comm_.broadcast(bytes, Rank(0));
+  if (bytes.empty()) return std::nullopt;
+  std::int64_t const step = parse_integer({reinterpret_cast<char const*>(bytes.data()), bytes.size()}, "step");
+  return CheckpointEntry{step, root_ / checkpoint_name(step)};
+}
+
+Progress Checkpoints::resume(Ctx& ctx, CheckpointEntry const& entry) {
+  Progress progress;
+  agree(comm_, error_of([&] {
+          CheckpointReader reader(io_, entry.folder);
+          restore(ctx, stage_, reader, true);
+          progress = {reader.header().step, reader.header().consumed_samples};
+        }));
+  last_ = entry.folder;
+  return progress;
+}
+
+void Checkpoints::start(Progress const& at) {
+  poll(true);
+  agree(comm_, error_of([&] {
+          if (!writer_) {
+            pieces_ = pieces_to_write(stage_);
+            writer_.emplace(io_, staging_bytes(pieces_));
+          }
+          writer_->start(partial_folder(root_, at.step), at.step, pieces_, static_cast<int>(*comm_.rank()));
+        }));
+  under_way_ = at;
+}
+
+std::optional<std::filesystem::path> Checkpoints::poll(bool wait) {
+  if (!under_way_) return std::nullopt;
+  std::string error = error_of([&] {
+    if (wait) writer_->wait();
+  });
+  double pending = 0;
+  if (error.empty()) error = error_of([&] { pending = writer_->done() ? 0 : 1; });
+  double state = error.empty() ? pending : 2;
+  comm_.all_reduce({&state, 1}, Reduction::max);
+  if (state == 1) return std::nullopt;
+  Progress const at = *under_way_;
+  under_way_.reset();
+  if (state == 2) {
+    comm_.barrier();
+    if (*comm_.rank() == 0) discard_partial(root_, at.step);
+    agree(comm_, error);
+  }
+  auto const tables = comm_.all_gather(piece_table(pieces_, static_cast<int>(*comm_.rank())));
+  std::filesystem::path const folder = root_ / checkpoint_name(at.step);
+  agree(comm_, error_of([&] {
+          if (*comm_.rank() != 0) return;
+          BuildInfo const build = build_info();
+          CheckpointHeader header{.step = at.step, .consumed_samples = at.consumed, .config = to_toml(config_)};
+          header.info = build.libraries;
+          header.info["selenite"] = build.version + " " + build.commit;
+          commit_checkpoint(io_, root_, header, tables, config_.checkpoint.keep);
+        }));
+  last_ = folder;
+  return folder;
+}
+
+}  // namespace selenite

@@ -1,0 +1,57 @@
+#pragma once
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "comm/comm.hpp"
+#include "io/checkpoint_folder.hpp"
+#include "io/checkpoint_reader.hpp"
+#include "io/checkpoint_writer.hpp"
+#include "train/stage.hpp"
+
+namespace selenite {
+
+/// Where a training stands: steps done and samples taken.
+struct Progress {
+  std::int64_t step = 0, consumed = 0;
+};
+
+/// The pieces that this rank writes: of every parameter its share among the ranks that hold the same, so that each value is
+/// written once. Kinds: weight (exact), and the moments m and v.
+std::vector<CheckpointPiece> pieces_to_write(StageState const& stage);
+/// The pieces that this rank needs back. `with_moments`: to go on training; else weights alone.
+std::vector<CheckpointPiece> pieces_to_read(StageState const& stage, bool with_moments);
+/// Fills weights (and moments) from a checkpoint of any layout. Throws Error if the checkpoint lacks a tensor or has another
+/// shape: then it is of another model, and the differences are named.
+void restore(Ctx& ctx, StageState& stage, CheckpointReader& reader, bool with_moments);
+
+/// Saves of a run: started at a step boundary, written beside the training, committed at the first boundary at which all
+/// ranks' shards are on disk.
+class Checkpoints {
+ public:
+  Checkpoints(Config const& config, Comm& comm, StageState& stage, std::filesystem::path root);
+  /// The newest whole checkpoint, if any, agreed on by all ranks; `skipped` tells of newer ones that are not whole.
+  std::optional<CheckpointEntry> newest(std::vector<std::string>& skipped);
+  /// Loads it into the stage.
+  Progress resume(Ctx& ctx, CheckpointEntry const& entry);
+  /// Starts a save; waits for one still under way.
+  void start(Progress const& at);
+  /// To be called at every step boundary by all ranks: commits when all are done. Returns the folder when it did.
+  std::optional<std::filesystem::path> poll(bool wait = false);
+  std::filesystem::path const& root() const { return root_; }
+  /// The last one committed or resumed from, for messages; empty if there is none.
+  std::filesystem::path const& last() const { return last_; }
+
+ private:
+  Config const& config_;
+  Comm& comm_;
+  StageState& stage_;
+  std::filesystem::path root_, last_;
+  IoThread io_;
+  std::vector<CheckpointPiece> pieces_;
+  std::optional<CheckpointWriter> writer_;
+  std::optional<Progress> under_way_;
+};
+
+}  // namespace selenite

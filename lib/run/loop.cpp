@@ -1,0 +1,207 @@
+#include "run/loop.hpp"
+
+#include <chrono>
+#include <cmath>
+
+#include "core/parallel_for.hpp"
+#include "core/text.hpp"
+#include "io/files.hpp"
+#include "io/metrics.hpp"
+#include "io/tensorboard.hpp"
+#include "plan/calibrate.hpp"
+#include "run/batches.hpp"
+#include "run/checkpoints.hpp"
+#include "run/signals.hpp"
+#include "run/statistics.hpp"
+#include "run/watchdog.hpp"
+
+namespace selenite {
+
+std::filesystem::path checkpoint_root(Config const& c) { return c.checkpoint.folder.empty() ? std::filesystem::path(c.run.folder) / "checkpoints" : std::filesystem::path(c.checkpoint.folder); }
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+constexpr int hang_exit_code = 75;
+
+/// Everything of one rank's run, in the order in which it comes to life.
+class Trainer {
+ public:
+  Trainer(Config const& config, Comm& comm, RunRecord& record, RunLog& log)
+      : config_(config), comm_(comm), record_(record), log_(log), first_(*comm.rank() == 0), grid_(make_grid(config.layout)),
+        watchdog_(config.run.watchdog, [this](std::string const& action) { hang(action); }) {
+    comm_.set_grid(grid_);
+    require_same(comm_, "config", to_toml(config_));
+    set_threads(static_cast<int>(config_.run.threads));
+    watchdog_.announce("opening the corpora");
+    batches_.emplace(config_);
+    watchdog_.announce("measuring the machine");
+    machine_ = find_machine(config_, comm_, grid_);
+    plan_ = make_plan(config_, grid_, comm_.rank(), &machine_);
+    if (first_) log_.line(describe(plan_, config_, &machine_));
+    stage_.emplace(config_, grid_, comm_.rank(), make_schedule(config_, grid_));
+    stage_->take_memory();
+    ctx_.emplace(stage_->place(), cpu_, &comm_);
+    statistics_.emplace(config_, plan_, machine_);
+    watchdog_.announce("looking for checkpoints");
+    checkpoints_.emplace(config_, comm_, *stage_, checkpoint_root(config_));
+  }
+
+  Ending run() {
+    SignalGuard const signals;
+    begin();
+    open_outputs();
+    int signal = 0;
+    while (at_.step < config_.train.steps && !signal) {
+      one_step();
+      bool const last = at_.step == config_.train.steps;
+      if (config_.train.valid_every > 0 && (at_.step % config_.train.valid_every == 0 || last)) validate_model();
+      signal = agreed_signal();
+      bool const due = config_.checkpoint.every > 0 && at_.step % config_.checkpoint.every == 0;
+      if (due || (last && config_.checkpoint.save_at_end) || signal) save();
+      committed(checkpoints_->poll(!config_.checkpoint.asynchronous));
+    }
+    watchdog_.announce("waiting for the last checkpoint");
+    committed(checkpoints_->poll(true));
+    if (signal && first_) log_.line(concat("Stopped after step ", at_.step, " by signal ", signal, "; start the same command again to go on."));
+    finish();
+    return signal && at_.step < config_.train.steps ? Ending::stopped : Ending::finished;
+  }
+
+  /// The message of a failure, with the checkpoint to go on from.
+  std::string where_to_go_on() const {
+    return checkpoints_ && !checkpoints_->last().empty() ? concat(" The last good checkpoint is ", checkpoints_->last().string(), ".") : " There is no checkpoint yet.";
+  }
+  void finish() { record_.summary = statistics_->summary(); }
+
+ private:
+  void hang(std::string const& action) {
+    log_.line(concat("[rank ", comm_.rank(), "] No progress for ", format_duration(config_.run.watchdog), " in: ", action, ". The job ends with code ", hang_exit_code, ". Look for a dead or stopped rank, or raise run.watchdog."));
+    comm_.abort(hang_exit_code);
+  }
+
+  void begin() {
+    if (config_.checkpoint.resume) {
+      std::vector<std::string> skipped;
+      auto const entry = checkpoints_->newest(skipped);
+      for (std::string const& s : skipped) log_.line("Skipped: " + s);
+      if (entry) {
+        watchdog_.announce("loading " + entry->folder.string());
+        at_ = checkpoints_->resume(*ctx_, *entry);
+        if (first_) log_.line(concat("Resumed from ", entry->folder.string(), " after step ", at_.step, " (", at_.consumed, " samples)."));
+        validate(at_.consumed == at_.step * config_.train.global_batch, "The checkpoint ", entry->folder.string(), " was made with another train.global_batch (step ", at_.step, ", ", at_.consumed,
+                 " samples). Use the batch it was made with, or another run.folder.");
+        return;
+      }
+    }
+    watchdog_.announce("drawing initial weights");
+    stage_->initialize(*ctx_);
+    if (!config_.checkpoint.load.empty()) {
+      IoThread io;
+      CheckpointReader reader(io, config_.checkpoint.load);
+      restore(*ctx_, *stage_, reader, false);
+      if (first_) log_.line(concat("Weights from ", config_.checkpoint.load, "."));
+    }
+  }
+
+  void open_outputs() {
+    if (!first_) return;
+    std::filesystem::path const folder = config_.run.folder;
+    if (config_.log.metrics) metrics_.emplace(folder / "metrics.jsonl", at_.step);
+    if (config_.log.tensorboard) events_.emplace(folder / "tensorboard", at_.step);
+  }
+
+  void one_step() {
+    double const start = now();
+    double data_seconds = 0;
+    auto const load = batches_->training(*stage_, at_.consumed);
+    std::int64_t const step = at_.step + 1;
+    StepResult const result = train_step(
+        *ctx_, *stage_, step, at_.consumed,
+        [&](Micro micro, Batch& batch) {
+          double const t = now();
+          load(micro, batch);
+          data_seconds += now() - t;
+        },
+        [&](Action action) { watchdog_.announce(concat("step ", step, " ", to_string(action))); });
+    at_ = {step, at_.consumed + config_.train.global_batch};
+    statistics_->add(step, result, now() - start, data_seconds, ctx_->tally());
+    report(result);
+  }
+
+  void report(StepResult const& result) {
+    if (!first_) return;
+    if (metrics_) metrics_->append(statistics_->metrics());
+    if (events_) {
+      std::vector<Scalar> const scalars{{"train/loss", result.loss}, {"train/grad_norm", result.grad_norm}, {"train/lr", result.lr}, {"speed/mfu", statistics_->mfu(statistics_->median_seconds())}};
+      events_->append(at_.step, scalars);
+    }
+    if (at_.step % config_.log.every == 0 || at_.step == config_.train.steps) log_.line(statistics_->line());
+    else log_.progress(statistics_->progress_line());
+  }
+
+  void validate_model() {
+    watchdog_.announce("validation");
+    Tally const before = ctx_->tally();
+    std::int64_t const micros = config_.train.valid_batches * plan_.micros;
+    StepResult const result = evaluate_batches(*ctx_, *stage_, micros, batches_->validation(*stage_, at_.step / config_.train.valid_every - (at_.step % config_.train.valid_every == 0)));
+    ctx_->tally() = before;
+    statistics_->add_validation(result.loss);
+    if (!first_) return;
+    log_.line(concat("step ", at_.step, "  validation loss ", result.loss, "  perplexity ", std::exp(std::min(20.0, result.loss)), "  (", format_count(result.tokens), " tokens)"));
+    if (metrics_) metrics_->append({{"step", at_.step}, {"valid_loss", result.loss}});
+    if (events_) {
+      std::vector<Scalar> const scalars{{"valid/loss", result.loss}};
+      events_->append(at_.step, scalars);
+    }
+  }
+
+  int agreed_signal() {
+    double number = SignalGuard::received();
+    comm_.all_reduce({&number, 1}, Reduction::max);
+    return static_cast<int>(number);
+  }
+
+  void save() {
+    watchdog_.announce("starting a checkpoint");
+    committed(checkpoints_->poll(true));
+    checkpoints_->start(at_);
+  }
+  void committed(std::optional<std::filesystem::path> const& folder) {
+    if (folder && first_) log_.line("Checkpoint " + folder->string());
+  }
+
+  Config const& config_;
+  Comm& comm_;
+  RunRecord& record_;
+  RunLog& log_;
+  bool first_;
+  ProcessGrid grid_;
+  Cpu cpu_;
+  Machine machine_;
+  Plan plan_;
+  std::optional<Batches> batches_;
+  std::optional<StageState> stage_;
+  std::optional<Ctx> ctx_;
+  std::optional<Statistics> statistics_;
+  std::optional<Checkpoints> checkpoints_;
+  std::optional<MetricsFile> metrics_;
+  std::optional<EventFile> events_;
+  Progress at_;
+  Watchdog watchdog_;  // last: it looks at the others
+};
+
+}  // namespace
+
+Ending pretrain(Config const& config, Comm& comm, RunRecord& record, RunLog& log) {
+  Trainer trainer(config, comm, record, log);
+  try {
+    return trainer.run();
+  } catch (Error const& e) {
+    trainer.finish();
+    throw Error(e.what() + trainer.where_to_go_on());
+  }
+}
+
+}  // namespace selenite

@@ -1,0 +1,17 @@
+#pragma once
+
+namespace selenite {
+
+/// Takes SIGTERM, SIGUSR1 and SIGINT while it lives: they set a flag, which the loop looks at after every step. A second
+/// SIGINT ends the process at once, as users expect.
+class SignalGuard {
+ public:
+  SignalGuard();
+  ~SignalGuard();
+  SignalGuard(SignalGuard const&) = delete;
+  SignalGuard& operator=(SignalGuard const&) = delete;
+  /// The number of the last signal that came, or 0.
+  static int received();
+};
+
+}  // namespace selenite
