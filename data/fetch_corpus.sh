@@ -37,11 +37,12 @@ to_json() {
     END {finish()}'
 }
 
+known() { apt-get "${apt[@]}" -qq download --print-uris "$1" >/dev/null 2>&1; }   # NAME : a package that can be downloaded
 # Downloads a package (the first of the names that this release of Debian has) into FOLDER/packages and unpacks it.
 unpack() { # NAME...
   local name file
   for name in "$@"; do
-    if apt-cache "${apt[@]}" show "$name" >/dev/null 2>&1; then break; fi
+    if known "$name"; then break; fi
   done
   if ! compgen -G "$out/packages/${name}_*.deb" >/dev/null; then
     (cd "$out/packages" && apt-get "${apt[@]}" -qq download "$name" >/dev/null) ||
@@ -58,7 +59,7 @@ debian_texts() {
   mkdir -p "$out/packages"
   rm -rf "$out/unpacked" "$out/SOURCES"
   apt=(-o "APT::Sandbox::User=$(id -un)")
-  if ! apt-cache show perl-doc >/dev/null 2>&1; then   # no package lists yet: our own, which needs no root
+  if ! known perl-doc; then   # no package lists yet: our own, which needs no root
     mkdir -p "$out/apt/lists/partial" "$out/apt/cache/archives/partial"
     apt+=(-o "Dir::State::Lists=$out/apt/lists" -o "Dir::Cache=$out/apt/cache")
     apt-get "${apt[@]}" -qq update || die "Cannot get the package lists (see above). Check the network, or name a folder of your own texts."
