@@ -1,116 +1,15 @@
 #include "data/preprocess.hpp"
 
-#include <condition_variable>
-#include <deque>
-#include <exception>
-#include <map>
-#include <mutex>
-#include <optional>
-#include <thread>
-
 #include "core/error.hpp"
 #include "data/indexed.hpp"
 #include "data/preprocess_blocks.hpp"
+#include "data/preprocess_pipeline.hpp"
 #include "data/preprocess_state.hpp"
 
 namespace selenite {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// A block on its way: text, then tokens or what went wrong.
-struct Job {
-  TextBlock text;
-  TokenBlock tokens;
-  std::exception_ptr error;
-};
-
-/// One reader thread and many workers; results are taken in the order of the input. At most `capacity` blocks are under
-/// way, so that memory is bounded.
-class Pipeline {
- public:
-  Pipeline(TokenizeOptions const& options, Tokenizer const& tokenizer, InputPosition const& from)
-      : options_(options), reader_(options, from), capacity_(static_cast<std::size_t>(options.threads) * 2 + 2) {
-    threads_.emplace_back([this](std::stop_token stop) { read(stop); });
-    for (int i = 0; i < options.threads; ++i) {
-      threads_.emplace_back(
-          [this, mine = std::shared_ptr<Tokenizer>(tokenizer.clone())](std::stop_token stop) { work(*mine, stop); });
-    }
-  }
-  ~Pipeline() {
-    for (std::jthread& thread : threads_) thread.request_stop();
-    // under the lock, so that no thread is between its test and its wait
-    { std::lock_guard const lock(mutex_); }
-    changed_.notify_all();
-  }
-  /// The next block in order; nothing after the last. Rethrows what reader or worker threw at this place.
-  std::optional<Job> take() {
-    std::unique_lock lock(mutex_);
-    changed_.wait(lock, [this] { return done_.contains(taken_) || (finished_ && taken_ == read_); });
-    if (!done_.contains(taken_)) return std::nullopt;
-    Job job = std::move(done_.extract(taken_).mapped());
-    ++taken_;
-    lock.unlock();
-    changed_.notify_all();
-    if (job.error) std::rethrow_exception(job.error);
-    return job;
-  }
-
- private:
-  void read(std::stop_token stop) {
-    while (true) {
-      Job job;
-      bool more = true;
-      try {
-        more = reader_.next(job.text);
-      } catch (...) {
-        job.error = std::current_exception();
-      }
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return stop.stop_requested() || read_ - taken_ < capacity_; });
-      if (stop.stop_requested()) return;
-      bool const failed = job.error != nullptr;
-      if (failed) {
-        done_[read_++] = std::move(job);
-      } else if (more) {
-        waiting_.emplace_back(read_++, std::move(job));
-      }
-      finished_ = failed || !more;
-      changed_.notify_all();
-      if (finished_) return;
-    }
-  }
-  void work(Tokenizer& tokenizer, std::stop_token stop) {
-    while (true) {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return stop.stop_requested() || !waiting_.empty() || finished_; });
-      if (stop.stop_requested() || waiting_.empty()) return;
-      auto [number, job] = std::move(waiting_.front());
-      waiting_.pop_front();
-      lock.unlock();
-      try {
-        job.tokens = tokenize_block(options_, job.text, tokenizer);
-      } catch (...) {
-        job.error = std::current_exception();
-      }
-      lock.lock();
-      done_[number] = std::move(job);
-      changed_.notify_all();
-    }
-  }
-
-  TokenizeOptions const& options_;
-  BlockReader reader_;
-  std::size_t const capacity_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<std::pair<std::size_t, Job>> waiting_;
-  std::map<std::size_t, Job> done_;
-  std::size_t read_ = 0;
-  std::size_t taken_ = 0;
-  bool finished_ = false;              // nothing more will be read
-  std::vector<std::jthread> threads_;  // last: they use all of the above
-};
 
 void add_block(TokenBlock const& block, IndexedWriter& writer, TokenizeCounts& counts) {
   std::span<std::int32_t const> tokens = block.tokens;
