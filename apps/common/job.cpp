@@ -6,7 +6,7 @@
 #include <iostream>
 
 #include "core/error.hpp"
-#include "io/files.hpp"
+#include "core/files.hpp"
 #include "plan/plan.hpp"
 
 namespace selenite::app {

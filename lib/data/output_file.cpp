@@ -84,13 +84,4 @@ void replace_file(std::filesystem::path const& path, std::function<void(OutputFi
   }
 }
 
-void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to) {
-  if (::rename(from.c_str(), to.c_str()) != 0) fail("rename to", to, errno);
-  std::filesystem::path const folder = to.has_parent_path() ? to.parent_path() : ".";
-  int const file = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (file < 0) return;  // a folder that may be written to but not read: the rename has happened all the same
-  ::fsync(file);
-  ::close(file);
-}
-
 }  // namespace selenite

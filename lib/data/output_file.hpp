@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "core/files.hpp"
+
 namespace selenite {
 
 /// A file written from front to back through a buffer. Every failure (a full disk above all) throws Error with the path
@@ -43,9 +45,5 @@ class OutputFile {
 /// Calls fill(OutputFile&) for a temporary file beside `path`, then renames it to `path` in one step: any number of
 /// processes may write the same file, and none sees a part of it. It is not synced; for what can be made again.
 void replace_file(std::filesystem::path const& path, std::function<void(OutputFile&)> const& fill);
-
-/// rename(2), which replaces `to` in one step, then syncs the folder so that the name survives a power cut. Throws
-/// Error.
-void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to);
 
 }  // namespace selenite

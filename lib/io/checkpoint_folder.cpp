@@ -11,7 +11,7 @@
 #include "core/text.hpp"
 #include "io/checkpoint_index.hpp"
 #include "io/checkpoint_reader.hpp"
-#include "io/files.hpp"
+#include "core/files.hpp"
 
 namespace selenite {
 namespace {

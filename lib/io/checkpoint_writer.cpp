@@ -8,7 +8,7 @@
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
 #include "io/boxes.hpp"
-#include "io/files.hpp"
+#include "core/files.hpp"
 #include "io/hdf5.hpp"
 
 namespace selenite {

@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <filesystem>
 
-#include "io/files.hpp"
+#include "core/files.hpp"
 #include "io/json.hpp"
 
 namespace selenite {

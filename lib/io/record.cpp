@@ -8,7 +8,7 @@
 
 #include "core/text.hpp"
 #include "io/build_info.hpp"
-#include "io/files.hpp"
+#include "core/files.hpp"
 
 namespace selenite {
 namespace {

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "io/files.hpp"
+#include "core/files.hpp"
 
 namespace selenite {
 

@@ -2,7 +2,7 @@
 
 #include "core/text.hpp"
 #include "io/build_info.hpp"
-#include "io/files.hpp"
+#include "core/files.hpp"
 #include "kernels/cast/cast.hpp"
 
 namespace selenite {

@@ -5,7 +5,7 @@
 
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
-#include "io/files.hpp"
+#include "core/files.hpp"
 #include "io/metrics.hpp"
 #include "io/tensorboard.hpp"
 #include "plan/calibrate.hpp"

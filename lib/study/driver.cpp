@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include "core/error.hpp"
+#include "core/files.hpp"
 #include "core/toml.hpp"
-#include "io/files.hpp"
 #include "study/launch.hpp"
 #include "study/lock.hpp"
 
@@ -130,12 +130,15 @@ class Driver {
 
 }  // namespace
 
+std::string repeat_folder(std::string const& study_folder, Point const& point, std::int64_t repeat) {
+  return concat(study_folder, "/", point.folder_name(), "/repeat-", repeat);
+}
+
 std::vector<Task> tasks_of(Study const& study, std::vector<Point> const& points, std::string const& folder) {
   std::vector<Task> tasks;
   for (std::int64_t repeat = 1; repeat <= study.repeats; ++repeat)
     for (Point const& point : points)
-      if (point.infeasible.empty())
-        tasks.push_back({&point, repeat, concat(folder, "/", point.folder_name(), "/repeat-", repeat)});
+      if (point.infeasible.empty()) tasks.push_back({&point, repeat, repeat_folder(folder, point, repeat)});
   return tasks;
 }
 

@@ -4,8 +4,8 @@
 #include <regex>
 
 #include "core/error.hpp"
+#include "core/files.hpp"
 #include "core/toml.hpp"
-#include "io/files.hpp"
 #include "study/child.hpp"
 #include "study/plot_script.hpp"
 

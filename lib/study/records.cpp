@@ -6,9 +6,9 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
+#include "core/files.hpp"
 #include "core/text.hpp"
 #include "core/toml.hpp"
-#include "io/files.hpp"
 
 namespace selenite {
 namespace {

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "core/error.hpp"
-#include "io/files.hpp"
+#include "core/files.hpp"
 #include "study/plot_script.hpp"
 
 namespace selenite {

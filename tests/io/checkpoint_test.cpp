@@ -1,6 +1,6 @@
 #include <boost/test/unit_test.hpp>
 
-#include "io/files.hpp"
+#include "core/files.hpp"
 #include "io/hdf5.hpp"
 #include "support.hpp"
 
