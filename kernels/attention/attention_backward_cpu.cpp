@@ -12,6 +12,7 @@ namespace {
 
 using namespace attention_cpu;
 constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr std::int64_t blocks_a_task = 4;  // their packed queries and sums share the second-level cache
 constexpr double log2e = 1.4426950408889634;
 
 /// Sums for dk and dv of all keys of one (sample, kv head), [keys][padded head_dim] each.
@@ -44,8 +45,8 @@ void store_row(Tensor const& x, std::int64_t row, std::int64_t col, std::int64_t
   }
 }
 
-/// The backward pass of blocks of queries of one kv head; P^T and dS^T are made again block by block, [key][query]:
-/// dV += P^T dO, dP^T = V dO^T, dS^T = P^T (dP^T - delta), dK += dS^T Q, dQ^T += K^T dS^T.
+/// The backward pass of some blocks of queries that read the same kv head; P^T and dS^T are made again block by block,
+/// [key][query]: dV += P^T dO, dP^T = V dO^T, dS^T = P^T (dP^T - delta), dK += dS^T Q, dQ^T += K^T dS^T.
 template <class T, class Arith>
 class Backward {
   using Element = typename Arith::Element;
@@ -59,69 +60,102 @@ class Backward {
         sums_(sums),
         groups_(groups_of(s_.head_dim, Arith::step)),
         room_(room_bytes(s_)) {
-    std::int64_t const d = sums.stride, query_groups = block_queries / Arith::step;
-    q_t_ = {room_.template take<Element>(groups_ * block_queries), block_queries};
-    dout_t_ = {room_.template take<Element>(groups_ * block_queries), block_queries};
-    q_ = {room_.template take<Element>(query_groups * d), d};
-    dout_ = {room_.template take<Element>(query_groups * d), d};
+    d_ = sums.stride, query_groups_ = block_queries / Arith::step;
     k_ = {room_.template take<Element>(block_keys * groups_), groups_};
     v_ = {room_.template take<Element>(block_keys * groups_), groups_};
     k_groups_ = {room_.template take<Element>(block_keys / Arith::step * s_.head_dim), s_.head_dim};
     p_ = {room_.template take<float>(block_keys * block_queries), block_queries};
     ds_ = {room_.template take<float>(block_keys * block_queries), block_queries};
-    dq_ = {room_.template take<float>(s_.head_dim * block_queries), block_queries};
     row_ = room_.template take<float>(2 * s_.head_dim);
     if (dropout_.active()) keep_ = room_.template take<float>(block_keys * block_queries);
     if constexpr (Arith::step == 2) pairs_ = {room_.template take<Element>(block_keys * block_queries / 2), 0};
+    for (Queries& b : blocks_) make_room(b);
   }
 
-  /// The number of (query, key) pairs that were seen by these queries.
-  std::int64_t run(std::int64_t head, std::int64_t first) {
-    QueryPlaces const queries(Places(op_.query_places, s_.queries), sample_, first,
-                              std::min(block_queries, s_.queries - first));
-    load_queries(head, first, queries.count);
+  /// The next block of queries, until `run`.
+  void add_queries(std::int64_t head, std::int64_t first) {
+    Queries& b = blocks_[static_cast<std::size_t>(count_++)];
+    b.head = head, b.first = first;
+    load_queries(b);
+  }
+  bool full() const { return count_ == blocks_a_task; }
+
+  /// The number of (query, key) pairs that were seen.
+  std::int64_t run() {
     std::int64_t pairs = 0;
     for (std::int64_t key = 0; key < s_.keys; key += block_keys) {
-      std::int64_t const count = std::min(block_keys, s_.keys - key);
-      KeyPlaces const keys(Places(op_.key_places, s_.keys), sample_, key, count);
-      Seen const visible = seen(s_.causal, queries, keys);
-      if (visible == Seen::nothing) continue;
-      load_keys(key, count);
-      multiply<Arith, Stored::by_m>(count, block_queries, groups_, constant(k_), constant(q_t_), p_, false);
-      pairs += visible == Seen::some ? hide(s_.causal, queries, keys, p_.data) : queries.count * count;
-      multiply<Arith, Stored::by_m>(count, block_queries, groups_, constant(v_), constant(dout_t_), ds_, false);
-      if (dropout_.active())
-        draw_dropout(dropout_, sample_id(op_.sample_ids, sample_), static_cast<std::uint64_t>(s_.first_head + head),
-                     queries, keys, keep_);
-      differentiate(count);
-      add_products(key, count);
+      KeyPlaces const keys(Places(op_.key_places, s_.keys), sample_, key, std::min(block_keys, s_.keys - key));
+      bool packed = false;
+      for (std::int64_t i = 0; i < count_; ++i) {
+        Queries& b = blocks_[static_cast<std::size_t>(i)];
+        Seen const visible = seen(s_.causal, b.places, keys);
+        if (visible == Seen::nothing) continue;
+        if (!packed) load_keys(key, keys.count);
+        packed = true;
+        pairs += attend(b, key, keys, visible);
+      }
     }
-    store_queries(head, first, queries.count);
+    for (std::int64_t i = 0; i < count_; ++i) store_queries(blocks_[static_cast<std::size_t>(i)]);
+    count_ = 0;
     return pairs;
   }
 
  private:
+  struct Queries {
+    std::int64_t head = 0, first = 0;
+    QueryPlaces places;
+    Matrix<Element> q_t, dout_t;                                    // [group of head_dim][query]
+    Matrix<Element> q, dout;                                        // [group of queries][head_dim]
+    Matrix<float> dq;                                               // [head_dim][query]
+    alignas(64) std::array<float, block_queries> logsumexp, delta;  // logsumexp in units of log 2
+  };
+
   static std::int64_t room_bytes(AttentionShape const& s) {
-    return (8 * padded_head_dim(s) + 4 * block_keys + 4) * block_queries * 4 + 8 * s.head_dim + 4096;
+    std::int64_t const d = padded_head_dim(s) + 2, keys = 3 * d + 4 * block_queries, queries = 5 * d;
+    return (keys * block_keys + blocks_a_task * queries * block_queries) * 4 + 8 * s.head_dim + 8192;
   }
   static Matrix<Element const> constant(Matrix<Element> x) { return {x.data, x.stride}; }
 
-  void load_queries(std::int64_t head, std::int64_t first, std::int64_t count) {
-    std::int64_t const row = sample_ * s_.queries + first, col = head * s_.head_dim;
+  void make_room(Queries& b) {
+    b.q_t = {room_.template take<Element>(groups_ * block_queries), block_queries};
+    b.dout_t = {room_.template take<Element>(groups_ * block_queries), block_queries};
+    b.q = {room_.template take<Element>(query_groups_ * d_), d_};
+    b.dout = {room_.template take<Element>(query_groups_ * d_), d_};
+    b.dq = {room_.template take<float>(s_.head_dim * block_queries), block_queries};
+  }
+
+  std::int64_t attend(Queries& b, std::int64_t key, KeyPlaces const& keys, Seen visible) {
+    std::int64_t const count = keys.count;
+    multiply<Arith, Stored::by_m>(count, block_queries, groups_, constant(k_), constant(b.q_t), p_, false);
+    std::int64_t const pairs =
+        visible == Seen::some ? hide(s_.causal, b.places, keys, p_.data) : b.places.count * count;
+    multiply<Arith, Stored::by_m>(count, block_queries, groups_, constant(v_), constant(b.dout_t), ds_, false);
+    if (dropout_.active())
+      draw_dropout(dropout_, sample_id(op_.sample_ids, sample_), static_cast<std::uint64_t>(s_.first_head + b.head),
+                   b.places, keys, keep_);
+    differentiate(b, count);
+    add_products(b, key, count);
+    return pairs;
+  }
+
+  void load_queries(Queries& b) {
+    std::int64_t const count = std::min(block_queries, s_.queries - b.first);
+    std::int64_t const row = sample_ * s_.queries + b.first, col = b.head * s_.head_dim;
+    b.places = QueryPlaces(Places(op_.query_places, s_.queries), sample_, b.first, count);
     auto const q = rows_of<T const>(op_.q, row, count, col, s_.head_dim);
-    pack_transposed<Arith>(q, q_t_, block_queries);
-    pack_groups<Arith>(q, q_, sums_.stride, block_queries);
+    pack_transposed<Arith>(q, b.q_t, block_queries);
+    pack_groups<Arith>(q, b.q, d_, block_queries);
     auto const dout = rows_of<T const>(op_.dout, row, count, col, s_.head_dim);
-    pack_transposed<Arith>(dout, dout_t_, block_queries);
-    pack_groups<Arith>(dout, dout_, sums_.stride, block_queries);
-    std::fill_n(dq_.data, s_.head_dim * block_queries, 0.0f);
-    logsumexp_.fill(infinity), delta_.fill(0.0f);  // absent queries and queries that see nothing: P = 0
+    pack_transposed<Arith>(dout, b.dout_t, block_queries);
+    pack_groups<Arith>(dout, b.dout, d_, block_queries);
+    std::fill_n(b.dq.data, s_.head_dim * block_queries, 0.0f);
+    b.logsumexp.fill(infinity), b.delta.fill(0.0f);  // absent queries and queries that see nothing: P = 0
     for (std::int64_t i = 0; i < count; ++i) {
-      std::int64_t const stat = (sample_ * s_.heads + head) * s_.queries + first + i;
+      std::int64_t const stat = (sample_ * s_.heads + b.head) * s_.queries + b.first + i;
       float const logsumexp = op_.logsumexp.data<float>()[stat];
-      if (logsumexp != -infinity) logsumexp_[static_cast<std::size_t>(i)] = static_cast<float>(logsumexp * log2e);
+      if (logsumexp != -infinity) b.logsumexp[static_cast<std::size_t>(i)] = static_cast<float>(logsumexp * log2e);
       if (op_.out.defined()) op_.delta.data<float>()[stat] = row_delta(row + i, col);
-      delta_[static_cast<std::size_t>(i)] = op_.delta.data<float>()[stat];
+      b.delta[static_cast<std::size_t>(i)] = op_.delta.data<float>()[stat];
     }
   }
   float row_delta(std::int64_t row, std::int64_t col) {
@@ -141,10 +175,10 @@ class Backward {
   }
 
   /// Scores and dP^T become P^T (as dV needs it, dropped) and dS^T without its scale.
-  void differentiate(std::int64_t count) {
+  void differentiate(Queries const& b, std::int64_t count) {
     auto const factor = static_cast<float>(s_.scale * log2e);
     for (std::int64_t j = 0; j < block_queries; j += lanes) {
-      Floats const logsumexp = load_floats(logsumexp_.data() + j), delta = load_floats(delta_.data() + j);
+      Floats const logsumexp = load_floats(b.logsumexp.data() + j), delta = load_floats(b.delta.data() + j);
       for (std::int64_t i = j; i < count * block_queries; i += block_queries) {
         Floats const p = attention_cpu::exp2(load_floats(p_.data + i) * factor - logsumexp);
         Floats const keep = keep_ ? load_floats(keep_ + i) : Floats{} + 1.0f;
@@ -154,14 +188,14 @@ class Backward {
     }
   }
 
-  void add_products(std::int64_t key, std::int64_t count) {
-    std::int64_t const d = s_.head_dim, query_groups = block_queries / Arith::step;
+  void add_products(Queries& b, std::int64_t key, std::int64_t count) {
+    std::int64_t const d = s_.head_dim;
     Matrix<float> const dk{sums_.dk + key * sums_.stride, sums_.stride},
         dv{sums_.dv + key * sums_.stride, sums_.stride};
-    multiply<Arith, Stored::by_m>(count, d, query_groups, by_key(p_, count), constant(dout_), dv, true);
-    multiply<Arith, Stored::by_m>(count, d, query_groups, by_key(ds_, count), constant(q_), dk, true);
+    multiply<Arith, Stored::by_m>(count, d, query_groups_, by_key(p_, count), constant(b.dout), dv, true);
+    multiply<Arith, Stored::by_m>(count, d, query_groups_, by_key(ds_, count), constant(b.q), dk, true);
     multiply<Arith, Stored::by_group>(d, block_queries, groups_of(count, Arith::step), constant(k_groups_),
-                                      by_key_groups(count), dq_, true);
+                                      by_key_groups(count), b.dq, true);
   }
   /// [key][group of queries], until the next call.
   Matrix<Element const> by_key(Matrix<float> x, std::int64_t count) {
@@ -184,11 +218,11 @@ class Backward {
     }
   }
 
-  void store_queries(std::int64_t head, std::int64_t first, std::int64_t count) {
+  void store_queries(Queries const& b) {
     auto const scale = static_cast<float>(s_.scale);
-    for (std::int64_t i = 0; i < count; ++i) {
-      for (std::int64_t c = 0; c < s_.head_dim; ++c) row_[c] = dq_.data[c * block_queries + i] * scale;
-      store_row<T>(op_.dq, sample_ * s_.queries + first + i, head * s_.head_dim, s_.head_dim, row_, op_.accumulate);
+    for (std::int64_t i = 0; i < b.places.count; ++i) {
+      for (std::int64_t c = 0; c < s_.head_dim; ++c) row_[c] = b.dq.data[c * block_queries + i] * scale;
+      store_row<T>(op_.dq, sample_ * s_.queries + b.first + i, b.head * s_.head_dim, s_.head_dim, row_, op_.accumulate);
     }
   }
 
@@ -197,13 +231,13 @@ class Backward {
   std::int64_t sample_, kv_head_;
   KeySums sums_;
   AttentionDropout dropout_{s_.dropout};
-  std::int64_t groups_;
+  std::int64_t groups_, d_, query_groups_;
   Room room_;
-  Matrix<Element> q_t_, dout_t_, q_, dout_;     // [group of head_dim][query] twice, [group of queries][head_dim] twice
   Matrix<Element> k_, v_, k_groups_, pairs_{};  // [key][group of head_dim] twice, [group of keys][head_dim]
-  Matrix<float> p_, ds_, dq_;                   // [key][query] twice, [head_dim][query]
+  Matrix<float> p_, ds_;                        // [key][query]
   float *row_, *keep_ = nullptr;                // [2 head_dim], [key][query]
-  alignas(64) std::array<float, block_queries> logsumexp_, delta_;  // logsumexp in units of log 2
+  std::int64_t count_ = 0;
+  std::array<Queries, blocks_a_task> blocks_;
 };
 
 /// Adds up the splits' sums for one key of one head, in order, and writes its dk and dv.
@@ -244,8 +278,13 @@ void launch(Cpu& cpu, AttentionBackward const& op) {
       std::fill_n(dk, 2 * s.keys * d, 0.0f);
       Backward<T, Arith> backward(op, head / s.kv_heads, head % s.kv_heads, {dk, dk + s.keys * d, d});
       std::int64_t seen_pairs = 0;
-      for (std::int64_t unit = split; unit < group * blocks; unit += splits)  // dealt in turn: equal work when causal
-        seen_pairs += backward.run(head % s.kv_heads * group + unit / blocks, unit % blocks * block_queries);
+      // blocks of queries are dealt to the splits in turn (equal work when causal), heads that share keys side by side
+      for (std::int64_t block = split; block < blocks; block += splits)
+        for (std::int64_t member = 0; member < group; ++member) {
+          backward.add_queries(head % s.kv_heads * group + member, block * block_queries);
+          if (backward.full()) seen_pairs += backward.run();
+        }
+      seen_pairs += backward.run();
       pairs += seen_pairs;
     });
     parallel_for(heads * s.keys, 64, [&](std::int64_t first, std::int64_t last) {

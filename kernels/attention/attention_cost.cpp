@@ -103,7 +103,7 @@ std::int64_t backward_split_bytes(AttentionShape const& s) {
 
 std::int64_t backward_splits(AttentionShape const& s, std::int64_t budget) {
   std::int64_t const tasks = std::max<std::int64_t>(1, s.samples * s.kv_heads), enough = 32, most = 8;
-  std::int64_t const units = s.heads / s.kv_heads * ((s.queries + 255) / 256);
+  std::int64_t const units = (s.queries + 255) / 256;  // of queries
   std::int64_t const wanted = std::min({(enough + tasks - 1) / tasks, units, most});
   std::int64_t const fit = budget / std::max<std::int64_t>(1, backward_split_bytes(s));
   return std::max<std::int64_t>(1, std::min(wanted, fit));

@@ -19,6 +19,7 @@ struct BlockPlaces {
   alignas(64) std::array<std::int32_t, capacity> positions, starts;
   std::int32_t first = 0, last = 0, first_start = 0, last_start = 0;  ///< least and greatest of positions and starts
 
+  BlockPlaces() = default;
   BlockPlaces(Places const& places, std::int64_t sample, std::int64_t begin, std::int64_t n) : count(n) {
     for (std::int64_t i = 0; i < n; ++i) {
       Place const place = places(sample, begin + i);
