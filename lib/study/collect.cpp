@@ -9,15 +9,15 @@
 namespace selenite {
 namespace {
 
-RepeatResult read_repeat(Task const& task, Study const& study) {
+RepeatResult read_repeat(Study const& study, Point const& point, std::string const& folder, std::int64_t repeat) {
   RepeatResult result;
-  result.record = state_of(task.folder);
-  result.record.repeat = task.repeat;
+  result.record = state_of(folder);
+  result.record.repeat = repeat;
   if (result.record.status != Status::done) return result;
-  auto const& c = task.point->config;
+  auto const& c = point.config;
   try {
-    result.run = read_run_record(task.folder + "/run.json");
-    result.steps = read_metrics(task.folder + "/metrics.jsonl");
+    result.run = read_run_record(folder + "/run.json");
+    result.steps = read_metrics(folder + "/metrics.jsonl");
     result.figures = figures_of(*result.run, result.steps, study.drop_steps,
                                 static_cast<double>(c.train.global_batch * c.model.sequence_length));
   } catch (Error const& e) {
@@ -114,7 +114,8 @@ StudyResult collect(Study const& study, std::string const& folder) {
     result.points.push_back({std::move(point), label, {}});
   }
   for (PointResult& p : result.points)
-    for (Task const& task : tasks_of(study, {p.point}, folder)) p.repeats.push_back(read_repeat(task, study));
+    for (std::int64_t repeat = 1; repeat <= study.repeats && p.point.infeasible.empty(); ++repeat)
+      p.repeats.push_back(read_repeat(study, p.point, repeat_folder(folder, p.point, repeat), repeat));
   return result;
 }
 

@@ -16,8 +16,12 @@ struct Task {
   std::int64_t repeat = 1;
   std::string folder;
 };
-/// All of a study, first repeats first, so that a slow hour of the machine does not fall on one point alone.
+/// Where a repeat of a point has its records.
+std::string repeat_folder(std::string const& study_folder, Point const& point, std::int64_t repeat);
+/// All of a study (tasks point into `points`), first repeats first, so that a slow hour of the machine does not fall on
+/// one point alone.
 std::vector<Task> tasks_of(Study const& study, std::vector<Point> const& points, std::string const& folder);
+std::vector<Task> tasks_of(Study const& study, std::vector<Point>&& points, std::string const& folder) = delete;
 
 struct DriverOptions {
   std::string folder;   ///< of the study; made if it is not there

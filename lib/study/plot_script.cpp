@@ -40,10 +40,34 @@ std::string quoted(std::string const& text) {
 
 std::string value(double v) { return std::isfinite(v) ? format_double(v) : "NaN"; }
 
+constexpr int width = 440, row = 20;  // of a picture and of a line of its key
+
 std::string head(int height) {
   return concat(
-      "set terminal svg size 480,", height, " dynamic font 'Arial,13' background rgb 'white'\n",
+      "set terminal svg size ", width, ",", height, " dynamic font 'Arial,14' background rgb 'white'\n",
       "set border 3 lc rgb '#404040'\nset tics nomirror\nset grid lc rgb '#d0d0d0' lw 0.5 dt 1\nset key noenhanced\n");
+}
+
+/// A key above the plot, from the left edge: two columns, or one where a name is long; nothing for a single entry.
+struct Key {
+  std::size_t entries = 0, longest = 0;
+  void add(std::string const& name) { ++entries, longest = std::max(longest, name.size()); }
+  std::size_t rows() const { return longest > 18 ? entries : (entries + 1) / 2; }
+  int height() const { return entries > 1 ? static_cast<int>(rows()) * row + 10 : 8; }
+  std::string script(int picture_height) const {
+    if (entries < 2) return "unset key\n";
+    double const top = 1 - static_cast<double>(height()) / picture_height;
+    return concat("set tmargin at screen ", top, "\nset key at screen 0.02, screen ", 1 - 4.0 / picture_height,
+                  " top left vertical maxrows ", rows(), " Left reverse samplen 2.5 width 1\n");
+  }
+};
+
+/// A distance between tics that leaves room for five numbers: 1, 2 or 5 times a power of ten.
+double tic_step(double limit) {
+  double const power = std::pow(10, std::floor(std::log10(limit / 5)));
+  for (double factor : {1.0, 2.0, 5.0})
+    if (factor * power * 5.001 >= limit) return factor * power;
+  return 10 * power;
 }
 
 double largest(std::vector<double> const& values, double so_far) {
@@ -88,23 +112,30 @@ double bar_limit(BarChart const& chart) {
   return limit > 0 ? limit * 1.04 : 1;
 }
 
+/// On a logarithmic axis: some room left and right of the values.
+std::string room_for(std::vector<Line> const& lines) {
+  double least = std::numeric_limits<double>::infinity(), most = 0;
+  for (Line const& line : lines)
+    for (double x : line.x) least = std::min(least, x), most = std::max(most, x);
+  return concat("set xrange [", value(least / 1.25), ":", value(most * 1.25), "]\nset format x '%g'\n");
+}
+
 }  // namespace
 
 std::string script_of(BarChart const& chart) {
-  std::size_t const entries = chart.series.size() + chart.marks.size();
-  bool const with_key = entries > 1;
-  int const key_rows = with_key ? static_cast<int>((entries + 1) / 2) : 0;
-  int const bar = chart.stacked || chart.series.size() == 1 ? 26 : 36;
-  int const height = 62 + key_rows * 19 + bar * static_cast<int>(chart.labels.size());
-  std::string text = head(height);
+  Key key;
+  for (auto const* all : {&chart.series, &chart.marks})
+    for (Series const& s : *all) key.add(s.name);
+  int const bar = chart.stacked || chart.series.size() == 1 ? 28 : 38;
+  int const height = 60 + key.height() + bar * static_cast<int>(chart.labels.size());
+  std::string text = head(height) + key.script(height);
   text += concat("set xrange [0:", value(bar_limit(chart)), "]\nset yrange [",
                  static_cast<double>(chart.labels.size()) - 0.5, ":-0.5]\n");
-  text += concat("set xlabel ", quoted(chart.axis),
-                 " noenhanced\nset format x '%g'\nset xtics autofreq\nunset grid\nset grid x lc rgb '#d0d0d0' lw "
-                 "0.5\nset ytics scale 0 noenhanced (");
+  text += concat("set xlabel ", quoted(chart.axis), " noenhanced\nset format x '%g'\nset xtics ",
+                 value(tic_step(bar_limit(chart))), "\n",
+                 "unset grid\nset grid x lc rgb '#d0d0d0' lw 0.5\nset ytics scale 0 noenhanced (");
   for (std::size_t i = 0; i < chart.labels.size(); ++i) text += concat(i ? ", " : "", quoted(chart.labels[i]), " ", i);
-  text += with_key ? concat(")\nset key outside top center horizontal maxcols 2 width -1 samplen 2 height 0.3\n")
-                   : ")\nunset key\n";
+  text += ")\n";
   std::vector<double> base(chart.labels.size(), 0);
   for (std::size_t s = 0; s < chart.series.size(); ++s)
     text += concat("$series", s, " << EOD\n", boxes(chart, s, base), "EOD\n");
@@ -131,13 +162,14 @@ std::string script_of(BarChart const& chart) {
 }
 
 std::string script_of(LineChart const& chart) {
-  bool const with_key = chart.lines.size() > 1;
-  std::string text = head(300 + (with_key ? static_cast<int>((chart.lines.size() + 1) / 2) * 19 : 0));
+  Key key;
+  for (Line const& line : chart.lines) key.add(line.name);
+  int const height = 290 + key.height();
+  std::string text = head(height) + key.script(height);
   text +=
       concat("set xlabel ", quoted(chart.x_axis), " noenhanced\nset ylabel ", quoted(chart.y_axis), " noenhanced\n");
-  text += with_key ? "set key outside top center horizontal maxcols 2 samplen 4\n" : "unset key\n";
   if (chart.from_zero) text += "set yrange [0:*]\n";
-  if (chart.log_x) text += "set logscale x 2\nset format x '%g'\nset offsets 0.1, 0.1, 0, 0\n";
+  if (chart.log_x) text += concat("set logscale x 2\n", room_for(chart.lines));
   std::string plots;
   for (std::size_t i = 0; i < chart.lines.size(); ++i) {
     Line const& line = chart.lines[i];
@@ -147,12 +179,16 @@ std::string script_of(LineChart const& chart) {
       text += concat(value(line.x[k]), " ", value(line.y[k]),
                      spread ? concat(" ", value(line.least[k]), " ", value(line.most[k])) : "", "\n");
     text += "EOD\n";
-    plots += concat(i ? ", \\\n  " : "", "$line", i, " using 1:2 with ", chart.with_points ? "linespoints" : "lines",
-                    " lw 2 dt ", look(i).dash, " lc rgb '", look(i).color, "'");
+    std::string const data = concat(plots.empty() ? "" : ", \\\n  ", "$line", i);
+    if (spread)
+      plots +=
+          concat(data, " using 1:2:3:4 with yerrorbars lc rgb '", look(i).color, "' pt 0 ps 0 notitle, \\\n  $line", i);
+    else
+      plots += data;
+    plots += concat(" using 1:2 with ", chart.with_points ? "linespoints" : "lines", " lw 2 dt ", look(i).dash,
+                    " lc rgb '", look(i).color, "'");
     if (chart.with_points) plots += concat(" pt ", look(i).point, " ps 0.9");
     plots += concat(" title ", quoted(line.name));
-    if (spread)
-      plots += concat(", $line", i, " using 1:2:3:4 with yerrorbars lc rgb '", look(i).color, "' pt -1 notitle");
   }
   return concat(text, "plot ", plots, "\n");
 }

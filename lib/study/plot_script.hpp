@@ -4,7 +4,7 @@
 
 namespace selenite {
 
-/// Charts as gnuplot scripts that print SVG. All are made for 480 units of width, so that they can be read on a
+/// Charts as gnuplot scripts that print SVG. All are 440 units wide, so that they can be read on a
 /// telephone, and tell their series apart by pattern, dash and point as well as by colour.
 
 /// How many series of one chart can be told apart.

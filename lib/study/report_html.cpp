@@ -16,7 +16,7 @@ dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; margi
 .key { display: flex; flex-wrap: wrap; gap: 12px; margin: 16px 0; } .key div { border: 1px solid #bbb; border-radius: 6px; padding: 8px 14px; flex: 1 1 150px; }
 .key b { display: block; font-size: 1.35rem; } .key span { color: #444; font-size: .85rem; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 24px; align-items: start; }
-figure { margin: 0; border: 1px solid #ddd; border-radius: 6px; padding: 8px 8px 12px; min-width: 0; } figure svg { display: block; width: 100%; height: auto; max-width: 640px; margin: 0 auto; }
+figure { margin: 0; border: 1px solid #ddd; border-radius: 6px; padding: 8px 8px 12px; min-width: 0; } figure svg { display: block; width: 100%; height: auto; max-width: 540px; margin: 0 auto; }
 figure h3 { font-size: 1rem; margin: 4px 8px; } figcaption { font-size: .85rem; color: #444; margin: 4px 8px 0; }
 .wide { overflow-x: auto; border: 1px solid #ddd; border-radius: 6px; } table { border-collapse: collapse; font-size: .85rem; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: 5px 10px; text-align: right; white-space: nowrap; border-bottom: 1px solid #e4e4e4; } th { background: #f2f2f2; font-weight: 600; }

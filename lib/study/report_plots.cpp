@@ -55,8 +55,8 @@ Plot throughput(Points const& points) {
 
 Plot utilization(Points const& points) {
   BarChart chart{"% of peak", labels_of(points), {}, false, {}, {}, {}};
-  chart.series.push_back(series("MFU (model FLOPs)", points, [](auto const& r) { return 100 * r.figures.mfu; }));
-  chart.series.push_back(series("HFU (executed FLOPs)", points, [](auto const& r) { return 100 * r.figures.hfu; }));
+  chart.series.push_back(series("MFU", points, [](auto const& r) { return 100 * r.figures.mfu; }));
+  chart.series.push_back(series("HFU", points, [](auto const& r) { return 100 * r.figures.hfu; }));
   return {
       "utilization", "FLOPs utilization",
       "Share of the peak stated above. MFU counts what the model needs, HFU what was executed, recomputation included.",
