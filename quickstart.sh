@@ -63,11 +63,13 @@ make_build() {
   summary+=("$(printf '%-10s %4d s' build $((SECONDS - started)))")
 }
 make_corpus() { data/fetch_corpus.sh "$q/corpus" ${texts:+"$texts"}; }
-make_tokenizer() { "$bin/selenite-preprocess" train-tokenizer --vocab-size 8192 --output "$q/tokenizer" "$q/corpus/train.jsonl"; }
+make_tokenizer() { "$bin/selenite-preprocess" train-tokenizer --vocab-size 8192 --overwrite --output "$q/tokenizer" "$q/corpus/train.jsonl"; }
 make_tokens() {
   local split
+  mkdir -p "$q/tokens"
   for split in train valid; do
-    "$bin/selenite-preprocess" tokenize --tokenizer "$q/tokenizer" --output "$q/tokens/$split" "$q/corpus/$split.jsonl"
+    # what an earlier run left may be of another tokenizer
+    "$bin/selenite-preprocess" tokenize --restart --overwrite --append-eod --tokenizer "$q/tokenizer" --output "$q/tokens/$split" "$q/corpus/$split.jsonl"
   done
 }
 make_pretrain() {
