@@ -46,7 +46,7 @@ MaximumAndSum statistics(T const* logits, std::int64_t n) {
       maximum = grown;
     }
     for_lanes4(count, [&](auto i, auto part, auto k)
-                          SELENITE_LAMBDA { sums[k] += keep(simd::exp(load(x + i, part) - maximum), 0, part); });
+                          SELENITE_LAMBDA { sums[k] += keep(exp_softmax(load(x + i, part) - maximum), 0, part); });
   }
   return {maximum, simd::sum((sums[0] + sums[1]) + (sums[2] + sums[3]))};
 }
@@ -64,7 +64,7 @@ void backward_row(CrossEntropyBackward const& op, std::int64_t t, std::int64_t r
   float const scale = static_cast<float>(op.scale) * weight;
   float const at_label = label >= 0 ? static_cast<float>(x[label]) : 0;  // read before it is overwritten in place
   for_lanes(real, [&](auto i, auto part)
-                      SELENITE_LAMBDA { store(dx + i, simd::exp(load(x + i, part) - logsumexp) * scale, part); });
+                      SELENITE_LAMBDA { store(dx + i, exp_softmax(load(x + i, part) - logsumexp) * scale, part); });
   if (label >= 0) dx[label] = T(std::expm1(at_label - logsumexp) * scale);
   std::fill(dx + real, dx + n, T(0.0f));
 }

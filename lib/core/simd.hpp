@@ -27,10 +27,10 @@ SELENITE_INLINE Floats load(bf16 const* p) { return as_floats(widen(*reinterpret
 SELENITE_INLINE Floats load(fp16 const* p) { return from_fp16(*reinterpret_cast<HalvesIn const*>(p)); }
 SELENITE_INLINE Words load(std::uint32_t const* p) { return *reinterpret_cast<WordsIn const*>(p); }
 
-/// bf16 bits, rounded to nearest even, NaN kept: exactly what bf16(float) does.
+/// bf16 bits, rounded to nearest even as bf16(float) does; a NaN becomes the NaN of all ones.
 SELENITE_INLINE Halves to_bf16(Floats v) {
-  Words const u = as_words(v), rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
-  return narrow((Words)(v == v) ? rounded : ((u >> 16) | 0x40u));
+  Words const u = as_words(v), rounded = u + 0x7fffu + ((u >> 16) & 1u);
+  return narrow((rounded | (Words)(v != v)) >> 16);
 }
 SELENITE_INLINE void store(float* p, Floats v) { *reinterpret_cast<FloatsIn*>(p) = v; }
 SELENITE_INLINE void store(bf16* p, Floats v) { *reinterpret_cast<HalvesIn*>(p) = to_bf16(v); }

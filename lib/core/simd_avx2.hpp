@@ -21,6 +21,12 @@ SELENITE_INLINE Floats maximum(Floats a, Floats b) { return _mm256_max_ps(a, b);
 SELENITE_INLINE Floats square_root(Floats v) { return _mm256_sqrt_ps(v); }
 SELENITE_INLINE Doubles square_root(Doubles v) { return _mm256_sqrt_pd(v); }
 SELENITE_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) { return _mm256_fmadd_pd(a, b, c); }
+/// a0 b0 a1 b1 ...
+SELENITE_INLINE void interleave(Longs a, Longs b, Longs& first, Longs& second) {
+  __m256i const low = _mm256_unpacklo_epi64((__m256i)a, (__m256i)b),
+                high = _mm256_unpackhi_epi64((__m256i)a, (__m256i)b);
+  first = (Longs)_mm256_permute2x128_si256(low, high, 0x20), second = (Longs)_mm256_permute2x128_si256(low, high, 0x31);
+}
 /// Products of the low 32 bits of each 64-bit lane.
 SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (Longs)_mm256_mul_epu32((__m256i)a, (__m256i)b); }
 SELENITE_INLINE void stream(float* p, Floats v) { _mm256_stream_ps(p, v); }

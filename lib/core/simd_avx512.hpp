@@ -22,6 +22,11 @@ SELENITE_INLINE Floats maximum(Floats a, Floats b) { return _mm512_maskz_max_ps(
 SELENITE_INLINE Floats square_root(Floats v) { return _mm512_maskz_sqrt_ps(0xffff, v); }
 SELENITE_INLINE Doubles square_root(Doubles v) { return _mm512_maskz_sqrt_pd(0xff, v); }
 SELENITE_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) { return _mm512_fmadd_pd(a, b, c); }
+/// a0 b0 a1 b1 ...
+SELENITE_INLINE void interleave(Longs a, Longs b, Longs& first, Longs& second) {
+  first = __builtin_shuffle(a, b, Longs{0, 8, 1, 9, 2, 10, 3, 11});
+  second = __builtin_shuffle(a, b, Longs{4, 12, 5, 13, 6, 14, 7, 15});
+}
 /// Products of the low 32 bits of each 64-bit lane.
 SELENITE_INLINE Longs multiply_low(Longs a, Longs b) {
   return (Longs)_mm512_maskz_mul_epu32(0xff, (__m512i)a, (__m512i)b);

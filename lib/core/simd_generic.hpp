@@ -36,6 +36,10 @@ SELENITE_INLINE Doubles fused(Doubles a, Doubles b, Doubles c) {
   for (int i = 0; i < lanes / 2; ++i) c[i] = __builtin_fma(a[i], b[i], c[i]);
   return c;
 }
+/// a0 b0 a1 b1 ...
+SELENITE_INLINE void interleave(Longs a, Longs b, Longs& first, Longs& second) {
+  first = Longs{a[0], b[0]}, second = Longs{a[1], b[1]};
+}
 /// Products of the low 32 bits of each 64-bit lane.
 SELENITE_INLINE Longs multiply_low(Longs a, Longs b) { return (a & 0xffffffffu) * (b & 0xffffffffu); }
 SELENITE_INLINE void stream(float* p, Floats v) { *reinterpret_cast<FloatsIn*>(p) = v; }

@@ -23,9 +23,8 @@ SELENITE_INLINE PhiloxWords philox(Longs c0, Longs c1, Longs c2, Longs c3, std::
     k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
   }
   Longs const a = (c0 & 0xffffffffu) | (c1 << 32), b = (c2 & 0xffffffffu) | (c3 << 32);
-  Longs first, second;  // interleave a and b
-  for (int i = 0; i < lanes / 4; ++i) first[2 * i] = a[i], first[2 * i + 1] = b[i];
-  for (int i = 0; i < lanes / 4; ++i) second[2 * i] = a[lanes / 4 + i], second[2 * i + 1] = b[lanes / 4 + i];
+  Longs first, second;
+  interleave(a, b, first, second);
   return {(Words)first, (Words)second};
 }
 
