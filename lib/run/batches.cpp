@@ -20,7 +20,9 @@ Batches::Batches(Config const& c) {
   std::int64_t const rounds = c.train.valid_every > 0 ? c.train.steps / c.train.valid_every + 1 : 0;
   valid_samples_ = c.train.valid_batches * c.train.global_batch;
   auto const seed = static_cast<std::uint32_t>(c.train.seed);
-  auto splits = open_corpora(c.data, {c.train.samples, rounds * valid_samples_, 0}, static_cast<std::int32_t>(c.model.sequence_length), seed);
+  DataConfig data = c.data;
+  if (data.cache.empty()) data.cache = c.run.folder + "/cache";
+  auto splits = open_corpora(data, {c.train.samples, rounds * valid_samples_, 0}, static_cast<std::int32_t>(c.model.sequence_length), seed);
   validate(splits[0].has_value(), "The training split is empty (data.split = \"", c.data.split, "\" gives it no document, or the corpus is too small). Change data.split or use a larger corpus.");
   BatchOptions const options = batch_options(c);
   train_.emplace(std::move(*splits[0]), options);

@@ -51,7 +51,7 @@ FlatLayout flat_layout(ParameterList const& parameters, ProcessGrid const& grid,
   return layout;
 }
 
-void bind(ParameterList const& parameters, FlatLayout const& layout, ProcessGrid const& grid, Rank rank, Tensor const& weights, Tensor const& gradients) {
+void bind_parameters(ParameterList const& parameters, FlatLayout const& layout, ProcessGrid const& grid, Rank rank, Tensor const& weights, Tensor const& gradients) {
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     Shape const shape = box_of(parameters[i]->spec, grid, rank).count;
     auto view = [&](Tensor const& flat) {

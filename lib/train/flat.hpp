@@ -26,6 +26,6 @@ struct FlatLayout {
 FlatLayout flat_layout(ParameterList const& parameters, ProcessGrid const& grid, Rank rank, std::int64_t bucket_bytes);
 
 /// Binds each parameter's weight and gradient to its place in the flat tensors (shapes are this rank's).
-void bind(ParameterList const& parameters, FlatLayout const& layout, ProcessGrid const& grid, Rank rank, Tensor const& weights, Tensor const& gradients);
+void bind_parameters(ParameterList const& parameters, FlatLayout const& layout, ProcessGrid const& grid, Rank rank, Tensor const& weights, Tensor const& gradients);
 
 }  // namespace selenite

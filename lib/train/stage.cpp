@@ -57,7 +57,7 @@ void StageState::lay_out(std::byte* base) {
   master = region(DType::fp32, footprint_.master, training && dtype_ != DType::fp32);
   moment1 = region(DType::fp32, footprint_.moments, training);
   moment2 = region(DType::fp32, footprint_.moments, training);
-  bind(parameters_, layout_, grid_, rank_, weights, gradients);
+  bind_parameters(parameters_, layout_, grid_, rank_, weights, gradients);
   std::int64_t const state = arena.mark();
   auto at = [&](std::int64_t offset) { return base ? base + offset : nullptr; };
 
