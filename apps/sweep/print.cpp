@@ -17,7 +17,8 @@ std::string padded(std::string text, std::size_t width) {
 /// "2 done, 1 failed" over the repeats of a point.
 std::string states(Study const& study, Point const& point, std::string const& folder) {
   std::map<Status, std::int64_t> count;
-  for (Task const& task : tasks_of(study, {point}, folder)) ++count[state_of(task.folder).status];
+  for (std::int64_t repeat = 1; repeat <= study.repeats; ++repeat)
+    ++count[state_of(repeat_folder(folder, point, repeat)).status];
   std::vector<std::string> parts;
   for (auto const& [status, n] : count) parts.push_back(concat(n, " ", name_of(status)));
   return join(parts, ", ");

@@ -16,7 +16,7 @@ RepeatResult read_repeat(Study const& study, Point const& point, std::string con
   if (result.record.status != Status::done) return result;
   auto const& c = point.config;
   try {
-    result.run = read_run_record(folder + "/run.json");
+    result.run = read_run(folder + "/run.json");
     result.steps = read_metrics(folder + "/metrics.jsonl");
     result.figures = figures_of(*result.run, result.steps, study.drop_steps,
                                 static_cast<double>(c.train.global_batch * c.model.sequence_length));
@@ -63,7 +63,7 @@ std::string short_key(std::string const& key) {
   return key.substr(key.rfind('.') + 1);
 }
 
-Figures figures_of(RunRecord const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,
+Figures figures_of(MeasuredRun const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,
                    double tokens_per_step) {
   std::vector<double> seconds;
   for (StepMetrics const& step : steps)

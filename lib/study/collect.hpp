@@ -19,7 +19,7 @@ struct Figures {
 
 struct RepeatResult {
   PointRecord record;
-  std::optional<RunRecord> run;
+  std::optional<MeasuredRun> run;
   Figures figures;
   std::vector<StepMetrics> steps;
 };
@@ -47,7 +47,7 @@ struct StudyResult {
 StudyResult collect(Study const& study, std::string const& folder);
 
 /// Figures of a run, recomputed from its steps after the first `drop`.
-Figures figures_of(RunRecord const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,
+Figures figures_of(MeasuredRun const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,
                    double tokens_per_step);
 
 /// The letter or word that stands for a key in figures ("b" for train.micro_batch); empty where the value says enough.

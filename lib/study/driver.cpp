@@ -1,12 +1,11 @@
 #include "study/driver.hpp"
 
-#include <array>
 #include <filesystem>
-#include <unistd.h>
 
 #include "core/error.hpp"
 #include "core/files.hpp"
 #include "core/toml.hpp"
+#include "io/record.hpp"
 #include "study/launch.hpp"
 #include "study/lock.hpp"
 
@@ -46,9 +45,7 @@ PointRecord fresh_record(Study const& study, Task const& task, PointRecord const
   r.study = study.name, r.id = task.point->id, r.name = task.point->name;
   r.repeat = task.repeat, r.ranks = task.point->ranks, r.varied = task.point->varied;
   r.attempts = before.attempts;
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
-  r.host = host.data();
+  r.host = machine_info().host;
   return r;
 }
 
@@ -86,7 +83,7 @@ class Driver {
 
   void adopt(Task const& task, PointRecord record) {
     record.status = Status::done, record.reason.clear();
-    record.ended = read_run_record(task.folder + "/run.json").ended;
+    record.ended = read_run(task.folder + "/run.json").ended;
     write_point_record(task.folder + "/point.json", record);
     ++summary.kept;
     say(Progress::What::adopted, task, record);
@@ -102,18 +99,19 @@ class Driver {
     }
     Launch launch;
     launch.folder = task.folder;
-    launch.command = local_command(options_.program, task.folder + "/config.toml", task.point->ranks, usable_cores());
+    launch.command =
+        local_command(options_.program, task.folder + "/config.toml", task.point->ranks, machine_info().cores);
     launch.timeout_seconds = study_.timeout_minutes * 60;
     launch.grace_seconds = options_.grace_seconds;
     launch.keep_descriptor = lock_.descriptor();
     write_config(task);
-    record.status = Status::running, record.started = utc_now(), record.command = launch.command;
+    record.status = Status::running, record.started = timestamp(), record.command = launch.command;
     write_point_record(file, record);
     say(Progress::What::started, task, record);
 
     Outcome const outcome = run_here(launch, stop_);
     record.status = outcome.status, record.reason = outcome.reason, record.exit_code = outcome.exit_code;
-    record.ended = utc_now();
+    record.ended = timestamp();
     write_point_record(file, record);
     if (record.status == Status::done) ++summary.done;
     if (is_failure(record.status)) ++summary.failed;

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -44,7 +43,7 @@ bool speaks_of_memory(std::string const& text) {
 /// Why a run failed: its own record's error if it wrote one, else the end of what it printed.
 std::string own_words(std::string const& folder) {
   try {
-    RunRecord const run = read_run_record(folder + "/run.json");
+    MeasuredRun const run = read_run(folder + "/run.json");
     if (!run.error.empty()) return run.error;
   } catch (Error const&) {
     // no record, or half of one: the log has to do
@@ -131,17 +130,11 @@ Outcome outcome_of_records(std::string const& folder) {
   std::error_code error;
   if (!std::filesystem::exists(folder + "/run.json", error)) return {};
   try {
-    if (read_run_record(folder + "/run.json").result == "finished") return {Status::done, "", 0};
+    if (read_run(folder + "/run.json").result == "finished") return {Status::done, "", 0};
   } catch (Error const&) {
     // half a record: the run did not finish
   }
   return {};
-}
-
-std::int64_t usable_cores() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? std::max(1, CPU_COUNT(&set)) : 1;
 }
 
 }  // namespace selenite

@@ -34,7 +34,4 @@ Outcome run_here(Launch const& launch, std::atomic<int> const& stop);
 /// What the run record in a folder says of a run that nobody watched to its end: done, or pending.
 Outcome outcome_of_records(std::string const& folder);
 
-/// Cores that this process may use.
-std::int64_t usable_cores();
-
 }  // namespace selenite

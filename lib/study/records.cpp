@@ -1,7 +1,6 @@
 #include "study/records.hpp"
 
 #include <array>
-#include <ctime>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -61,8 +60,8 @@ Numbers numbers(Json const& json, char const* key) {
   return out;
 }
 
-RunRecord run_from(Json const& json) {
-  RunRecord r;
+MeasuredRun run_from(Json const& json) {
+  MeasuredRun r;
   Json const& build = object(json, "build");
   Json const& machine = object(json, "machine");
   Json const& summary = object(json, "summary");
@@ -70,7 +69,7 @@ RunRecord run_from(Json const& json) {
   r.result = json.at("result").get<std::string>();
   r.version = text(json, "version"), r.error = text(json, "error");
   r.started = text(json, "started"), r.ended = text(json, "ended");
-  r.commit = text(build, "commit"), r.host = text(machine, "host"), r.processor = text(machine, "processor");
+  r.commit = text(build, "commit"), r.host = text(machine, "host"), r.processor = text(machine, "cpu");
   r.flops_convention = text(summary, "flops_convention");
   if (json.contains("ranks")) r.ranks = json.at("ranks").get<std::int64_t>();
   for (auto [key, value] : {std::pair{"steps", &r.steps},
@@ -124,7 +123,7 @@ PointRecord read_point_record(std::string const& file) {
   return read_json(file, "point record", [&](Json const& json) { return point_from(json, file); });
 }
 
-RunRecord read_run_record(std::string const& file) { return read_json(file, "run record", run_from); }
+MeasuredRun read_run(std::string const& file) { return read_json(file, "run record", run_from); }
 
 std::vector<StepMetrics> read_metrics(std::string const& file) {
   auto const lines = split(read_text_file(file, "metrics"), '\n');
@@ -165,7 +164,7 @@ PointRecord state_of(std::string const& repeat_folder) {
   try {
     record = read_point_record((folder / "point.json").string());
     if (record.status != Status::done) return record;
-    RunRecord const run = read_run_record((folder / "run.json").string());
+    MeasuredRun const run = read_run((folder / "run.json").string());
     if (run.result != "finished")
       throw Error(concat("The run record says \"", run.result, "\" (the point was done). Run it again with --retry."));
   } catch (Error const& e) {
@@ -173,15 +172,6 @@ PointRecord state_of(std::string const& repeat_folder) {
     record.reason = e.what();
   }
   return record;
-}
-
-std::string utc_now() {
-  std::time_t const now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  std::array<char, 32> buffer;
-  std::strftime(buffer.data(), buffer.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return buffer.data();
 }
 
 }  // namespace selenite

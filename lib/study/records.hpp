@@ -38,7 +38,7 @@ using Numbers = std::vector<std::pair<std::string, double>>;
 constexpr double unknown_number = std::numeric_limits<double>::quiet_NaN();
 
 /// run.json, as selenite-pretrain writes it; numbers that are not there are NaN.
-struct RunRecord {
+struct MeasuredRun {
   std::string program, version, commit, processor, host, result, error, flops_convention, started, ended;
   std::int64_t ranks = 1;
   double steps = unknown_number, step_seconds = unknown_number, step_seconds_min = unknown_number,
@@ -59,7 +59,7 @@ struct StepMetrics {
 
 /// Throw Error that names the file and says what is wrong with it.
 PointRecord read_point_record(std::string const& file);
-RunRecord read_run_record(std::string const& file);
+MeasuredRun read_run(std::string const& file);
 /// A last line that was cut by a kill is left out; any other bad line is an error.
 std::vector<StepMetrics> read_metrics(std::string const& file);
 void write_point_record(std::string const& file, PointRecord const& record);
@@ -67,8 +67,5 @@ void write_point_record(std::string const& file, PointRecord const& record);
 /// The state of a repeat's folder: its point.json, where "done" is believed only with a whole run.json of a finished
 /// run, and a record that can't be read is a failure with the reason. No folder: pending.
 PointRecord state_of(std::string const& repeat_folder);
-
-/// UTC now, as 2026-01-31T12:00:00Z.
-std::string utc_now();
 
 }  // namespace selenite

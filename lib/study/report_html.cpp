@@ -2,6 +2,7 @@
 
 #include "core/error.hpp"
 #include "core/text.hpp"
+#include "io/record.hpp"
 #include "study/report.hpp"
 
 namespace selenite {
@@ -114,7 +115,7 @@ std::string html_text(StudyResult const& result, std::vector<Plot> const& plots,
   if (!pictures.empty()) html += "</div>\n";
   for (Table const& t : {main_table(result), prediction_table(result), spread_table(result), failure_table(result)})
     html += table_html(t);
-  html += concat("<footer>Made by selenite-sweep report, ", utc_now(),
+  html += concat("<footer>Made by selenite-sweep report, ", timestamp(),
                  ". The same figures: report.csv (every repeat), report.md, plots/*.gp.</footer>\n</body></html>\n");
   return html;
 }

@@ -64,7 +64,7 @@ Plot utilization(Points const& points) {
 }
 
 /// One series a label, in the order in which the records first name them.
-std::vector<Series> by_label(Points const& points, Numbers RunRecord::*numbers, double unit) {
+std::vector<Series> by_label(Points const& points, Numbers MeasuredRun::*numbers, double unit) {
   std::vector<Series> all;
   for (auto const* p : points)
     for (auto const& [name, amount] : (*p->typical()->run).*numbers)
@@ -95,7 +95,7 @@ Plot memory(Points const& points) {
   double const unit = gib ? double(1LL << 30) : double(1LL << 20);
   BarChart chart{gib ? "GiB a rank" : "MiB a rank",
                  labels_of(points),
-                 by_label(points, &RunRecord::memory_bytes, unit),
+                 by_label(points, &MeasuredRun::memory_bytes, unit),
                  true,
                  {},
                  {},
@@ -115,7 +115,7 @@ Plot times(Points const& points) {
   double const unit = seconds ? 1 : 1e-3;
   BarChart chart{seconds ? "seconds a step" : "milliseconds a step",
                  labels_of(points),
-                 by_label(points, &RunRecord::time_seconds, unit),
+                 by_label(points, &MeasuredRun::time_seconds, unit),
                  true,
                  {},
                  {},

@@ -37,7 +37,7 @@ std::string signed_percent(double x) {
   return text.empty() || x < 0 ? text : "+" + text;
 }
 
-double memory_gib(RunRecord const& run) {
+double memory_gib(MeasuredRun const& run) {
   double sum = 0;
   for (auto const& [name, bytes] : run.memory_bytes) sum += bytes;
   return run.memory_bytes.empty() ? unknown_number : sum / double(1LL << 30);
@@ -177,7 +177,7 @@ Table failure_table(StudyResult const& result) {
 }
 
 std::vector<std::pair<std::string, std::string>> conditions(StudyResult const& result) {
-  auto const run = [&](std::string RunRecord::*field) {
+  auto const run = [&](std::string MeasuredRun::*field) {
     return distinct(result, [&](PointResult const& p) { return (*p.typical()->run).*field; });
   };
   auto const config = [&](char const* field) {
@@ -190,7 +190,7 @@ std::vector<std::pair<std::string, std::string>> conditions(StudyResult const& r
       finished += r.record.status == Status::done, failed += is_failure(r.record.status);
   }
   std::vector<std::pair<std::string, std::string>> all{
-      {"FLOPs convention", run(&RunRecord::flops_convention)},
+      {"FLOPs convention", run(&MeasuredRun::flops_convention)},
       {"Peak", distinct(result,
                         [](PointResult const& p) {
                           auto const x = figure(p.typical()->run->peak_tflops);
@@ -203,7 +203,7 @@ std::vector<std::pair<std::string, std::string>> conditions(StudyResult const& r
                        " dropped; the median of the others counts")},
       {"Repeats", concat(result.study.repeats, "; ", finished, " finished, ", failed, " failed, ", infeasible,
                          infeasible == 1 ? " point infeasible" : " points infeasible")},
-      {"Commit", run(&RunRecord::commit)},
+      {"Commit", run(&MeasuredRun::commit)},
       {"Program", distinct(result,
                            [](PointResult const& p) {
                              return concat(p.typical()->run->program, " ", p.typical()->run->version);

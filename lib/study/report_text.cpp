@@ -24,7 +24,7 @@ struct Quantity {
 
 std::vector<Quantity> quantities(RepeatResult const& r) {
   Figures const& f = r.figures;
-  RunRecord const& run = *r.run;
+  MeasuredRun const& run = *r.run;
   std::vector<Quantity> all{{"step_seconds", "s", f.step_seconds},
                             {"step_seconds_min", "s", f.step_seconds_min},
                             {"step_seconds_max", "s", f.step_seconds_max},

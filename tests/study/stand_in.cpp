@@ -15,7 +15,7 @@ folder=$(value run folder); seed=$(value train seed); micro=$(value train micro_
 echo "training with seed $seed"
 record() { # result error
   cat > "$folder/run.json.partial" <<END
-{"program": "selenite-pretrain", "version": "0.1.0", "build": {"commit": "abc1234"}, "machine": {"host": "here", "processor": "Test CPU"},
+{"program": "selenite-pretrain", "version": "0.1.0", "build": {"commit": "abc1234"}, "machine": {"host": "here", "cpu": "Test CPU"},
  "started": "2026-01-01T00:00:00Z", "ended": "2026-01-01T00:00:05Z", "ranks": 1, "result": "$1", "error": "$2",
  "summary": {"steps": $steps, "step_seconds": 0.1, "step_seconds_min": 0.1, "step_seconds_max": 0.5, "tokens_per_second": 20480,
   "model_tflops_per_rank": 0.$micro, "hardware_tflops_per_rank": 0.$micro, "mfu": 0.4, "hfu": 0.5, "peak_tflops": 1.0,
