@@ -62,6 +62,12 @@ std::string place(Comm const& comm, Config const& config) {
 
 }  // namespace
 
+void report_and_abort(std::string const& program, Comm& comm, std::string const& message) {
+  std::cerr << "\n[rank " << *comm.rank() << "] " << program << ": " << message << std::endl;
+  comm.abort(1);
+  std::_Exit(1);  // GCC does not see that a virtual function never returns
+}
+
 int run_job(std::string const& program, RunOptions const& options, int argc, char** argv,
             std::function<std::string(Config const&, Comm&, RunRecord&, RunLog&)> const& body) {
   Config const given = load_config(options.file, options.settings);

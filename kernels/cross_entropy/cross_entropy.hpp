@@ -23,7 +23,7 @@ std::int64_t workspace(CrossEntropyStatistics const& op, std::int64_t budget);
 static_assert(Kernel<CrossEntropyStatistics>);
 
 /// losses[t] = weight[t] * (logsumexp[t] - target[t]) from *global* statistics (logsumexp = maximum + log sum), and their sum and
-/// the sum of weights into totals (fp32 [2], added to what it holds; summed in double in token order).
+/// the number of counted tokens into totals (fp64 [2], added to what it holds; summed in double in token order).
 struct CrossEntropyLoss {
   Tensor maximum, sum, target;  ///< fp32 [tokens], of the whole vocabulary
   Tensor weights;               ///< uint8 [tokens]: 1 counted, 0 not

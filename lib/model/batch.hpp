@@ -19,6 +19,15 @@ struct Batch {
 
   std::int64_t count() const { return samples * sequence; }
   TokenPlaces token_places() const { return {token_samples, places}; }
+  /// The same memory as a smaller batch.
+  Batch first(std::int64_t fewer_samples, std::int64_t shorter) const {
+    Batch b = *this;
+    b.samples = fewer_samples, b.sequence = shorter;
+    for (Tensor* t : {&b.tokens, &b.labels, &b.weights, &b.positions, &b.places, &b.document_starts, &b.token_samples})
+      if (t->defined()) *t = Tensor(t->raw(), t->dtype(), {b.count()}, t->device());
+    b.sample_ids = Tensor(b.sample_ids.raw(), b.sample_ids.dtype(), {fewer_samples}, b.sample_ids.device());
+    return b;
+  }
   /// The site as it acts on this batch.
   DropoutSite active(DropoutSite site) const {
     if (!dropout) site.probability = 0;

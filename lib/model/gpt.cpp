@@ -47,18 +47,4 @@ void GptChunk::backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Te
   if (spec_.embedding) embedding_.backward(ctx, batch, dy);
 }
 
-void GptChunk::next_token_logits(Ctx& ctx, Batch const& batch, std::int64_t row, Tensor const& logits) const {
-  ScopedMark const mark(ctx.scratch());
-  Shape const shape{batch.count(), model_.hidden};
-  Tensor x = ctx.temporary(dtype_, shape), y = ctx.temporary(dtype_, shape);
-  embedding_.forward(ctx, batch, x);
-  for (Block const& block : blocks_) {
-    ScopedMark const inner(ctx.scratch());
-    Block::Saved saved;
-    block.forward(ctx, batch, x, y, saved);
-    std::swap(x, y);
-  }
-  head_.logits(ctx, x.row_range(row, 1), logits);
-}
-
 }  // namespace selenite

@@ -37,8 +37,6 @@ class GptChunk {
   void forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor const& output, Tensor const& totals, Saved& saved) const;
   /// d_output comes from the next stage (undefined with the head), d_input goes to the one before (undefined with the embedding).
   void backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Tensor const& d_input, double seed, Saved& saved) const;
-  /// Logits [1 a sample, padded vocabulary] of the given token rows, from a forward pass that keeps nothing.
-  void next_token_logits(Ctx& ctx, Batch const& batch, std::int64_t row, Tensor const& logits) const;
 
  private:
   ModelConfig model_;

@@ -40,11 +40,4 @@ void Head::backward(Ctx& ctx, Batch const& batch, Tensor const& dx, double seed,
   norm_.backward(ctx, saved.x, d_normed, Tensor{}, dx, saved.norm);
 }
 
-void Head::logits(Ctx& ctx, Tensor const& x, Tensor const& out) const {
-  NormLayer::Saved statistics;
-  Tensor const normed = ctx.temporary(x.dtype(), x.shape());
-  norm_.forward(ctx, x, normed, statistics);
-  ctx(Gemm{.a = normed, .b = matrix().weight, .out = out, .transpose_b = true});
-}
-
 }  // namespace selenite

@@ -26,8 +26,6 @@ class Head {
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& totals, Saved& saved) const;
   /// dx from the loss; `seed` multiplies every token's gradient.
   void backward(Ctx& ctx, Batch const& batch, Tensor const& dx, double seed, Saved& saved) const;
-  /// Logits [rows of x, padded vocabulary] without a loss, for sampling text.
-  void logits(Ctx& ctx, Tensor const& x, Tensor const& out) const;
 
  private:
   Parameter const& matrix() const { return tied_ ? *tied_ : own_; }

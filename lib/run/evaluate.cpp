@@ -1,0 +1,200 @@
+#include "run/evaluate.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/parallel_for.hpp"
+#include "core/text.hpp"
+#include "data/indexed.hpp"
+#include "plan/plan.hpp"
+#include "run/batches.hpp"
+
+namespace selenite {
+
+double Evaluation::perplexity() const { return std::exp(std::min(20.0, loss)); }
+double Evaluation::unigram_perplexity() const { return std::exp(std::min(20.0, unigram_loss)); }
+double Evaluation::bits_per_byte() const { return bytes > 0 ? loss * tokens / bytes / std::log(2.0) : 0; }
+double Evaluation::word_perplexity() const { return words > 1 ? std::exp(std::min(20.0, loss * tokens / (words - 1))) : 0; }
+
+namespace {
+
+/// The checkpoint that a path means.
+std::filesystem::path find_checkpoint(std::filesystem::path const& path) {
+  validate(std::filesystem::exists(path), "There is no ", path.string(), " (no such file or folder). Name a run folder, a folder of checkpoints or a checkpoint.");
+  if (std::filesystem::exists(path / "index.h5")) return path;
+  std::filesystem::path const root = std::filesystem::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
+  IoThread io;
+  NewestCheckpoint const newest = newest_checkpoint(io, root);
+  validate(newest.found.has_value(), "There is no whole checkpoint in ", root.string(), newest.skipped.empty() ? "" : concat(" (", join(newest.skipped, "; "), ")"), ". Name a run folder or a checkpoint.");
+  return newest.found->folder;
+}
+
+Config evaluation_config(CheckpointHeader const& header, std::vector<std::string> const& settings, std::filesystem::path const& folder, std::int64_t ranks) {
+  Config c = parse_config(header.config, settings, (folder / "index.h5").string());
+  c.layout = LayoutConfig{};
+  c.layout.data = ranks;
+  c.train.global_batch = c.train.micro_batch * ranks;
+  c.train.steps = 0, c.train.samples = 0, c.train.valid_every = 0;
+  return resolve(c, ranks);
+}
+
+}  // namespace
+
+Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string> const& settings, Comm& comm) : comm_(comm), folder_(find_checkpoint(path)) {
+  IoThread io;
+  CheckpointReader reader(io, folder_);
+  header_ = reader.header();
+  config_ = evaluation_config(header_, settings, folder_, comm.world());
+  set_threads(static_cast<int>(config_.run.threads));
+  grid_ = make_grid(config_.layout);
+  comm_.set_grid(grid_);
+  stage_.emplace(config_, grid_, comm_.rank(), make_schedule(config_, grid_), Purposes::evaluation);
+  stage_->take_memory();
+  ctx_.emplace(stage_->place(), cpu_, &comm_);
+  restore(*ctx_, *stage_, reader, false);
+}
+
+std::string Evaluator::describe_memory() const {
+  std::string text;
+  for (auto const& [label, bytes] : stage_->footprint().rows()) text += concat(label, "  ", format_bytes(static_cast<double>(bytes)), "\n");
+  return text + concat("total  ", format_bytes(static_cast<double>(stage_->footprint().total())), "\n");
+}
+
+Tokenizer& Evaluator::tokenizer() {
+  if (!tokenizer_) {
+    validate(!config_.data.tokenizer.empty(), "data.tokenizer is empty in the checkpoint's config (text needs one). Name it by --set data.tokenizer=PATH.");
+    tokenizer_ = load_tokenizer(config_.data.tokenizer);
+    validate(tokenizer_->vocab_size() <= config_.model.vocab_size, "The tokenizer ", config_.data.tokenizer, " has ", tokenizer_->vocab_size(), " tokens but the model only ", config_.model.vocab_size,
+             ". Name the tokenizer that the model was trained with by --set data.tokenizer=PATH.");
+  }
+  return *tokenizer_;
+}
+
+double Evaluator::run(Batch const& batch) {
+  Batch b = batch;
+  b.dropout = false;
+  ctx_->put(stage_->totals, 0, 0), ctx_->put(stage_->totals, 1, 0);
+  ctx_->set_save(stage_->slot(0));
+  stage_->chunk().forward(*ctx_, b, Tensor{}, Tensor{}, stage_->totals, saved_);
+  stage_->slot(0).release(0);
+  return ctx_->fetch(stage_->totals, 0, 0);
+}
+
+std::vector<double> const& Evaluator::unigram() {
+  if (unigram_known_) return unigram_;
+  unigram_known_ = true;
+  constexpr std::int64_t enough = 20'000'000;
+  std::vector<double> counts(static_cast<std::size_t>(config_.model.vocab_size), 1);  // add-one smoothing
+  std::int64_t seen = 0;
+  for (std::string const& prefix : config_.data.train) {
+    if (!std::filesystem::exists(index_path(prefix))) continue;  // a weight, or a corpus that is not at hand
+    IndexedDataset const corpus(prefix);
+    std::vector<std::int32_t> tokens;
+    for (std::int64_t i = 0; i < corpus.sequences() && seen < enough; ++i) {
+      tokens.resize(static_cast<std::size_t>(corpus.length(i)));
+      corpus.read(i, 0, tokens);
+      for (std::int32_t t : tokens)
+        if (t >= 0 && t < config_.model.vocab_size) counts[static_cast<std::size_t>(t)] += 1;
+      seen += static_cast<std::int64_t>(tokens.size());
+    }
+  }
+  if (seen == 0) return unigram_;
+  double const total = std::accumulate(counts.begin(), counts.end(), 0.0);
+  for (double c : counts) unigram_.push_back(-std::log(c / total));
+  return unigram_;
+}
+
+namespace {
+/// Sum of the baseline's losses over the counted labels of a batch.
+double baseline(std::vector<double> const& unigram, Batch const& b) {
+  double sum = 0;
+  if (unigram.empty()) return sum;
+  for (std::int64_t i = 0; i < b.count(); ++i)
+    if (b.weights.data<std::uint8_t>()[i]) sum += unigram[static_cast<std::size_t>(b.labels.data<std::int32_t>()[i])];
+  return sum;
+}
+double counted(Batch const& b) {
+  double n = 0;
+  for (std::int64_t i = 0; i < b.count(); ++i) n += b.weights.data<std::uint8_t>()[i];
+  return n;
+}
+}  // namespace
+
+Evaluation Evaluator::gather(double loss_sum, double tokens, double unigram_sum) {
+  std::vector<double> sums{loss_sum, tokens, unigram_sum};
+  comm_.all_reduce(sums, Reduction::sum);
+  Evaluation e{.loss = sums[0] / std::max(sums[1], 1.0), .tokens = sums[1], .ranks = comm_.world()};
+  e.unigram_loss = unigram().empty() ? -1 : sums[2] / std::max(sums[1], 1.0);
+  return e;
+}
+
+Evaluation Evaluator::split(std::string const& split, std::int64_t samples) {
+  std::vector<std::string> const names{"train", "valid", "test"};
+  auto const which = static_cast<std::size_t>(std::find(names.begin(), names.end(), split) - names.begin());
+  SampleCounts wanted{0, 0, 0};
+  wanted[which] = std::nullopt;
+  DataConfig data = config_.data;
+  data.cache.clear();
+  auto splits = open_corpora(data, wanted, static_cast<std::int32_t>(config_.model.sequence_length), static_cast<std::uint32_t>(config_.train.seed), true);
+  validate(splits[which].has_value() && splits[which]->size() > 0, "The ", split, " split is empty (data.", split, " is not set and data.split = \"", config_.data.split, "\" gives it nothing). Name one that is not.");
+  BatchSource const source(std::move(*splits[which]), batch_options(config_));
+  std::int64_t const all = samples > 0 ? std::min(samples, source.size()) : source.size(), per_pass = config_.train.micro_batch;
+  double loss = 0, tokens = 0, unigram_sum = 0;
+  for (std::int64_t first = *comm_.rank() * per_pass; first < all; first += comm_.world() * per_pass) {
+    Batch const batch = stage_->batch(0).first(std::min(per_pass, all - first), config_.model.sequence_length);
+    Batch filled = batch;
+    fill_batch(source, first, filled);
+    tokens += counted(filled), unigram_sum += baseline(unigram(), filled);
+    loss += run(filled);
+  }
+  return gather(loss, tokens, unigram_sum);
+}
+
+namespace {
+/// Rows of a batch from a token stream: row s takes the window that starts at starts[s]; labels before `scored_from` and beyond the
+/// stream do not count.
+void fill_windows(Batch& b, std::vector<std::int32_t> const& stream, std::vector<std::int64_t> const& starts, std::int64_t stride) {
+  auto const end = static_cast<std::int64_t>(stream.size());
+  for (std::int64_t s = 0; s < b.samples; ++s) {
+    std::int64_t const start = starts[static_cast<std::size_t>(s)], scored_from = start == 0 ? 0 : b.sequence - stride;
+    b.sample_ids.data<std::int64_t>()[s] = s;
+    for (std::int64_t i = 0; i < b.sequence; ++i) {
+      std::int64_t const t = s * b.sequence + i, at = start + i;
+      b.tokens.data<std::int32_t>()[t] = at < end ? stream[static_cast<std::size_t>(at)] : 0;
+      bool const scored = i >= scored_from && at + 1 < end;
+      b.labels.data<std::int32_t>()[t] = at + 1 < end ? stream[static_cast<std::size_t>(at + 1)] : 0;
+      b.weights.data<std::uint8_t>()[t] = scored;
+      b.positions.data<std::int32_t>()[t] = b.places.data<std::int32_t>()[t] = static_cast<std::int32_t>(i);
+      if (b.document_starts.defined()) b.document_starts.data<std::int32_t>()[t] = 0;
+      b.token_samples.data<std::int64_t>()[t] = s;
+    }
+  }
+}
+}  // namespace
+
+Evaluation Evaluator::text(std::string const& text, std::int64_t stride) {
+  std::vector<std::int32_t> stream;
+  tokenizer().encode(text, stream);
+  validate(stream.size() >= 2, "The text has ", stream.size(), " tokens (a loss needs at least two). Use a longer text.");
+  std::int64_t const length = config_.model.sequence_length;
+  if (stride == 0) stride = length;
+  validate(stride > 0 && stride <= length, "--stride ", stride, " is out of range (it must be at least 1 and at most the sequence length ", length, "). Correct it.");
+  std::vector<std::int64_t> starts{0};
+  while (starts.back() + length + 1 < static_cast<std::int64_t>(stream.size())) starts.push_back(starts.back() + stride);
+  double loss = 0, tokens = 0, unigram_sum = 0;
+  auto const per_pass = static_cast<std::size_t>(config_.train.micro_batch), step = per_pass * static_cast<std::size_t>(comm_.world());
+  for (std::size_t first = static_cast<std::size_t>(*comm_.rank()) * per_pass; first < starts.size(); first += step) {
+    std::vector<std::int64_t> const rows(starts.begin() + static_cast<std::ptrdiff_t>(first), starts.begin() + static_cast<std::ptrdiff_t>(std::min(first + per_pass, starts.size())));
+    Batch batch = stage_->batch(0).first(static_cast<std::int64_t>(rows.size()), length);
+    fill_windows(batch, stream, rows, stride);
+    tokens += counted(batch), unigram_sum += baseline(unigram(), batch);
+    loss += run(batch);
+  }
+  Evaluation e = gather(loss, tokens, unigram_sum);
+  e.bytes = static_cast<double>(text.size());
+  e.words = static_cast<double>(selenite::split(trim(text), ' ').size());
+  return e;
+}
+
+}  // namespace selenite
