@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -37,11 +38,27 @@ void OpenFile::write(std::string_view text) {
   }
 }
 
+std::int64_t OpenFile::read(std::int64_t first, std::span<char> to) const {
+  std::size_t done = 0;
+  while (done < to.size()) {
+    auto const n = ::pread(descriptor_, to.data() + done, to.size() - done, first + static_cast<std::int64_t>(done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) fail("read", path_);
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return static_cast<std::int64_t>(done);
+}
+
 void OpenFile::truncate(std::int64_t bytes) {
   if (::ftruncate(descriptor_, bytes) != 0) fail("cut", path_);
 }
 
 void OpenFile::reserve(std::int64_t bytes) {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < static_cast<rlim_t>(bytes)) {
+    fail("reserve room for", path_, EFBIG);
+  }
   if (bytes <= 0 || ::fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, 0, bytes) == 0) return;
   if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINTR || errno == EINVAL) return;
   fail("reserve room for", path_);
@@ -59,6 +76,13 @@ std::int64_t OpenFile::size() const {
 
 void OpenFile::sync() {
   if (::fsync(descriptor_) != 0) fail("write out", path_);
+}
+
+std::string reason_of(std::exception const& error) {
+  std::string reason = error.what();
+  if (auto const advice = reason.rfind("). "); advice != std::string::npos) reason.resize(advice + 1);
+  if (reason.ends_with('.')) reason.pop_back();
+  return reason;
 }
 
 void sync_folder(std::filesystem::path const& folder) {

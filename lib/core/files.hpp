@@ -1,6 +1,9 @@
 #pragma once
 #include <cstdint>
+#include <exception>
 #include <filesystem>
+#include <span>
+#include <string>
 #include <string_view>
 
 namespace selenite {
@@ -16,8 +19,11 @@ class OpenFile {
   OpenFile& operator=(OpenFile const&) = delete;
 
   void write(std::string_view text);
+  /// Reads from `first`; returns the bytes that there were.
+  std::int64_t read(std::int64_t first, std::span<char> to) const;
   void truncate(std::int64_t bytes);
-  /// Reserves room beyond the end without changing the size; a file system that cannot is no error.
+  /// Reserves room for that size without changing the size. Throws if the disk or the process's limit has less; a file
+  /// system that cannot tell is no error.
   void reserve(std::int64_t bytes);
   /// Starts writing [first, first + bytes) to the disk, without waiting. A hint: errors show up in sync().
   void start_writeback(std::int64_t first, std::int64_t bytes);
@@ -31,6 +37,8 @@ class OpenFile {
   int descriptor_ = -1;
 };
 
+/// What went wrong, without the advice: for a message that goes on.
+std::string reason_of(std::exception const& error);
 /// Makes the names in a folder survive a power cut.
 void sync_folder(std::filesystem::path const& folder);
 /// Bytes that this user may still write there; -1 if the system does not say.

@@ -8,10 +8,10 @@
 #include <set>
 #include <sys/stat.h>
 
+#include "core/files.hpp"
 #include "core/text.hpp"
 #include "io/checkpoint_index.hpp"
 #include "io/checkpoint_reader.hpp"
-#include "core/files.hpp"
 
 namespace selenite {
 namespace {
@@ -144,7 +144,7 @@ fs::path commit_checkpoint(IoThread& io, fs::path const& root, CheckpointHeader 
     publish(from, to);
   } catch (std::exception const& reason) {
     remove_quietly(from);
-    throw Error(concat("The checkpoint ", to.string(), " cannot be completed (", reason.what(),
+    throw Error(concat("The checkpoint ", to.string(), " cannot be completed (", reason_of(reason),
                        "). Older checkpoints are untouched."));
   }
   remove_old(io, root, to, keep);

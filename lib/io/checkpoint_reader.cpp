@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <xxhash.h>
 
+#include "core/files.hpp"
 #include "io/boxes.hpp"
+#include "io/seal.hpp"
 
 namespace selenite {
 namespace {
@@ -23,7 +25,7 @@ void CheckpointReader::on_io_thread(Job job) {
       job();
     } catch (std::exception const& reason) {
       chunk_key_.clear();
-      throw Error(concat("The checkpoint ", folder_.string(), " cannot be read (", reason.what(),
+      throw Error(concat("The checkpoint ", folder_.string(), " cannot be read (", reason_of(reason),
                          "). Use another checkpoint."));
     }
   });
@@ -32,6 +34,7 @@ void CheckpointReader::on_io_thread(Job job) {
 CheckpointReader::CheckpointReader(IoThread& io, std::filesystem::path const& folder) : io_(io), folder_(folder) {
   on_io_thread([&] {
     validate(std::filesystem::exists(folder_ / index_name), "there is no ", index_name, " in it");
+    check_seal(folder_ / index_name);
     index_ = hdf5::File::open(folder_ / index_name);
     header_ = read_header(*index_);
     sizes_ = read_shard_sizes(*index_);
@@ -88,7 +91,7 @@ hdf5::File& CheckpointReader::shard(std::string const& name) {
     if (shards_.size() == most_open_shards) shards_.pop_back();
     shards_.push_front({name, std::move(file)});
   } catch (std::exception const& reason) {
-    throw Error(concat(name, " is damaged: ", reason.what()));
+    throw Error(concat(name, " is damaged: ", reason_of(reason)));
   }
   return shards_.front().file;
 }
@@ -125,7 +128,7 @@ void CheckpointReader::read_mapping(hdf5::Mapping const& mapping, DType dtype, B
       if (piece) unpack(common, chunk_.data(), dtype, chunk, piece->data, piece->box);
     }
   } catch (std::exception const& reason) {
-    throw Error(concat(mapping.dataset, " in ", mapping.file, " is damaged: ", reason.what()));
+    throw Error(concat(mapping.dataset, " in ", mapping.file, " is damaged: ", reason_of(reason)));
   }
 }
 

@@ -5,10 +5,10 @@
 #include <memory>
 #include <xxhash.h>
 
+#include "core/files.hpp"
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
 #include "io/boxes.hpp"
-#include "core/files.hpp"
 #include "io/hdf5.hpp"
 
 namespace selenite {
@@ -49,6 +49,11 @@ struct Save {
     ready = std::vector<std::atomic<int>>(transfers.size());
   }
 
+  /// An upper bound of the size of the shard: chunks begin on pages, each dataset has a header and its checksums.
+  std::int64_t file_bytes() const {
+    return bytes + (1 << 20) + static_cast<std::int64_t>(transfers.size() + pieces.size()) * 4096;
+  }
+
   /// Copies chunk t, pads it at the edge, and takes its checksum while it is in the cache.
   void stage(std::size_t t, std::byte* staging) {
     Transfer const& transfer = transfers[t];
@@ -68,7 +73,7 @@ void write_shard(Save& save, std::filesystem::path const& path, std::int64_t ste
                  std::byte const* staging) {
   auto file = hdf5::File::create(path);
   OpenFile disk(path, OpenFile::Mode::write);
-  disk.reserve(save.bytes);  // a full disk is found now
+  disk.reserve(save.file_bytes());  // a full disk is found now
   file.write_attribute("/", "format", CheckpointHeader::current_format);
   file.write_attribute("/", "step", step);
   file.write_attribute("/", "writer", std::int64_t{writer});
@@ -92,6 +97,7 @@ void write_shard(Save& save, std::filesystem::path const& path, std::int64_t ste
                             .subspan(t - static_cast<std::size_t>(grid.total), static_cast<std::size_t>(grid.total)));
   }
   file.close();
+  disk.truncate(disk.size());  // gives back what was reserved and not used
   disk.sync();
 }
 
@@ -107,7 +113,8 @@ void write_or_remove(Save& save, std::filesystem::path const& path, std::int64_t
     std::filesystem::remove(path, ignored);
     std::filesystem::remove(path.parent_path(), ignored);  // goes if empty
     throw Error(concat("The checkpoint shard ", path.string(), " cannot be written (it needs ",
-                       format_bytes(static_cast<double>(save.bytes)), ", ", room, " are free: ", reason.what(),
+                       format_bytes(static_cast<double>(save.file_bytes())), ", ", room,
+                       " are free: ", reason_of(reason),
                        "). Free space there or set checkpoint.folder; older checkpoints are untouched."));
   }
 }

@@ -1,6 +1,9 @@
 #include "io/hdf5.hpp"
 
 #include <algorithm>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "io/hdf5_detail.hpp"
 
@@ -30,8 +33,13 @@ Handle file_access() {
   return list;
 }
 
-/// HDF5 prints its errors unless told not to, for each thread.
-void be_silent() { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+/// HDF5 prints its errors unless told not to, for each thread; and when the process ends it closes what is open, which
+/// crashes where a file could not be written. All files are closed here, so it need not.
+void be_calm() {
+  H5dont_atexit();  // once, before anything else; later calls change nothing
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  H5Eclear2(H5E_DEFAULT);
+}
 
 }  // namespace
 
@@ -63,19 +71,49 @@ void Handle::reset() {
 std::int64_t Handle::release() { return std::exchange(id_, -1); }
 
 File File::create(std::filesystem::path const& path) {
-  be_silent();
+  be_calm();
   Handle const access = file_access();
-  return File(Handle(HDF5_CHECK(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get())), H5Fclose));
+  return File(Handle(HDF5_CHECK(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access.get())), H5Fclose), true);
 }
 
 File File::open(std::filesystem::path const& path) {
-  be_silent();
+  be_calm();
   Handle const access = file_access();
-  return File(Handle(HDF5_CHECK(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get())), H5Fclose));
+  return File(Handle(HDF5_CHECK(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get())), H5Fclose), false);
+}
+
+namespace {
+
+/// HDF5 cannot close a file that it cannot write: so what it still wants to write goes to memory, and is lost.
+/// `keep_inode`: the file, emptied, stays open beside it, since HDF5 takes a new file of the same inode for the lost one.
+void cut_off(hid_t file, bool keep_inode) {
+  void* descriptor = nullptr;
+  int const memory = memfd_create("given up", MFD_CLOEXEC);
+  if (memory < 0) return;
+  if (H5Fget_vfd_handle(file, H5P_DEFAULT, &descriptor) >= 0) {
+    int const target = *static_cast<int*>(descriptor);
+    if (keep_inode) static_cast<void>(ftruncate(fcntl(target, F_DUPFD_CLOEXEC, 0), 0) == 0);
+    dup2(memory, target);
+  }
+  ::close(memory);
+}
+
+}  // namespace
+
+File::~File() {
+  if (writing_ && handle_.get() >= 0) cut_off(handle_.get(), false);
 }
 
 void File::close() {
-  HDF5_CHECK(H5Fflush(handle_.get(), H5F_SCOPE_LOCAL));
+  if (H5Fflush(handle_.get(), H5F_SCOPE_LOCAL) < 0) {
+    // Half flushed, it cannot be closed at all any more: HDF5 would crash. It is left as it is until the process ends.
+    try {
+      fail("H5Fflush", __FILE__, __LINE__);
+    } catch (...) {
+      cut_off(handle_.release(), true);
+      throw;
+    }
+  }
   HDF5_CHECK(H5Fclose(handle_.release()));
 }
 

@@ -66,7 +66,11 @@ class File {
  public:
   static File create(std::filesystem::path const& path);  ///< replaces what is there
   static File open(std::filesystem::path const& path);    ///< to read
-  /// Writes out and closes; throws where the destructor would swallow the error.
+  File(File&&) noexcept = default;
+  File& operator=(File&&) noexcept = default;
+  /// A created file that was not closed is given up: what it holds is lost.
+  ~File();
+  /// Writes out and closes.
   void close();
 
   void create_group(std::string const& path);
@@ -92,8 +96,9 @@ class File {
   std::vector<std::string> members(std::string const& group) const;
 
  private:
-  explicit File(Handle handle) : handle_(std::move(handle)) {}
+  File(Handle handle, bool writing) : handle_(std::move(handle)), writing_(writing) {}
   Handle handle_;
+  bool writing_;
 };
 
 /// Version of the library in use: "1.10.8".

@@ -6,9 +6,9 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "core/files.hpp"
 #include "core/text.hpp"
 #include "io/build_info.hpp"
-#include "core/files.hpp"
 
 namespace selenite {
 namespace {

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <fcntl.h>
@@ -25,12 +26,14 @@ class Child {
   template <class Job>
   explicit Child(Job const& job, unsigned seconds = 60) : pid_(fork()) {
     if (pid_ != 0) return;
-    alarm(seconds);  // SIGALRM ends it
+    alarm(seconds);                                                                     // SIGALRM ends it
+    for (int const s : {SIGSEGV, SIGABRT, SIGBUS, SIGFPE, SIGILL}) signal(s, SIG_DFL);  // not Boost.Test's
     set_threads(1);  // the pool of the parent's OpenMP does not live on in a child
     int code = 99;
     try {
       code = job();
-    } catch (...) {
+    } catch (std::exception const& error) {
+      std::fprintf(stderr, "%s\n", error.what());
     }
     _exit(code);
   }
