@@ -27,9 +27,10 @@ wait_for() { # SECONDS COMMAND... : until it is true
   local end=$((SECONDS + $1)); shift
   until "$@"; do if [ "$SECONDS" -ge "$end" ]; then return 1; fi; sleep 0.2; done
 }
-is_state() { [ "$(state "$1")" = "$2" ]; }
+has_ended() { case $(state "$1") in COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL | OUT_OF_MEMORY) ;; *) return 1 ;; esac; }
 ends_as() { # JOB STATE SECONDS NAME
-  if ! wait_for "$3" is_state "$1" "$2"; then
+  wait_for "$3" has_ended "$1" || true
+  if [ "$(state "$1")" != "$2" ]; then
     fail "job $4 is $(squeue -h -t all -j "$1" -o '%T (%r)') after $3 s, not $2"; sed 's/^/    /' "$work/$4.out" || true
   fi
 }
