@@ -3,6 +3,7 @@
 #include <memory>
 #include <new>
 
+#include "core/simd_philox.hpp"
 #include "kernels/attention/block_cpu.hpp"
 
 namespace selenite::attention_cpu {
@@ -14,6 +15,36 @@ struct AlignedDelete {
 /// A thread's room for packed blocks: scratch without a meaning between tasks.
 thread_local std::unique_ptr<std::byte[], AlignedDelete> room;
 thread_local std::int64_t room_bytes = 0;
+
+/// The decisions for keys 8 * octet, 8 * octet + 1, ... of one query: `octets` rounded up to whole vectors, times 8.
+void decisions(AttentionDropout const& dropout, std::uint64_t sample, std::uint64_t head, std::uint64_t query,
+               std::uint64_t octet, std::uint64_t octets, std::uint16_t* out) {
+  using namespace simd;
+  Words4 const counter = dropout.counter(sample, head, query, 0);
+  Longs const c0 = Longs{} + counter[0], c1 = Longs{} + counter[1], c2 = Longs{} + counter[2];
+  for (std::uint64_t i = 0; i < octets; i += simd::lanes / 2) {
+    Longs const c3 = (count_up() + (octet + i)) << 8 | (Longs{} + counter[3]);  // as attention_detail packs it
+    PhiloxWords const words = simd::philox(c0, c1, c2, c3, dropout.seed());
+    std::memcpy(out + 8 * i, &words.first, sizeof words.first);
+    std::memcpy(out + 8 * i + 2 * simd::lanes, &words.second, sizeof words.second);
+  }
+}
+
+/// draw_dropout for keys at consecutive positions.
+void draw_consecutive(AttentionDropout const& dropout, std::uint64_t sample, std::uint64_t head, QueryPlaces const& q,
+                      KeyPlaces const& k, float* keep) {
+  auto const first = static_cast<std::uint64_t>(k.first), octet = first / 8;
+  std::uint64_t const octets = static_cast<std::uint64_t>(k.last) / 8 + 1 - octet;
+  auto const scale = static_cast<float>(dropout.keep_scale());
+  std::uint32_t const threshold = dropout.threshold();
+  alignas(64) std::array<std::uint16_t, 2 * block_keys> drawn;  // at most 9 octets, rounded up to 16
+  for (std::size_t i = 0; i < static_cast<std::size_t>(q.count); ++i) {
+    decisions(dropout, sample, head, static_cast<std::uint64_t>(q.positions[i]), octet, octets, drawn.data());
+    std::uint16_t const* const decision = drawn.data() + first % 8;
+    for (std::size_t j = 0; j < static_cast<std::size_t>(k.count); ++j)
+      keep[j * block_queries + i] = decision[j] < threshold ? 0.0f : scale;
+  }
+}
 
 }  // namespace
 
@@ -58,20 +89,13 @@ std::int64_t hide(bool causal, QueryPlaces const& q, KeyPlaces const& k, float* 
 
 void draw_dropout(AttentionDropout const& dropout, std::uint64_t sample, std::uint64_t head, QueryPlaces const& q,
                   KeyPlaces const& k, float* keep) {
+  if (k.consecutive()) return draw_consecutive(dropout, sample, head, q, k, keep);
   auto const scale = static_cast<float>(dropout.keep_scale());
-  for (std::size_t i = 0; i < static_cast<std::size_t>(q.count); ++i) {
-    std::int32_t octet = -1;
-    std::uint32_t bits = 0;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(q.count); ++i)
     for (std::size_t j = 0; j < static_cast<std::size_t>(k.count); ++j) {
-      std::int32_t const position = k.positions[j];
-      if (position / 8 != octet) {
-        octet = position / 8;
-        bits = dropout.dropped(sample, head, static_cast<std::uint64_t>(q.positions[i]),
-                               static_cast<std::uint64_t>(octet));
-      }
-      keep[j * block_queries + i] = bits >> (position % 8) & 1u ? 0.0f : scale;
+      auto const query = static_cast<std::uint64_t>(q.positions[i]), key = static_cast<std::uint64_t>(k.positions[j]);
+      keep[j * block_queries + i] = dropout.drops(sample, head, query, key) ? 0.0f : scale;
     }
-  }
 }
 
 }  // namespace selenite::attention_cpu

@@ -34,6 +34,12 @@ struct BlockPlaces {
     for (auto i = static_cast<std::size_t>(n); i < static_cast<std::size_t>(capacity); ++i)
       positions[i] = positions[0], starts[i] = starts[0];
   }
+  bool consecutive() const {
+    bool all = true;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i)
+      all &= positions[i] == first + static_cast<std::int32_t>(i);
+    return all;
+  }
 };
 using QueryPlaces = BlockPlaces<block_queries>;
 using KeyPlaces = BlockPlaces<block_keys>;

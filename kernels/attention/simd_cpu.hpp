@@ -42,9 +42,11 @@ inline void store_vector(T* p, V v) {
 }
 
 #if defined(__AVX512F__)
-inline Floats max(Floats a, Floats b) { return reinterpret_cast<Floats>(_mm512_max_ps((__m512)a, (__m512)b)); }
+inline Floats max(Floats a, Floats b) {  // the masked form: g++ 12 warns of its own undefined operand in the plain one
+  return (Floats)_mm512_mask_max_ps((__m512)a, 0xffff, (__m512)a, (__m512)b);
+}
 #elif defined(__AVX2__) && !SELENITE_ATTENTION_PAIRS
-inline Floats max(Floats a, Floats b) { return reinterpret_cast<Floats>(_mm256_max_ps((__m256)a, (__m256)b)); }
+inline Floats max(Floats a, Floats b) { return (Floats)_mm256_max_ps((__m256)a, (__m256)b); }
 #else
 inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
 #endif
@@ -58,15 +60,15 @@ inline Words round_bf16(Floats x) {
 #if defined(__AVX512BF16__) && !SELENITE_ATTENTION_PAIRS
 /// acc + the products of the pairs of bf16 in `a` (the same pair for all lanes) and `b`.
 inline Floats dot_pairs(Floats acc, std::uint32_t a, Words b) {
-  return (Floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)_mm512_set1_epi32(static_cast<int>(a)), (__m512bh)b);
+  return (Floats)_mm512_dpbf16_ps((__m512)acc, (__m512bh)(Words{} + a), (__m512bh)b);
 }
 /// Lane by lane the pair (bf16 of `low`, bf16 of `high`).
 inline Words pair(Floats low, Floats high) {
-  // convert to [low 0..15, high 0..15], then shift the halves together
-  __m512i const both = (__m512i)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);
-  __m512i const even = _mm512_cvtepu16_epi32(_mm512_castsi512_si256(both));
-  __m512i const odd = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1));
-  return (Words)_mm512_or_si512(even, _mm512_slli_epi32(odd, 16));
+  using Halves = std::uint16_t __attribute__((vector_size(64)));
+  constexpr Halves interleave{0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                              8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  Halves const both = (Halves)_mm512_cvtne2ps_pbh((__m512)high, (__m512)low);  // low 0..15, high 0..15
+  return (Words)__builtin_shuffle(both, interleave);
 }
 /// Writes `lanes` bf16.
 inline void store_bf16(void* to, Floats x) {
