@@ -55,7 +55,9 @@ AddedTokenMatcher::AddedTokenMatcher(std::vector<AddedToken> tokens, std::vector
   for (std::size_t i = 0; i < tokens_.size(); ++i) {
     if (spelled_[i].empty()) continue;
     by_text_[spelled_[i]] = i;
-    lengths_[static_cast<unsigned char>(spelled_[i][0])].push_back(spelled_[i].size());
+    auto const first = static_cast<unsigned char>(spelled_[i][0]);
+    lengths_[first].push_back(spelled_[i].size());
+    starts_[first] = true;
   }
   for (auto& lengths : lengths_) {
     std::sort(lengths.begin(), lengths.end(), std::greater<>());
@@ -77,6 +79,10 @@ AddedToken const* AddedTokenMatcher::match_at(std::string_view text, std::size_t
 void AddedTokenMatcher::split(std::string_view text, std::vector<Segment>& out) const {
   std::size_t done = 0;
   for (std::size_t at = 0; at < text.size();) {
+    if (!starts_[static_cast<unsigned char>(text[at])]) {
+      ++at;
+      continue;
+    }
     std::size_t length = 0;
     AddedToken const* const token = match_at(text, at, length);
     if (token == nullptr) {

@@ -41,6 +41,7 @@ class AddedTokenMatcher {
   std::unordered_map<std::string_view, std::size_t> by_text_;
   std::vector<std::string> spelled_;
   std::array<std::vector<std::size_t>, 256> lengths_;  // of the tokens that begin with a byte, longest first
+  std::array<bool, 256> starts_{};                     // whether there are any
 };
 
 }  // namespace selenite
