@@ -33,7 +33,11 @@ struct Batch {
     if (!dropout) site.probability = 0;
     return site;
   }
-  AttentionPlaces attention_places() const { return {document_starts.defined() ? places : Tensor{}, document_starts}; }
+  /// By sample, as attention takes them; undefined without document mask.
+  AttentionPlaces attention_places() const {
+    if (!document_starts.defined()) return {};
+    return {places.reshaped({samples, sequence}), document_starts.reshaped({samples, sequence})};
+  }
 };
 
 }  // namespace selenite
