@@ -1,0 +1,97 @@
+#pragma once
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "core/rng.hpp"
+#include "plan/plan.hpp"
+#include "train/step.hpp"
+
+namespace selenite::test {
+
+/// A resolved config of one rank from `--set` texts.
+inline Config config_of(std::vector<std::string> const& settings) {
+  return resolve(parse_config("", settings, "test"), 1);
+}
+
+/// One rank with its memory: what the loop of a run holds, without files.
+class OneRank {
+ public:
+  explicit OneRank(Config const& config)
+      : grid_(make_grid(config.layout)),
+        stage_(config, grid_, Rank(0), make_schedule(config, grid_)),
+        planned_(stage_.footprint()) {
+    stage_.take_memory();
+    ctx_ = std::make_unique<Ctx>(stage_.place(), cpu_, nullptr);
+    stage_.initialize(*ctx_);
+  }
+  StepResult step(std::int64_t number, LoadBatch const& load) {
+    return train_step(*ctx_, stage_, number, (number - 1) * stage_.config().train.global_batch, load);
+  }
+  /// Passes of all micro-batches of a step, without the optimizer: gradients stay, times backward_seed().
+  void accumulate(LoadBatch const& load) {
+    for (std::int64_t micro = 0; micro < stage_.schedule().micros; ++micro) {
+      load(Micro(micro), stage_.batch(0));
+      GptChunk::Saved saved;
+      forward_pass(*ctx_, stage_, 0, saved);
+      backward_pass(*ctx_, stage_, 0, saved);
+    }
+  }
+  StageState& stage() { return stage_; }
+  Ctx& ctx() { return *ctx_; }
+  Cpu& cpu() { return cpu_; }
+  Footprint const& planned() const { return planned_; }
+
+ private:
+  ProcessGrid grid_;
+  StageState stage_;
+  Footprint planned_;
+  Cpu cpu_;
+  std::unique_ptr<Ctx> ctx_;
+};
+
+/// A batch of a language that can be learned: token = a fixed function of the one before, now and then any. Pure in the
+/// sample number, so that the same samples come whatever the micro-batch.
+inline void toy_batch(std::int64_t first, std::int64_t vocab, Batch& batch) {
+  for (std::int64_t s = 0; s < batch.samples; ++s) {
+    std::int64_t const sample = first + s;
+    auto draw = [&](std::int64_t i) {
+      return philox({static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(sample), 7, 7}, 99)[0];
+    };
+    std::int64_t token = draw(-1) % vocab, start = 0;
+    batch.sample_ids.data<std::int64_t>()[s] = sample;
+    for (std::int64_t i = 0; i < batch.sequence; ++i) {
+      std::int64_t const row = s * batch.sequence + i;
+      bool const jump = draw(i) % 16 == 0;
+      std::int64_t const next = jump ? draw(i + 100000) % vocab : (token * 5 + 3) % vocab;
+      batch.tokens.data<std::int32_t>()[row] = static_cast<std::int32_t>(token);
+      batch.labels.data<std::int32_t>()[row] = static_cast<std::int32_t>(next);
+      batch.weights.data<std::uint8_t>()[row] = draw(i + 200000) % 8 != 0;
+      batch.positions.data<std::int32_t>()[row] = static_cast<std::int32_t>(i - start);
+      batch.places.data<std::int32_t>()[row] = static_cast<std::int32_t>(i);
+      if (batch.document_starts.defined())
+        batch.document_starts.data<std::int32_t>()[row] = static_cast<std::int32_t>(start);
+      batch.token_samples.data<std::int64_t>()[row] = sample;
+      if (jump && batch.document_starts.defined()) start = i + 1;
+      token = next;
+    }
+  }
+}
+
+inline LoadBatch toy_loader(Config const& config, std::int64_t step) {
+  return [&config, step](Micro micro, Batch& batch) {
+    toy_batch((step - 1) * config.train.global_batch + *micro * config.train.micro_batch, config.model.vocab_size,
+              batch);
+  };
+}
+
+/// The losses of `steps` steps on the toy language.
+inline std::vector<double> toy_losses(OneRank& rank, std::int64_t steps) {
+  std::vector<double> losses;
+  for (std::int64_t i = 1; i <= steps; ++i) losses.push_back(rank.step(i, toy_loader(rank.stage().config(), i)).loss);
+  return losses;
+}
+
+}  // namespace selenite::test
