@@ -1,5 +1,7 @@
 #include "run/checkpoints.hpp"
 
+#include <cstring>
+
 #include "core/text.hpp"
 #include "io/build_info.hpp"
 #include "core/files.hpp"
@@ -87,30 +89,35 @@ Checkpoints::Checkpoints(Config const& config, Comm& comm, StageState& stage, st
         }));
 }
 
-std::optional<CheckpointEntry> Checkpoints::newest(std::vector<std::string>& skipped) {
-  std::vector<std::byte> bytes;
-  agree(comm_, error_of([&] {
-          if (*comm_.rank() != 0) return;
-          NewestCheckpoint const found = newest_checkpoint(io_, root_);
-          skipped = found.skipped;
-          std::string const text = found.found ? concat(found.found->step) : "";
-          bytes.assign(reinterpret_cast<std::byte const*>(text.data()), reinterpret_cast<std::byte const*>(text.data()) + text.size());
-        }));
+std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& skipped) {
+  std::vector<std::byte> bytes;  // the steps, newest first, as rank 0 sees them
+  if (*comm_.rank() == 0)
+    for (CheckpointEntry const& entry : list_checkpoints(root_)) {
+      auto const* raw = reinterpret_cast<std::byte const*>(&entry.step);
+      bytes.insert(bytes.begin(), raw, raw + sizeof entry.step);
+    }
   comm_.broadcast(bytes, Rank(0));
-  if (bytes.empty()) return std::nullopt;
-  std::int64_t const step = parse_integer({reinterpret_cast<char const*>(bytes.data()), bytes.size()}, "step");
-  return CheckpointEntry{step, root_ / checkpoint_name(step)};
-}
-
-Progress Checkpoints::resume(Ctx& ctx, CheckpointEntry const& entry) {
-  Progress progress;
-  agree(comm_, error_of([&] {
-          CheckpointReader reader(io_, entry.folder);
-          restore(ctx, stage_, reader, true);
-          progress = {reader.header().step, reader.header().consumed_samples};
-        }));
-  last_ = entry.folder;
-  return progress;
+  for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::int64_t)) {
+    std::int64_t step = 0;
+    std::memcpy(&step, bytes.data() + at, sizeof step);
+    Progress progress;
+    std::string const error = error_of([&] {
+      agree(comm_, error_of([&] {
+              CheckpointReader reader(io_, root_ / checkpoint_name(step));
+              reader.check_sizes();
+              restore(ctx, stage_, reader, true);
+              progress = {reader.header().step, reader.header().consumed_samples};
+            }));
+    });
+    if (error.empty()) {
+      last_ = root_ / checkpoint_name(step);
+      return progress;
+    }
+    skipped.push_back(error);
+  }
+  validate(skipped.empty(), skipped.empty() ? "" : skipped.front(), " None of the ", skipped.size(), " checkpoints in ", root_.string(),
+           " can be loaded. Set checkpoint.resume = false to begin anew, or use another run.folder.");
+  return std::nullopt;
 }
 
 void Checkpoints::start(Progress const& at) {

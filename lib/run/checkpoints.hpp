@@ -31,10 +31,10 @@ void restore(Ctx& ctx, StageState& stage, CheckpointReader& reader, bool with_mo
 class Checkpoints {
  public:
   Checkpoints(Config const& config, Comm& comm, StageState& stage, std::filesystem::path root);
-  /// The newest whole checkpoint, if any, agreed on by all ranks; `skipped` tells of newer ones that are not whole.
-  std::optional<CheckpointEntry> newest(std::vector<std::string>& skipped);
-  /// Loads it into the stage.
-  Progress resume(Ctx& ctx, CheckpointEntry const& entry);
+  /// Loads the newest checkpoint that can be loaded whole and says where the training stands; none if there is no checkpoint at
+  /// all. `skipped` tells of newer ones that are damaged. Throws Error if there are checkpoints but none can be loaded: to begin
+  /// anew in silence would lose them.
+  std::optional<Progress> resume(Ctx& ctx, std::vector<std::string>& skipped);
   /// Starts a save; waits for one still under way.
   void start(Progress const& at);
   /// To be called at every step boundary by all ranks: commits when all are done. Returns the folder when it did.

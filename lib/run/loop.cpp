@@ -84,13 +84,15 @@ class Trainer {
   void begin() {
     if (config_.checkpoint.resume) {
       std::vector<std::string> skipped;
-      auto const entry = checkpoints_->newest(skipped);
-      for (std::string const& s : skipped) log_.line("Skipped: " + s);
-      if (entry) {
-        watchdog_.announce("loading " + entry->folder.string());
-        at_ = checkpoints_->resume(*ctx_, *entry);
-        if (first_) log_.line(concat("Resumed from ", entry->folder.string(), " after step ", at_.step, " (", at_.consumed, " samples)."));
-        validate(at_.consumed == at_.step * config_.train.global_batch, "The checkpoint ", entry->folder.string(), " was made with another train.global_batch (step ", at_.step, ", ", at_.consumed,
+      watchdog_.announce("loading a checkpoint");
+      auto const progress = checkpoints_->resume(*ctx_, skipped);
+      if (first_)
+        for (std::string const& reason : skipped) log_.line("Skipped: " + reason);
+      if (progress) {
+        at_ = *progress;
+        std::string const folder = checkpoints_->last().string();
+        if (first_) log_.line(concat("Resumed from ", folder, " after step ", at_.step, " (", at_.consumed, " samples)."));
+        validate(at_.consumed == at_.step * config_.train.global_batch, "The checkpoint ", folder, " was made with another train.global_batch (step ", at_.step, ", ", at_.consumed,
                  " samples). Use the batch it was made with, or another run.folder.");
         return;
       }
