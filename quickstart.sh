@@ -88,7 +88,7 @@ make_pretrain() {
   [ "$code" = 0 ] || [ "$code" = 124 ]
 }
 make_evaluate() {
-  "$bin/selenite-evaluate" "$q/run" --split valid --prompt "The history of" | tee "$q/evaluation.partial"
+  "$bin/selenite-evaluate" "$q/run" --split valid --samples 400 --prompt "The history of" | tee "$q/evaluation.partial"
   mv "$q/evaluation.partial" "$q/evaluation.txt"
 }
 make_sweep() {

@@ -59,7 +59,7 @@ losses stopped >stopped.losses; losses whole >whole.losses
 cmp stopped.losses whole.losses || fail "a run that was stopped has other losses than one that was not"
 [ "$(awk 'NR == 1 {first = $2} END {print ($2 < first - 1)}' whole.losses)" = 1 ] || fail "the loss did not fall by 1: $(sed -n '1p;$p' whole.losses | xargs)"
 
-job=$(submit evaluate evaluate "$work/stopped" --split valid)
+job=$(submit evaluate evaluate "$work/stopped" --split valid --samples 32)
 ends_as "$job" COMPLETED 60 evaluate
 grep -qi perplexity evaluate.out || fail "the evaluation names no perplexity"
 
