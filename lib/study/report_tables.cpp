@@ -216,7 +216,9 @@ std::vector<std::pair<std::string, std::string>> conditions(StudyResult const& r
                                                         : concat(r.processor, " (", r.host, ")");
                            })},
       {"Base config", result.study.base.empty() ? "defaults" : result.study.base}};
-  for (Setting const& s : result.study.set) all.emplace_back("Set for all", concat(s.key, " = ", s.text));
+  std::vector<std::string> set;
+  for (Setting const& s : result.study.set) set.push_back(concat(s.key, " = ", s.text));
+  if (!set.empty()) all.emplace_back("Set for all", join(set, ", "));
   std::vector<std::string> letters;
   for (std::string const& key : varied_keys(result.study)) {
     std::string const letter = short_key(key);
