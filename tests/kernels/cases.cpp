@@ -143,7 +143,7 @@ void Tensors::check_close(Tensors const& want, double sum_length, bool rounds_in
     double const rms = std::sqrt(squares / static_cast<double>(std::max<std::int64_t>(1, y.count())));
     bool const real = floating(item.asked);
     double const inside =
-        real ? (16 + sum_length) * unit_roundoff(DType::fp32) + (rounds_inside ? 4 * unit_roundoff(type) : 0) : 0;
+        real ? (16 + sum_length) * unit_roundoff(DType::fp32) + (rounds_inside ? 8 * unit_roundoff(type) : 0) : 0;
     for (std::int64_t j = 0; j < y.count(); ++j) {
       double const got = load(x, j), exact = load(y, j), size = std::max(std::abs(exact), rms);
       double const tolerance = unit_roundoff(item.asked) * std::abs(exact) * 1.01 + inside * size + (real ? 1e-30 : 0) +
