@@ -127,7 +127,8 @@ std::string script_of(BarChart const& chart) {
   for (auto const* all : {&chart.series, &chart.marks})
     for (Series const& s : *all) key.add(s.name);
   int const bar = chart.stacked || chart.series.size() == 1 ? 28 : 38;
-  int const height = 60 + key.height() + bar * static_cast<int>(chart.labels.size());
+  // gnuplot gives a key no more rows than fit beside the plot itself: a plot of few bars is made as high as its key
+  int const height = 60 + key.height() + std::max(bar * static_cast<int>(chart.labels.size()), key.height() + 4);
   std::string text = head(height) + key.script(height);
   text += concat("set xrange [0:", value(bar_limit(chart)), "]\nset yrange [",
                  static_cast<double>(chart.labels.size()) - 0.5, ":-0.5]\n");
