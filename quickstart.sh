@@ -26,7 +26,7 @@ q=quickstart
 bin=build/release/bin
 run_file=data/quickstart/pretrain.toml
 study_file=scaling/studies/quickstart.toml
-longest=240   # seconds of pretraining
+longest=${QUICKSTART_SECONDS:-240}   # of pretraining, at most
 mkdir -p "$q/.done"
 summary=()
 
