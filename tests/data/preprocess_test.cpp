@@ -236,10 +236,9 @@ BOOST_AUTO_TEST_CASE(a_killed_run_goes_on_to_the_same_bytes) {
   auto const whole = tokenize(options, folder + "gpt2.json").counts;
   std::mt19937 random(23);
   int kills = 0;
-  for (int round = 0; round < 4; ++round) {
+  for (int round = 0; round < 3; ++round) {
     options.output = scratch / ("killed" + std::to_string(round));
-    for (int attempt = 0;; ++attempt) {
-      BOOST_REQUIRE(attempt < 200);
+    for (unsigned patience = 20000;;) {  // microseconds
       pid_t const child = fork();
       if (child == 0) {
         try {
@@ -250,8 +249,8 @@ BOOST_AUTO_TEST_CASE(a_killed_run_goes_on_to_the_same_bytes) {
         }
         _exit(0);
       }
-      std::this_thread::sleep_for(
-          std::chrono::microseconds(1000 + random() % (20000 + 10000 * static_cast<unsigned>(attempt))));
+      std::this_thread::sleep_for(std::chrono::microseconds(1000 + random() % patience));
+      patience += patience / 5;  // so that a slow machine gets done, too
       kill(child, SIGKILL);
       int status = 0;
       waitpid(child, &status, 0);
@@ -267,7 +266,7 @@ BOOST_AUTO_TEST_CASE(a_killed_run_goes_on_to_the_same_bytes) {
     BOOST_TEST(same_corpus(options.output, scratch / "whole"));
     BOOST_TEST(!fs::exists(options.output.string() + ".progress.partial"));
   }
-  BOOST_TEST(kills > 4);
+  BOOST_TEST(kills > 2);
   BOOST_TEST(whole.documents == 6000);
 }
 
