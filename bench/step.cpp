@@ -1,0 +1,79 @@
+// Motive: how near does a whole training step come to what the machine's matrix products alone can do? Both are measured in one
+// process in turns, because a shared machine's speed drifts. The goal: 65 % of the best GEMM rate in bf16, 75 % in fp32.
+//   bench_step [config section.key=value ...]     for example bench_step model.preset=gpt2-124m train.micro_batch=4
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+
+#include "core/error.hpp"
+#include "core/parallel_for.hpp"
+#include "core/text.hpp"
+#include "plan/calibrate.hpp"
+#include "plan/plan.hpp"
+#include "train/step.hpp"
+
+using namespace selenite;
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+/// Tokens that look like nothing: the arithmetic does not depend on them.
+void fill(Batch& b, std::int64_t vocab) {
+  for (std::int64_t t = 0; t < b.count(); ++t) {
+    b.tokens.data<std::int32_t>()[t] = static_cast<std::int32_t>((t * 2654435761u) % static_cast<std::uint64_t>(vocab));
+    b.labels.data<std::int32_t>()[t] = static_cast<std::int32_t>((t * 40503u + 7) % static_cast<std::uint64_t>(vocab));
+    b.weights.data<std::uint8_t>()[t] = 1;
+    b.positions.data<std::int32_t>()[t] = b.places.data<std::int32_t>()[t] = static_cast<std::int32_t>(t % b.sequence);
+    if (b.document_starts.defined()) b.document_starts.data<std::int32_t>()[t] = 0;
+    b.token_samples.data<std::int64_t>()[t] = t / b.sequence;
+  }
+  for (std::int64_t s = 0; s < b.samples; ++s) b.sample_ids.data<std::int64_t>()[s] = s;
+}
+
+int run(std::vector<std::string> settings) {
+  double const start = now();
+  settings.insert(settings.begin(), {"model.preset=gpt2-124m", "train.micro_batch=4", "train.global_batch=4", "train.steps=1000"});
+  Config const config = resolve(load_config("", settings), 1);
+  set_threads(static_cast<int>(config.run.threads));
+  ProcessGrid const grid = make_grid(config.layout);
+  auto const comm = make_self_comm();
+  comm->set_grid(grid);
+  StageState stage(config, grid, Rank(0), make_schedule(config, grid));
+  stage.take_memory();
+  Cpu cpu;
+  Ctx ctx(stage.place(), cpu, comm.get());
+  stage.initialize(ctx);
+  std::printf("%s parameters in %s; ready after %.2f s\n", format_count(static_cast<double>(make_plan(config, grid, Rank(0), nullptr).parameters)).c_str(),
+              format_bytes(static_cast<double>(stage.footprint().total())).c_str(), now() - start);
+  std::printf("%5s %10s %14s %14s %8s   seconds by cause\n", "round", "step s", "model GFLOP/s", "GEMM GFLOP/s", "ratio");
+  std::vector<double> ratios;
+  for (int round = 0; round < 5; ++round) {
+    Machine const machine = measure_machine(config, *comm, grid);
+    Plan const plan = make_plan(config, grid, Rank(0), &machine);
+    ctx.tally() = {};
+    double const t = now();
+    train_step(ctx, stage, round + 1, 0, [&](Micro, Batch& b) { fill(b, config.model.vocab_size); });
+    double const seconds = now() - t, rate = plan.model_flops / seconds, peak = machine.peak_bf16;
+    if (round > 0) ratios.push_back(rate / peak);
+    std::printf("%5d %10.2f %14.1f %14.1f %7.1f%%  ", round, seconds, rate / 1e9, peak / 1e9, 100 * rate / peak);
+    for (std::size_t i = 0; i < cause_count; ++i) std::printf(" %s %.2f (planned %.2f)", std::string(name(static_cast<Cause>(i))).c_str(), ctx.tally().seconds[i], plan.step.seconds[i]);
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+  std::sort(ratios.begin(), ratios.end());
+  std::printf("median ratio %.1f %% of the best GEMM rate (%s)\n", 100 * ratios[ratios.size() / 2], flops_convention);
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run({argv + 1, argv + argc});
+  } catch (std::exception const& e) {
+    std::cerr << "bench_step: " << e.what() << std::endl;
+    return 1;
+  }
+}
