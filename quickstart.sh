@@ -83,7 +83,7 @@ make_pretrain() {
   local code=0
   timeout --foreground --signal=USR1 --kill-after=60 "$longest" "$bin/selenite-pretrain" "$run_file" || code=$?
   if [ "$code" = 124 ]; then
-    say "Pretraining was stopped after $longest s with a checkpoint. To go on: $bin/selenite-pretrain $run_file"
+    say "Pretraining was stopped after $longest s with a checkpoint. Start again to go on from it."
   fi
   [ "$code" = 0 ] || [ "$code" = 124 ]
 }
@@ -105,7 +105,8 @@ for name in "${steps[@]}"; do
   corpus) step corpus "$q/corpus/train.jsonl" "data/fetch_corpus.sh" make_corpus "$texts" ;;
   tokenizer) step tokenizer "$q/tokenizer/vocab.json" "$q/corpus/train.jsonl" make_tokenizer ;;
   tokens) step tokens "$q/tokens/valid.idx" "$q/tokenizer/vocab.json $q/corpus/train.jsonl $q/corpus/valid.jsonl" make_tokens ;;
-  pretrain) step pretrain "$q/run/run.json" "$run_file $q/tokens/train.idx $q/tokens/valid.idx" make_pretrain ;;
+  pretrain) step pretrain "$q/run/run.json" "$run_file $q/tokens/train.idx $q/tokens/valid.idx" make_pretrain
+    grep -q '"result": "finished"' "$q/run/run.json" || rm -f "$q/.done/pretrain" ;;   # the next start goes on
   evaluate) step evaluate "$q/evaluation.txt" "$q/run/run.json" make_evaluate ;;
   sweep) step sweep "$q/sweep/report.html" "$study_file $run_file $q/tokens/train.idx" make_sweep ;;
   esac
