@@ -7,6 +7,8 @@
 
 #include "core/error.hpp"
 #include "core/files.hpp"
+#include "core/parallel_for.hpp"
+#include "plan/calibrate.hpp"
 #include "plan/plan.hpp"
 
 namespace selenite::app {
@@ -17,6 +19,7 @@ void RunOptions::add_to(CommandLine& command) {
   command.flag("--print-config", print_config, "Print the resolved config as TOML and end");
   command.flag("--dry-run", dry_run, "Print memory by label, FLOPs and expected time without allocating, and end");
   command.option("--world", world, "With --dry-run or --print-config: plan for this many ranks");
+  command.option("--calibrate", calibrate, "Measure this machine with all ranks of the job, write a machine file and end; runs take it by machine.name");
   command.flag("--list-presets", list_presets, "Print the names of the known models and end");
   command.footer("Fields of the config and their defaults:\n" + describe_fields());
 }
@@ -81,6 +84,14 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
     if (options.print_config || options.dry_run) {
       if (first && options.print_config) std::cout << to_toml(config);
       if (first && options.dry_run) std::cout << describe(make_plan(config, make_grid(config.layout), Rank(0), nullptr), config, nullptr);
+      return 0;
+    }
+    if (!options.calibrate.empty()) {
+      ProcessGrid const grid = make_grid(config.layout);
+      comm->set_grid(grid);
+      set_threads(static_cast<int>(config.run.threads));
+      Machine const machine = calibrate_machine(*comm, grid, config.run.workspace);
+      if (first) write_file_atomically(options.calibrate, to_toml(machine));
       return 0;
     }
     make_folder(config.run.folder);

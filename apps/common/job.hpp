@@ -17,6 +17,7 @@ struct RunOptions {
   std::string file;                   ///< the TOML file
   std::vector<std::string> settings;  ///< --set
   bool print_config = false, dry_run = false, list_presets = false;
+  std::string calibrate;              ///< --calibrate: a machine file to write
   std::int64_t world = 0;             ///< --world: plan for this many ranks
   void add_to(CommandLine& command);
 };

@@ -56,26 +56,33 @@ RateCurve to_curve(std::map<double, double> const& points) {
   return curve;
 }
 
-/// The linear layers of the model as GEMMs of at most `limit` FLOPs, by taking fewer tokens.
-RateCurve measure_gemm(Bench& bench, ModelConfig const& m, std::int64_t tokens, DType dtype) {
-  constexpr double limit = 6e9;
+struct GemmSize {
+  std::int64_t rows, inputs, outputs;
+};
+
+RateCurve measure_gemm(Bench& bench, std::vector<GemmSize> const& sizes, DType dtype) {
   std::map<double, double> points;
-  auto measure = [&](std::int64_t inputs, std::int64_t outputs) {
-    auto const most = static_cast<std::int64_t>(limit / (2.0 * static_cast<double>(inputs) * static_cast<double>(outputs)));
-    for (std::int64_t rows : {std::min(tokens, std::max<std::int64_t>(most, 64)), std::min<std::int64_t>(tokens, 64)}) {
-      ScopedMark const mark(bench.arena());
-      Gemm const op{.a = bench.tensor(dtype, {rows, inputs}), .b = bench.tensor(dtype, {outputs, inputs}), .out = bench.tensor(dtype, {rows, outputs}), .transpose_b = true};
-      double const flops = cost(op).flops;
-      add_point(points, flops, flops / bench.seconds(op));
-    }
-  };
-  measure(m.hidden, m.heads * m.head_dim);
-  measure(m.hidden, m.ffn_hidden);
-  measure(m.ffn_hidden, m.hidden);
-  measure(m.hidden, std::min<std::int64_t>(m.padded_vocab(), 16384));
+  for (GemmSize const& s : sizes) {
+    ScopedMark const mark(bench.arena());
+    Gemm const op{.a = bench.tensor(dtype, {s.rows, s.inputs}), .b = bench.tensor(dtype, {s.outputs, s.inputs}), .out = bench.tensor(dtype, {s.rows, s.outputs}), .transpose_b = true};
+    double const flops = cost(op).flops;
+    add_point(points, flops, flops / bench.seconds(op));
+  }
   return to_curve(points);
 }
 
+/// The linear layers of the model, each with the tokens of a micro-batch (fewer where that is more than 6 GFLOP) and with few.
+std::vector<GemmSize> sizes_of(ModelConfig const& m, std::int64_t tokens) {
+  constexpr double limit = 6e9;
+  std::vector<GemmSize> sizes;
+  for (auto [inputs, outputs] : {std::pair{m.hidden, m.heads * m.head_dim}, {m.hidden, m.ffn_hidden}, {m.ffn_hidden, m.hidden}, {m.hidden, std::min<std::int64_t>(m.padded_vocab(), 16384)}}) {
+    auto const most = static_cast<std::int64_t>(limit / (2.0 * static_cast<double>(inputs) * static_cast<double>(outputs)));
+    for (std::int64_t rows : {std::min(tokens, std::max<std::int64_t>(most, 64)), std::min<std::int64_t>(tokens, 64)}) sizes.push_back({rows, inputs, outputs});
+  }
+  return sizes;
+}
+
+/// Forward and backward together, at the model's heads and sequence (at most 2,048).
 RateCurve measure_attention(Bench& bench, ModelConfig const& m, std::int64_t samples, DType dtype) {
   ScopedMark const mark(bench.arena());
   std::int64_t const length = std::min<std::int64_t>(m.sequence_length, 2048), width = m.heads * m.head_dim, kv_width = m.kv_heads * m.head_dim;
@@ -122,10 +129,29 @@ Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid) {
   DType const dtype = half ? DType::bf16 : DType::fp32;
   Bench bench(comm, grid, std::int64_t{1} << 30, c.run.workspace);
   Machine machine{.name = "this machine, measured at start", .source = "measured"};
-  RateCurve const gemm = measure_gemm(bench, c.model, tokens, dtype), attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
+  RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens), dtype), attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
   machine.gemm_fp32 = machine.gemm_bf16 = gemm, machine.attention_fp32 = machine.attention_bf16 = attention;
   machine.stream = measure_stream(bench);
   machine.peak_fp32 = machine.peak_bf16 = machine.peak_fp16 = *std::max_element(gemm.rates.begin(), gemm.rates.end());
+  measure_links(bench, grid, machine);
+  return machine;
+}
+
+Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t workspace) {
+  Bench bench(comm, grid, std::int64_t{1} << 30, workspace);
+  std::vector<GemmSize> sizes;
+  for (std::int64_t rows : {64, 512, 2048})
+    for (std::int64_t width : {256, 768, 2048}) sizes.push_back({rows, width, width});
+  Machine machine{.name = "measured", .source = "measured by the kernels that train"};
+  auto best = [](RateCurve const& curve) { return *std::max_element(curve.rates.begin(), curve.rates.end()); };
+  machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32), machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16);
+  machine.peak_fp32 = best(machine.gemm_fp32), machine.peak_bf16 = machine.peak_fp16 = best(machine.gemm_bf16);
+  for (std::int64_t length : {256, 1024}) {
+    ModelConfig const shape{.heads = 8, .kv_heads = 8, .head_dim = 64, .sequence_length = length};
+    auto append = [](RateCurve& curve, RateCurve const& point) { curve.sizes.push_back(point.sizes[0]), curve.rates.push_back(point.rates[0]); };
+    append(machine.attention_fp32, measure_attention(bench, shape, 2, DType::fp32)), append(machine.attention_bf16, measure_attention(bench, shape, 2, DType::bf16));
+  }
+  machine.stream = measure_stream(bench);
   measure_links(bench, grid, machine);
   return machine;
 }

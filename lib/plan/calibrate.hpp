@@ -10,6 +10,10 @@ namespace selenite {
 /// they share the machine while training too. The peak is the best GEMM rate over the model's shapes.
 Machine measure_machine(Config const& config, Comm& comm, ProcessGrid const& grid);
 
+/// The same for no model in particular, in fp32 and bf16, over a range of sizes: for a machine file, so that many runs are
+/// held against the same figures. Takes a few seconds.
+Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t workspace);
+
 /// The machine that the config names: a file, or measured when "auto".
 Machine find_machine(Config const& config, Comm& comm, ProcessGrid const& grid);
 

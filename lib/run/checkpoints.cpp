@@ -89,7 +89,7 @@ Checkpoints::Checkpoints(Config const& config, Comm& comm, StageState& stage, st
         }));
 }
 
-std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& skipped) {
+std::optional<Position> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& skipped) {
   std::vector<std::byte> bytes;  // the steps, newest first, as rank 0 sees them
   if (*comm_.rank() == 0)
     for (CheckpointEntry const& entry : list_checkpoints(root_)) {
@@ -100,7 +100,7 @@ std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& 
   for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::int64_t)) {
     std::int64_t step = 0;
     std::memcpy(&step, bytes.data() + at, sizeof step);
-    Progress progress;
+    Position progress;
     std::string const error = error_of([&] {
       agree(comm_, error_of([&] {
               CheckpointReader reader(io_, root_ / checkpoint_name(step));
@@ -120,7 +120,7 @@ std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& 
   return std::nullopt;
 }
 
-void Checkpoints::start(Progress const& at) {
+void Checkpoints::start(Position const& at) {
   poll(true);
   agree(comm_, error_of([&] {
           if (!writer_) {
@@ -142,7 +142,7 @@ std::optional<std::filesystem::path> Checkpoints::poll(bool wait) {
   double state = error.empty() ? pending : 2;
   comm_.all_reduce({&state, 1}, Reduction::max);
   if (state == 1) return std::nullopt;
-  Progress const at = *under_way_;
+  Position const at = *under_way_;
   under_way_.reset();
   if (state == 2) {
     comm_.barrier();

@@ -13,7 +13,7 @@
 namespace selenite {
 
 /// Where a training stands: steps done and samples taken.
-struct Progress {
+struct Position {
   std::int64_t step = 0, consumed = 0;
 };
 
@@ -34,9 +34,9 @@ class Checkpoints {
   /// Loads the newest checkpoint that can be loaded whole and says where the training stands; none if there is no checkpoint at
   /// all. `skipped` tells of newer ones that are damaged. Throws Error if there are checkpoints but none can be loaded: to begin
   /// anew in silence would lose them.
-  std::optional<Progress> resume(Ctx& ctx, std::vector<std::string>& skipped);
+  std::optional<Position> resume(Ctx& ctx, std::vector<std::string>& skipped);
   /// Starts a save; waits for one still under way.
-  void start(Progress const& at);
+  void start(Position const& at);
   /// To be called at every step boundary by all ranks: commits when all are done. Returns the folder when it did.
   std::optional<std::filesystem::path> poll(bool wait = false);
   std::filesystem::path const& root() const { return root_; }
@@ -51,7 +51,7 @@ class Checkpoints {
   IoThread io_;
   std::vector<CheckpointPiece> pieces_;
   std::optional<CheckpointWriter> writer_;
-  std::optional<Progress> under_way_;
+  std::optional<Position> under_way_;
 };
 
 }  // namespace selenite

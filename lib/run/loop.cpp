@@ -190,7 +190,7 @@ class Trainer {
   std::optional<Checkpoints> checkpoints_;
   std::optional<MetricsFile> metrics_;
   std::optional<EventFile> events_;
-  Progress at_;
+  Position at_;
   Watchdog watchdog_;  // last: it looks at the others
 };
 

@@ -89,6 +89,18 @@ class Driver {
     say(Progress::What::adopted, task, record);
   }
 
+  /// Adds the study's machine file to the command, measuring it first if need be. If that fails the run measures for itself.
+  void use_machine_file(Task const& task, Launch& launch) {
+    if (!options_.calibrate || task.point->config.machine.name != "auto") return;
+    std::string const file = concat(options_.folder, "/machine-", task.point->ranks, ".toml");
+    if (!fs::exists(file)) {
+      Launch measure = launch;
+      measure.command.insert(measure.command.end(), {"--calibrate", file});
+      run_here(measure, stop_);
+    }
+    if (fs::exists(file)) launch.command.insert(launch.command.end(), {"--set", "machine.name=" + file});
+  }
+
   void start(Task const& task, PointRecord const& before) {
     std::string const file = task.folder + "/point.json";
     make_folder(task.folder);
@@ -105,6 +117,7 @@ class Driver {
     launch.grace_seconds = options_.grace_seconds;
     launch.keep_descriptor = lock_.descriptor();
     write_config(task);
+    use_machine_file(task, launch);
     record.status = Status::running, record.started = timestamp(), record.command = launch.command;
     write_point_record(file, record);
     say(Progress::What::started, task, record);

@@ -28,6 +28,9 @@ struct DriverOptions {
   std::string program;  ///< selenite-pretrain
   bool retry = false;   ///< run failed, timed-out and out-of-memory repeats again
   double grace_seconds = 30;
+  /// Measure the machine once for each number of ranks, and hold all points with machine.name = "auto" against that file
+  /// (machine-<ranks>.toml in the study's folder): each run's own measurement would be a peak of its own.
+  bool calibrate = false;
 };
 
 /// What the driver tells while it works.
