@@ -21,7 +21,11 @@ Action parse_action(std::string_view text) {
   if (text == "G" || text == "O") return {static_cast<What>(letter), Chunk(0), Micro(0)};
   auto const point = text.find('.');
   validate((letter == 'F' || letter == 'B') && point != std::string_view::npos, bad());
-  return {static_cast<What>(letter), Chunk(parse_integer(text.substr(1, point - 1), bad())), Micro(parse_integer(text.substr(point + 1), bad()))};
+  auto number = [&](std::string_view part) {
+    validate(!part.empty() && part.find_first_not_of("0123456789") == std::string_view::npos, bad());
+    return parse_integer(part, std::string(text));
+  };
+  return {static_cast<What>(letter), Chunk(number(text.substr(1, point - 1))), Micro(number(text.substr(point + 1)))};
 }
 
 std::string to_string(Schedule const& schedule) {
