@@ -1,5 +1,6 @@
 #include "train/stage.hpp"
 
+#include "core/text.hpp"
 #include "kernels/cast/cast.hpp"
 #include "train/passes.hpp"
 
@@ -91,6 +92,12 @@ void StageState::walk() {
 }
 
 void StageState::take_memory() {
+  if (footprint_.total() > available_memory()) {
+    std::string room;
+    for (auto const& [label, bytes] : footprint_.rows()) room += concat(room.empty() ? "" : ", ", label, " ", format_bytes(static_cast<double>(bytes)));
+    throw Error(concat("The run needs ", format_bytes(static_cast<double>(footprint_.total())), " of memory a rank, but this machine has ", format_bytes(static_cast<double>(available_memory())), " left (", room,
+                       "). Lower train.micro_batch (slots and scratch), use a smaller model (weights, gradients, master, moments), or more memory."));
+  }
   memory_ = Memory(footprint_.total());
   lay_out(memory_.base());
 }
@@ -102,8 +109,6 @@ Tensor StageState::view(Tensor const& flat, std::size_t i) const {
 }
 
 void StageState::initialize(Ctx& ctx) {
-  for (Tensor const& t : {weights, gradients, master, moment1, moment2})
-    if (t.defined()) ctx(Fill{.x = t, .value = 0});
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     Param const& p = parameters_[i]->spec;
     Tensor const target = view(exact_weights(), i);

@@ -35,7 +35,7 @@ class StageState {
   Footprint const& footprint() const { return footprint_; }
   /// Allocates all memory of the rank at once and binds every tensor to it.
   void take_memory();
-  /// Draws the initial weights; the same bits under every layout.
+  /// Draws the initial weights into fresh memory, which is zero; the same bits under every layout.
   void initialize(Ctx& ctx);
 
   Config const& config() const { return config_; }
