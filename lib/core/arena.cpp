@@ -1,10 +1,10 @@
 #include "core/arena.hpp"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
+#include <fstream>
 
 #include "core/parallel_for.hpp"
 
@@ -42,13 +42,19 @@ void Arena::release(std::int64_t mark) {
   top_ = mark;
 }
 
+std::int64_t available_memory() {
+  std::ifstream info("/proc/meminfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("MemAvailable:")) return std::stoll(line.substr(13)) * 1024;
+  return INT64_MAX;
+}
+
 Memory::Memory(std::int64_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
   constexpr std::int64_t huge = 2 << 20;
   std::int64_t const length = align_up(bytes, huge);
   void* p = mmap(nullptr, static_cast<std::size_t>(length), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  std::int64_t const available = sysconf(_SC_AVPHYS_PAGES) * sysconf(_SC_PAGESIZE);
-  validate(p != MAP_FAILED, "Can't take ", bytes >> 20, " MiB of memory (the system refuses; ", available >> 20,
+  validate(p != MAP_FAILED, "Can't take ", bytes >> 20, " MiB of memory (the system refuses; ", available_memory() >> 20,
            " MiB are free). Use a smaller model, micro-batch or sequence, or more ranks.");
   base_ = static_cast<std::byte*>(p);
   bytes_ = length;

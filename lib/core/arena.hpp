@@ -49,6 +49,9 @@ class ScopedMark {
 
 constexpr std::int64_t align_up(std::int64_t value, std::int64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
+/// Bytes that this machine can still give without swapping or killing; INT64_MAX if it does not say.
+std::int64_t available_memory();
+
 /// One allocation for a rank's whole plan: huge pages, first touched by all threads; zero-filled.
 class Memory {
  public:

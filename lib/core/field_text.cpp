@@ -1,17 +1,25 @@
 // Fields from and to text.
 #include <cmath>
+#include <cstdio>
 
 #include "core/fields.hpp"
 #include "core/text.hpp"
 
 namespace selenite {
 namespace {
+/// TOML takes control characters as escapes only.
+std::string control(char c) {
+  char text[8];
+  std::snprintf(text, sizeof text, "\\u%04x", static_cast<unsigned>(static_cast<unsigned char>(c)));
+  return text;
+}
 std::string quoted(std::string_view text) {
   std::string out = "\"";
   for (char c : text) {
     if (c == '"' || c == '\\') out += '\\';
     if (c == '\n') out += "\\n";
     else if (c == '\t') out += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) out += control(c);
     else out += c;
   }
   return out + "\"";

@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <string_view>
 
 #include "core/config.hpp"
@@ -22,6 +24,30 @@ void divides(std::int64_t divisor, std::string_view divisor_name, std::int64_t n
   validate(n % divisor == 0, divisor_name, " = ", divisor, " does not divide ", n_name, " = ", n, " (", why, "). ", nearest_divisors(n, divisor));
 }
 
+/// The product of sizes, refused before it leaves 64 bits.
+std::int64_t product(std::initializer_list<std::int64_t> sizes, double limit, std::string_view what, std::string_view advice) {
+  std::int64_t whole = 1;
+  double rough = 1;
+  for (std::int64_t s : sizes) {
+    rough *= static_cast<double>(s);
+    validate(rough <= limit, what, " is more than ", limit, " (no machine has room or time for it). ", advice);
+    whole *= s;
+  }
+  return whole;
+}
+
+/// Sums of bytes must stay within 64 bits, whatever is asked for.
+void refuse_impossible(Config const& c) {
+  ModelConfig const& m = c.model;
+  auto const heads = static_cast<double>(m.heads), width = heads * static_cast<double>(m.head_dim), hidden = static_cast<double>(m.hidden), ffn = static_cast<double>(m.ffn_hidden);
+  auto const layers = static_cast<double>(m.layers), vocab = static_cast<double>(m.padded_vocab()), length = static_cast<double>(m.sequence_length);
+  double const weights = layers * hidden * (4 * width + 3 * ffn) + hidden * (2 * vocab + length);
+  validate(weights < 1e15, "The model has about ", weights, " parameters (no machine has room for it). Lower model.layers, hidden, ffn_hidden or vocab_size.");
+  double const tokens = static_cast<double>(c.train.micro_batch) * length, scores = m.attention == AttentionPath::matrix ? 2 * heads * length : 0;
+  double const values = tokens * (layers * (8 * hidden + 4 * width + 4 * ffn + scores) + vocab);
+  validate(values < 1e16, "A micro-batch has about ", values, " activations (no machine has room for it). Lower train.micro_batch, model.sequence_length or the model's sizes.");
+}
+
 void resolve_model(ModelConfig& m) {
   if (m.head_dim == 0) {
     divides(m.heads, "model.heads", m.hidden, "model.hidden", "every head gets an equal share of the width");
@@ -38,7 +64,9 @@ void resolve_model(ModelConfig& m) {
 void resolve_layout(Config& c, std::int64_t world) {
   auto& l = c.layout;
   auto const& m = c.model;
-  std::int64_t const others = l.tensor * l.context * l.expert * l.pipe;
+  constexpr double most_ranks = 1e12;
+  std::int64_t const others = product({l.tensor, l.context, l.expert, l.pipe}, most_ranks, "layout.tensor x context x expert x pipe", "Use a smaller layout.");
+  product({others, std::max<std::int64_t>(l.data, 1)}, most_ranks, "The number of ranks in the layout", "Use a smaller layout.");
   if (l.data == 0) {
     divides(others, "layout.tensor x context x expert x pipe", world, "the number of ranks", "the rest is data parallel");
     l.data = world / others;
@@ -58,11 +86,12 @@ void resolve_layout(Config& c, std::int64_t world) {
 
 void resolve_train(Config& c) {
   auto& t = c.train;
-  std::int64_t const per_pass = t.micro_batch * c.layout.data;
+  std::int64_t const per_pass = product({t.micro_batch, c.layout.data}, 1e18, "train.micro_batch x data ranks", "Use a smaller micro-batch.");
   validate(t.global_batch % per_pass == 0, "train.global_batch = ", t.global_batch, " is not a multiple of micro_batch x data ranks = ", t.micro_batch, " x ",
            c.layout.data, " = ", per_pass, " (every data rank takes whole micro-batches). Use ", std::max(per_pass, t.global_batch / per_pass * per_pass), " or ",
            (t.global_batch / per_pass + 1) * per_pass, ".");
-  validate(t.steps == 0 || t.samples == 0 || t.samples == t.steps * t.global_batch, "train.steps = ", t.steps, " and train.samples = ", t.samples,
+  std::int64_t const wanted = product({t.steps, t.global_batch}, 1e18, "train.steps x global_batch", "Use fewer steps.");
+  validate(t.steps == 0 || t.samples == 0 || t.samples == wanted, "train.steps = ", t.steps, " and train.samples = ", t.samples,
            " disagree (one step is global_batch = ", t.global_batch, " samples). Give one of the two.");
   if (t.steps == 0) t.steps = (t.samples + t.global_batch - 1) / t.global_batch;
   t.samples = t.steps * t.global_batch;
@@ -83,6 +112,8 @@ void refuse_missing(Config const& c) {
   validate(c.train.optimizer_sharding == 0, "train.optimizer_sharding = ", c.train.optimizer_sharding, " can't be run (this version keeps the optimizer whole on every rank). Use 0.");
   validate(c.train.batch_ramp.empty(), "train.batch_ramp can't be run (this version trains with one batch size). Leave it empty.");
   validate(l.overlap.empty(), "layout.overlap can't be run (this version communicates between the passes). Leave it empty.");
+  validate(c.run.backend == BackendKind::cpu, "run.backend = \"cuda\" can't be run (this version computes on CPUs). Use cpu.");
+  validate(c.log.trace.empty(), "log.trace can't be written (this version has no timeline). Leave it empty.");
   validate(l.stages.empty(), "layout.stages can't be used (this version has one stage). Leave it empty.");
 }
 
@@ -92,6 +123,7 @@ Config resolve(Config config, std::int64_t world) {
   resolve_model(config.model);
   resolve_layout(config, world);
   resolve_train(config);
+  refuse_impossible(config);
   refuse_missing(config);
   return config;
 }

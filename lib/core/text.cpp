@@ -64,8 +64,10 @@ std::string format_count(double count) { return with_prefix(count, 1000, {"", "k
 std::string format_duration(double seconds) {
   std::array<char, 48> buffer;
   if (!(seconds < 1e9)) return "?";
+  if (seconds <= 0) return "0 s";
   auto const s = static_cast<long>(seconds + 0.5);
-  if (seconds < 60) std::snprintf(buffer.data(), buffer.size(), seconds < 10 ? "%.1f s" : "%.0f s", seconds);
+  if (seconds < 0.95) std::snprintf(buffer.data(), buffer.size(), "%.3g %s", seconds < 1e-3 ? seconds * 1e6 : seconds * 1e3, seconds < 1e-3 ? "us" : "ms");
+  else if (seconds < 60) std::snprintf(buffer.data(), buffer.size(), seconds < 10 ? "%.1f s" : "%.0f s", seconds);
   else if (s < 3600) std::snprintf(buffer.data(), buffer.size(), "%ld:%02ld", s / 60, s % 60);
   else std::snprintf(buffer.data(), buffer.size(), "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
   return buffer.data();

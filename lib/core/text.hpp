@@ -31,7 +31,7 @@ double parse_double(std::string_view text, std::string const& what);
 std::string format_bytes(double bytes);
 /// "1.23 M": three digits and a decimal prefix.
 std::string format_count(double count);
-/// "1:02:03", "2:03" or "4.5 s"
+/// "1:02:03", "2:03", "4.5 s", "12.3 ms" or "45.6 us"
 std::string format_duration(double seconds);
 
 }  // namespace selenite
