@@ -85,3 +85,23 @@ function(selenite_test name)
   # several tests share the cores: threads that spin while they wait would take them from each other
   set_tests_properties(${name} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${arg_TIMEOUT} ENVIRONMENT "OMP_WAIT_POLICY=passive")
 endfunction()
+
+# selenite_mpi_test(<executable> RANKS <n>...): CTest entries that run a test executable under mpirun, <executable>_<n>.
+# A message of a missing launcher at configure time instead of a test that looks green.
+function(selenite_mpi_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "RANKS" ${ARGN})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  find_program(SELENITE_MPIRUN mpirun)
+  if(NOT SELENITE_MPI OR NOT SELENITE_MPIRUN)
+    message(WARNING "There is no MPI: ${name} is left out.")
+    return()
+  endif()
+  foreach(ranks IN LISTS arg_RANKS)
+    add_test(NAME ${name}_${ranks} COMMAND ${SELENITE_MPIRUN} -n ${ranks} --oversubscribe --allow-run-as-root $<TARGET_FILE:${name}>
+             WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    set_tests_properties(${name}_${ranks} PROPERTIES LABELS mpi TIMEOUT ${arg_TIMEOUT} PROCESSORS 2
+                         ENVIRONMENT "OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_mpi_yield_when_idle=1;OMP_NUM_THREADS=1")
+  endforeach()
+endfunction()

@@ -17,7 +17,7 @@ class Comm {
   virtual ~Comm() = default;
   virtual Rank rank() const = 0;
   virtual std::int64_t world() const = 0;
-  /// Makes the groups of `grid`. Called once by all ranks before any launch.
+  /// Makes the groups of `grid`, in place of those of an earlier one. Called by all ranks before any launch.
   virtual void set_grid(ProcessGrid const& grid) = 0;
 
   virtual void launch(AllReduce const& op) = 0;

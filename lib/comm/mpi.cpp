@@ -79,7 +79,7 @@ class MpiComm final : public Comm {
     MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &control_));
   }
   ~MpiComm() override {
-    for (auto& [bits, comm] : groups_) MPI_Comm_free(&comm);
+    free_groups();
     MPI_Comm_free(&control_);
     MPI_Finalize();
   }
@@ -89,6 +89,7 @@ class MpiComm final : public Comm {
 
   void set_grid(ProcessGrid const& grid) override {
     validate(grid.world() == world_, "The layout has ", grid.world(), " ranks but the job has ", world_, ". Start ", grid.world(), " ranks or change the layout.");
+    free_groups();
     grid_ = grid;
     for (unsigned bits = 1; bits < 1u << axis_count; ++bits) {  // the same order on every rank
       AxisSet const axes = significant(bits);
@@ -173,6 +174,10 @@ class MpiComm final : public Comm {
     std::int64_t index, size;
   };
 
+  void free_groups() {
+    for (auto& [bits, comm] : groups_) MPI_Comm_free(&comm);
+    groups_.clear();
+  }
   AxisSet significant(unsigned bits) const {  // without axes of one rank
     AxisSet axes;
     for (Axis a : {Axis::tensor, Axis::context, Axis::expert, Axis::data, Axis::pipe})
