@@ -57,6 +57,13 @@ void finish_record(RunRecord& record, std::string const& result, std::string con
   }
 }
 
+/// For any number of ranks, on this one. A machine file prices their links, too; "auto" measures this machine as one rank.
+void print_plan(Config const& config) {
+  auto const alone = make_self_comm();
+  Machine const machine = find_machine(config, *alone, ProcessGrid());
+  std::cout << describe(make_plan(config, make_grid(config.layout), Rank(0), &machine), config, &machine);
+}
+
 std::string place(Comm const& comm, Config const& config) {
   if (comm.world() == 1) return "";
   std::string const coords = describe(make_grid(config.layout), comm.rank());
@@ -83,7 +90,7 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
     record.config = config;
     if (options.print_config || options.dry_run) {
       if (first && options.print_config) std::cout << to_toml(config);
-      if (first && options.dry_run) std::cout << describe(make_plan(config, make_grid(config.layout), Rank(0), nullptr), config, nullptr);
+      if (first && options.dry_run) print_plan(config);
       return 0;
     }
     if (!options.calibrate.empty()) {

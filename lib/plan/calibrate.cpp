@@ -71,28 +71,33 @@ RateCurve measure_gemm(Bench& bench, std::vector<GemmSize> const& sizes, DType d
   return to_curve(points);
 }
 
-/// The linear layers of the model, each with the tokens of a micro-batch (fewer where that is more than 6 GFLOP) and with few.
+/// The linear layers of the model (no side above 4,096: rates no longer change), each with the tokens of a micro-batch (fewer
+/// where that is more than 6 GFLOP) and with few.
 std::vector<GemmSize> sizes_of(ModelConfig const& m, std::int64_t tokens) {
   constexpr double limit = 6e9;
+  constexpr std::int64_t longest = 4096;
   std::vector<GemmSize> sizes;
-  for (auto [inputs, outputs] : {std::pair{m.hidden, m.heads * m.head_dim}, {m.hidden, m.ffn_hidden}, {m.ffn_hidden, m.hidden}, {m.hidden, std::min<std::int64_t>(m.padded_vocab(), 16384)}}) {
+  for (auto [inputs, outputs] : {std::pair{m.hidden, m.heads * m.head_dim}, {m.hidden, m.ffn_hidden}, {m.ffn_hidden, m.hidden}, {m.hidden, m.padded_vocab()}}) {
+    inputs = std::min(inputs, longest), outputs = std::min(outputs, longest);
     auto const most = static_cast<std::int64_t>(limit / (2.0 * static_cast<double>(inputs) * static_cast<double>(outputs)));
     for (std::int64_t rows : {std::min(tokens, std::max<std::int64_t>(most, 64)), std::min<std::int64_t>(tokens, 64)}) sizes.push_back({rows, inputs, outputs});
   }
   return sizes;
 }
 
-/// Forward and backward together, at the model's heads and sequence (at most 2,048).
+/// Forward and backward together, at the model's head size and sequence (at most 2,048) and at most 16 of its heads.
 RateCurve measure_attention(Bench& bench, ModelConfig const& m, std::int64_t samples, DType dtype) {
   ScopedMark const mark(bench.arena());
-  std::int64_t const length = std::min<std::int64_t>(m.sequence_length, 2048), width = m.heads * m.head_dim, kv_width = m.kv_heads * m.head_dim;
+  std::int64_t const length = std::min<std::int64_t>(m.sequence_length, 2048), group = m.heads / m.kv_heads;
+  std::int64_t const kv_heads = std::max<std::int64_t>(1, std::min<std::int64_t>(m.kv_heads, 16 / group)), heads = kv_heads * group;
+  std::int64_t const width = heads * m.head_dim, kv_width = kv_heads * m.head_dim;
   std::int64_t const n = std::min<std::int64_t>(samples, std::max<std::int64_t>(1, 4096 / length));
-  AttentionShape const shape{.samples = n, .queries = length, .keys = length, .heads = m.heads, .kv_heads = m.kv_heads, .head_dim = m.head_dim, .scale = 0.1};
+  AttentionShape const shape{.samples = n, .queries = length, .keys = length, .heads = heads, .kv_heads = kv_heads, .head_dim = m.head_dim, .scale = 0.1};
   Tensor const q = bench.tensor(dtype, {n * length, width}), k = bench.tensor(dtype, {n * length, kv_width}), v = bench.tensor(dtype, {n * length, kv_width});
-  Tensor const out = bench.tensor(dtype, {n * length, width}), lse = bench.tensor(DType::fp32, {n, m.heads, length});
+  Tensor const out = bench.tensor(dtype, {n * length, width}), lse = bench.tensor(DType::fp32, {n, heads, length});
   Attention const forward{.shape = shape, .q = q, .k = k, .v = v, .out = out, .logsumexp = lse};
   double const forward_seconds = bench.seconds(forward);
-  AttentionBackward const backward{.shape = shape, .q = q, .k = k, .v = v, .out = out, .dout = out, .logsumexp = lse, .delta = bench.tensor(DType::fp32, {n, m.heads, length}),
+  AttentionBackward const backward{.shape = shape, .q = q, .k = k, .v = v, .out = out, .dout = out, .logsumexp = lse, .delta = bench.tensor(DType::fp32, {n, heads, length}),
                                    .dq = bench.tensor(dtype, {n * length, width}), .dk = bench.tensor(dtype, {n * length, kv_width}), .dv = bench.tensor(dtype, {n * length, kv_width})};
   double const backward_seconds = bench.seconds(backward);
   double const rate = (cost(forward).flops + cost(backward).flops) / (forward_seconds + backward_seconds);

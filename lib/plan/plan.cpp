@@ -71,7 +71,12 @@ std::string describe(Plan const& plan, Config const& c, Machine const* machine) 
           row("executed FLOPs a rank", format_count(plan.step.flops));
   if (!machine) return text + concat("Counted as ", flops_convention, ".\n");
   text += row("expected time", format_duration(plan.step_seconds));
-  for (std::size_t i = 0; i < cause_count; ++i) text += row(concat("  ", name(static_cast<Cause>(i))), format_duration(plan.step.seconds[i]));
+  bool const links = c.layout.data == 1 || machine->link_bandwidth > 0;
+  for (std::size_t i = 0; i < cause_count; ++i) {
+    Cause const cause = static_cast<Cause>(i);
+    bool const known = links || cause != Cause::communication;
+    text += row(concat("  ", name(cause)), known ? format_duration(plan.step.seconds[i]) : "not known (the machine has no figures for links)");
+  }
   double const peak = machine->peak(c.train.precision == Precision::fp32 ? DType::fp32 : DType::bf16), ranks = static_cast<double>(c.layout.data);
   text += row("tokens/s", format_count(tokens / plan.step_seconds)) + row("MFU", concat(format_double(static_cast<double>(static_cast<int>(1000 * plan.model_flops / plan.step_seconds / ranks / peak)) / 10), " % of ", format_count(peak), "FLOP/s (", machine->name, ")"));
   return text + concat("Counted as ", flops_convention, ".\n");
