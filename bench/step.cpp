@@ -1,6 +1,9 @@
-// Motive: how near does a whole training step come to what the machine's matrix products alone can do? Both are measured in one
-// process in turns, because a shared machine's speed drifts. The goal: 65 % of the best GEMM rate in bf16, 75 % in fp32.
+// Motive: how near does a whole training step come to what the machine's matrix products alone can do? Both are
+// measured in one process in turns, because a shared machine's speed drifts. The goal: 65 % of the best GEMM rate in
+// bf16, 75 % in fp32.
 //   bench_step [config section.key=value ...]     for example bench_step model.preset=gpt2-124m train.micro_batch=4
+#include "train/step.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -11,7 +14,6 @@
 #include "core/text.hpp"
 #include "plan/calibrate.hpp"
 #include "plan/plan.hpp"
-#include "train/step.hpp"
 
 using namespace selenite;
 
@@ -34,7 +36,8 @@ void fill(Batch& b, std::int64_t vocab) {
 
 int run(std::vector<std::string> settings) {
   double const start = now();
-  settings.insert(settings.begin(), {"model.preset=gpt2-124m", "train.micro_batch=4", "train.global_batch=4", "train.steps=1000"});
+  settings.insert(settings.begin(),
+                  {"model.preset=gpt2-124m", "train.micro_batch=4", "train.global_batch=4", "train.steps=1000"});
   Config const config = resolve(load_config("", settings), 1);
   set_threads(static_cast<int>(config.run.threads));
   ProcessGrid const grid = make_grid(config.layout);
@@ -45,9 +48,11 @@ int run(std::vector<std::string> settings) {
   Cpu cpu;
   Ctx ctx(stage.place(), cpu, comm.get());
   stage.initialize(ctx);
-  std::printf("%s parameters in %s; ready after %.2f s\n", format_count(static_cast<double>(make_plan(config, grid, Rank(0), nullptr).parameters)).c_str(),
+  std::printf("%s parameters in %s; ready after %.2f s\n",
+              format_count(static_cast<double>(make_plan(config, grid, Rank(0), nullptr).parameters)).c_str(),
               format_bytes(static_cast<double>(stage.footprint().total())).c_str(), now() - start);
-  std::printf("%5s %10s %14s %14s %8s   seconds by cause\n", "round", "step s", "model GFLOP/s", "GEMM GFLOP/s", "ratio");
+  std::printf("%5s %10s %14s %14s %8s   seconds by cause\n", "round", "step s", "model GFLOP/s", "GEMM GFLOP/s",
+              "ratio");
   std::vector<double> ratios;
   for (int round = 0; round < 5; ++round) {
     Machine const machine = measure_machine(config, *comm, grid);
@@ -58,7 +63,9 @@ int run(std::vector<std::string> settings) {
     double const seconds = now() - t, rate = plan.model_flops / seconds, peak = machine.peak_bf16;
     if (round > 0) ratios.push_back(rate / peak);
     std::printf("%5d %10.2f %14.1f %14.1f %7.1f%%  ", round, seconds, rate / 1e9, peak / 1e9, 100 * rate / peak);
-    for (std::size_t i = 0; i < cause_count; ++i) std::printf(" %s %.2f (planned %.2f)", std::string(name(static_cast<Cause>(i))).c_str(), ctx.tally().seconds[i], plan.step.seconds[i]);
+    for (std::size_t i = 0; i < cause_count; ++i)
+      std::printf(" %s %.2f (planned %.2f)", std::string(name(static_cast<Cause>(i))).c_str(), ctx.tally().seconds[i],
+                  plan.step.seconds[i]);
     std::printf("\n");
     std::fflush(stdout);
   }

@@ -28,7 +28,8 @@ namespace {
 template <class T>
 void add(CLI::App& app, std::string const& names, T& value, std::string const& help, bool required) {
   auto* o = app.add_option(names, value, help);
-  if constexpr (!std::is_same_v<T, std::string> && !std::is_same_v<T, std::vector<std::string>>) o->capture_default_str();
+  if constexpr (!std::is_same_v<T, std::string> && !std::is_same_v<T, std::vector<std::string>>)
+    o->capture_default_str();
   if constexpr (std::is_same_v<T, std::string>)
     if (!value.empty()) o->capture_default_str();
   if (required) o->required();
@@ -39,7 +40,8 @@ CommandLine& CommandLine::option(std::string const& names, std::string& value, s
   add(*impl_->app, names, value, help, required);
   return *this;
 }
-CommandLine& CommandLine::option(std::string const& names, std::int64_t& value, std::string const& help, bool required) {
+CommandLine& CommandLine::option(std::string const& names, std::int64_t& value, std::string const& help,
+                                 bool required) {
   add(*impl_->app, names, value, help, required);
   return *this;
 }
@@ -47,7 +49,8 @@ CommandLine& CommandLine::option(std::string const& names, double& value, std::s
   add(*impl_->app, names, value, help, required);
   return *this;
 }
-CommandLine& CommandLine::option(std::string const& names, std::vector<std::string>& values, std::string const& help, bool required) {
+CommandLine& CommandLine::option(std::string const& names, std::vector<std::string>& values, std::string const& help,
+                                 bool required) {
   add(*impl_->app, names, values, help, required);
   return *this;
 }
@@ -55,12 +58,17 @@ CommandLine& CommandLine::flag(std::string const& names, bool& value, std::strin
   impl_->app->add_flag(names, value, help);
   return *this;
 }
-CommandLine& CommandLine::choice(std::string const& names, std::string& value, std::vector<std::string> const& words, std::string const& help) {
+CommandLine& CommandLine::choice(std::string const& names, std::string& value, std::vector<std::string> const& words,
+                                 std::string const& help) {
   impl_->app->add_option(names, value, help)->check(CLI::IsMember(words))->capture_default_str();
   return *this;
 }
-CommandLine& CommandLine::repeated(std::string const& names, std::vector<std::string>& values, std::string const& help) {
-  impl_->app->add_option(names, values, help)->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+CommandLine& CommandLine::repeated(std::string const& names, std::vector<std::string>& values,
+                                   std::string const& help) {
+  impl_->app->add_option(names, values, help)
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->allow_extra_args(false);
   return *this;
 }
 CommandLine CommandLine::subcommand(std::string const& name, std::string const& description, std::function<int()> run) {

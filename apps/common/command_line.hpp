@@ -18,19 +18,22 @@ class CommandLine {
   CommandLine& option(std::string const& names, std::string& value, std::string const& help, bool required = false);
   CommandLine& option(std::string const& names, std::int64_t& value, std::string const& help, bool required = false);
   CommandLine& option(std::string const& names, double& value, std::string const& help, bool required = false);
-  CommandLine& option(std::string const& names, std::vector<std::string>& values, std::string const& help, bool required = false);
+  CommandLine& option(std::string const& names, std::vector<std::string>& values, std::string const& help,
+                      bool required = false);
   CommandLine& flag(std::string const& names, bool& value, std::string const& help);
   /// One of a list of words.
-  CommandLine& choice(std::string const& names, std::string& value, std::vector<std::string> const& words, std::string const& help);
+  CommandLine& choice(std::string const& names, std::string& value, std::vector<std::string> const& words,
+                      std::string const& help);
   /// A repeatable option whose values are taken one at a time (--set a=1 --set b=2).
   CommandLine& repeated(std::string const& names, std::vector<std::string>& values, std::string const& help);
-  /// A subcommand with options of its own; `run` is called after parsing if it was given. With subcommands one is required.
+  /// A subcommand with options of its own; `run` is called after parsing if it was given. With subcommands one is
+  /// required.
   CommandLine subcommand(std::string const& name, std::string const& description, std::function<int()> run);
   /// Text printed after the options by --help.
   CommandLine& footer(std::string const& text);
 
-  /// Parses, prints --help or --version, and calls the subcommand's run, if any. Returns the exit code if the program is to end
-  /// now (help, version, wrong options, a subcommand that ran), or -1 to go on.
+  /// Parses, prints --help or --version, and calls the subcommand's run, if any. Returns the exit code if the program
+  /// is to end now (help, version, wrong options, a subcommand that ran), or -1 to go on.
   int parse(int argc, char** argv);
 
  private:

@@ -1,9 +1,8 @@
 #include "apps/common/job.hpp"
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <iostream>
+#include <unistd.h>
 
 #include "core/error.hpp"
 #include "core/files.hpp"
@@ -19,7 +18,9 @@ void RunOptions::add_to(CommandLine& command) {
   command.flag("--print-config", print_config, "Print the resolved config as TOML and end");
   command.flag("--dry-run", dry_run, "Print memory by label, FLOPs and expected time without allocating, and end");
   command.option("--world", world, "With --dry-run or --print-config: plan for this many ranks");
-  command.option("--calibrate", calibrate, "Measure this machine with all ranks of the job, write a machine file and end; runs take it by machine.name");
+  command.option(
+      "--calibrate", calibrate,
+      "Measure this machine with all ranks of the job, write a machine file and end; runs take it by machine.name");
   command.flag("--list-presets", list_presets, "Print the names of the known models and end");
   command.footer("Fields of the config and their defaults:\n" + describe_fields());
 }
@@ -27,11 +28,15 @@ void RunOptions::add_to(CommandLine& command) {
 std::unique_ptr<Comm> make_comm(CommKind kind) {
   auto environment = [](char const* name) -> char const* { return std::getenv(name); };
   switch (kind) {
-    case CommKind::automatic: return started_by_mpi(environment) ? make_mpi_comm() : make_self_comm();
-    case CommKind::self: return make_self_comm();
-    case CommKind::mpi: return make_mpi_comm();
+    case CommKind::automatic:
+      return started_by_mpi(environment) ? make_mpi_comm() : make_self_comm();
+    case CommKind::self:
+      return make_self_comm();
+    case CommKind::mpi:
+      return make_mpi_comm();
     case CommKind::threads:
-    case CommKind::nccl: break;
+    case CommKind::nccl:
+      break;
   }
   throw Error("This run.comm can't be used (this version communicates by MPI, or not at all). Use auto, mpi or self.");
 }
@@ -39,8 +44,10 @@ std::unique_ptr<Comm> make_comm(CommKind kind) {
 RunLog::Sink terminal_sink() {
   bool const terminal = isatty(STDERR_FILENO);
   return [terminal](RunLog::Kind kind, std::string const& text) {
-    if (kind == RunLog::Kind::line) std::cerr << (terminal ? "\r\033[K" : "") << text << std::endl;
-    else if (terminal) std::cerr << "\r\033[K" << text << std::flush;
+    if (kind == RunLog::Kind::line)
+      std::cerr << (terminal ? "\r\033[K" : "") << text << std::endl;
+    else if (terminal)
+      std::cerr << "\r\033[K" << text << std::flush;
   };
 }
 
@@ -57,7 +64,8 @@ void finish_record(RunRecord& record, std::string const& result, std::string con
   }
 }
 
-/// For any number of ranks, on this one. A machine file prices their links, too; "auto" measures this machine as one rank.
+/// For any number of ranks, on this one. A machine file prices their links, too; "auto" measures this machine as one
+/// rank.
 void print_plan(Config const& config) {
   auto const alone = make_self_comm();
   Machine const machine = find_machine(config, *alone, ProcessGrid());
@@ -83,7 +91,11 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
   Config const given = load_config(options.file, options.settings);
   std::unique_ptr<Comm> const comm = make_comm(given.run.comm);
   bool const first = *comm->rank() == 0;
-  RunRecord record{.program = program, .command_line = std::vector<std::string>(argv, argv + argc), .config = given, .ranks = comm->world(), .started = timestamp()};
+  RunRecord record{.program = program,
+                   .command_line = std::vector<std::string>(argv, argv + argc),
+                   .config = given,
+                   .ranks = comm->world(),
+                   .started = timestamp()};
   bool begun = false;
   try {
     Config const config = resolve(given, options.world > 0 ? options.world : comm->world());
@@ -104,7 +116,8 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
     make_folder(config.run.folder);
     begun = true;
     if (first) write_record(std::filesystem::path(config.run.folder) / "run.json", record);
-    RunLog log(first ? std::filesystem::path(config.run.folder) / "log.txt" : std::filesystem::path(), first ? terminal_sink() : RunLog::Sink());
+    RunLog log(first ? std::filesystem::path(config.run.folder) / "log.txt" : std::filesystem::path(),
+               first ? terminal_sink() : RunLog::Sink());
     std::string const result = body(config, *comm, record, log);
     if (first) finish_record(record, result, "");
     return 0;

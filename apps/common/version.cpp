@@ -10,7 +10,8 @@ std::string version_text(std::string const& program) {
   BuildInfo const build = build_info();
   std::vector<std::string> libraries;
   for (auto const& [library, version] : build.libraries) libraries.push_back(library + " " + version);
-  return concat(program, " ", build.version, " (commit ", build.commit, ", ", build.compiler, ", ", join(libraries, ", "), ")");
+  return concat(program, " ", build.version, " (commit ", build.commit, ", ", build.compiler, ", ",
+                join(libraries, ", "), ")");
 }
 
 int guarded(std::string const& program, std::function<int()> const& body) {

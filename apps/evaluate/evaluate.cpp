@@ -2,8 +2,8 @@
 #include <iostream>
 
 #include "apps/evaluate/options.hpp"
-#include "core/text.hpp"
 #include "core/files.hpp"
+#include "core/text.hpp"
 #include "core/toml.hpp"
 #include "io/json.hpp"
 #include "plan/plan.hpp"
@@ -12,13 +12,16 @@ namespace selenite::app {
 
 void EvaluateOptions::add_to(CommandLine& command) {
   command.option("checkpoint", path, "Run folder, folder of checkpoints, or one checkpoint", true);
-  command.choice("--split", split, {"train", "valid", "test"}, "Evaluate this split of the checkpoint's corpora (valid, if nothing else is asked for)");
+  command.choice("--split", split, {"train", "valid", "test"},
+                 "Evaluate this split of the checkpoint's corpora (valid, if nothing else is asked for)");
   command.option("--samples", samples, "At most this many samples of the split; 0: all");
   command.option("--text", text, "Evaluate this text file");
-  command.option("--stride", stride, "With --text: tokens scored by each window; smaller is slower and fairer; 0: a whole sequence");
+  command.option("--stride", stride,
+                 "With --text: tokens scored by each window; smaller is slower and fairer; 0: a whole sequence");
   command.option("--prompt", prompt, "Write a text that goes on from here");
   command.option("--tokens", sampling.tokens, "Length of the text");
-  command.option("--temperature", sampling.temperature, "Flattens (above 1) or sharpens (below 1) the choice; 0: the likeliest");
+  command.option("--temperature", sampling.temperature,
+                 "Flattens (above 1) or sharpens (below 1) the choice; 0: the likeliest");
   command.option("--top-k", sampling.top_k, "Choose among this many tokens; 0: all");
   command.option("--seed", sampling.seed, "Of the choice");
   command.repeated("--set", settings, "Change a field of the checkpoint's config: --set section.key=value");
@@ -33,15 +36,25 @@ namespace {
 JsonObject to_json(Evaluation const& e, std::string const& what) {
   JsonObject out{{"on", what}, {"loss", e.loss}, {"perplexity", e.perplexity()}, {"tokens", e.tokens}};
   if (e.unigram_loss >= 0) out.set("unigram_loss", e.unigram_loss).set("unigram_perplexity", e.unigram_perplexity());
-  if (e.bytes > 0) out.set("bits_per_byte", e.bits_per_byte()).set("word_perplexity", e.word_perplexity()).set("bytes", e.bytes).set("words", e.words);
+  if (e.bytes > 0)
+    out.set("bits_per_byte", e.bits_per_byte())
+        .set("word_perplexity", e.word_perplexity())
+        .set("bytes", e.bytes)
+        .set("words", e.words);
   return out;
 }
 
 void print(Evaluation const& e, std::string const& what) {
-  std::printf("%s: loss %.4f nats a token, perplexity %.2f over %.0f tokens\n", what.c_str(), e.loss, e.perplexity(), e.tokens);
+  std::printf("%s: loss %.4f nats a token, perplexity %.2f over %.0f tokens\n", what.c_str(), e.loss, e.perplexity(),
+              e.tokens);
   if (e.unigram_loss >= 0)
-    std::printf("  baseline: token frequencies of the training data alone give loss %.4f, perplexity %.2f (the model's is %.1f times lower)\n", e.unigram_loss, e.unigram_perplexity(), e.unigram_perplexity() / e.perplexity());
-  if (e.bytes > 0) std::printf("  %.3f bits a byte; perplexity a word %.2f (words: parts between blanks)\n", e.bits_per_byte(), e.word_perplexity());
+    std::printf(
+        "  baseline: token frequencies of the training data alone give loss %.4f, perplexity %.2f (the model's is %.1f "
+        "times lower)\n",
+        e.unigram_loss, e.unigram_perplexity(), e.unigram_perplexity() / e.perplexity());
+  if (e.bytes > 0)
+    std::printf("  %.3f bits a byte; perplexity a word %.2f (words: parts between blanks)\n", e.bits_per_byte(),
+                e.word_perplexity());
   std::fflush(stdout);
 }
 
@@ -55,7 +68,8 @@ int evaluate(EvaluateOptions const& o, Comm& comm) {
     if (first && o.dry_run) std::cout << evaluator.describe_memory();
     return 0;
   }
-  if (first && !o.json) std::printf("%s (step %lld)\n", evaluator.checkpoint().c_str(), static_cast<long long>(evaluator.step()));
+  if (first && !o.json)
+    std::printf("%s (step %lld)\n", evaluator.checkpoint().c_str(), static_cast<long long>(evaluator.step()));
   JsonObject figures{{"checkpoint", evaluator.checkpoint().string()}, {"step", evaluator.step()}};
   auto show = [&](Evaluation const& e, std::string const& key, std::string const& what) {
     figures.set(key, to_json(e, what));

@@ -5,7 +5,8 @@ using namespace selenite;
 
 int main(int argc, char** argv) {
   return app::guarded("selenite-evaluate", [&] {
-    app::CommandLine command("selenite-evaluate", "Loss and perplexity of a checkpoint on a split or a text, and sampled text.");
+    app::CommandLine command("selenite-evaluate",
+                             "Loss and perplexity of a checkpoint on a split or a text, and sampled text.");
     app::EvaluateOptions options;
     options.add_to(command);
     if (int const code = command.parse(argc, argv); code >= 0) return code;

@@ -49,7 +49,8 @@ int run_command(SweepOptions const& o) {
   if (o.dry_run) return plan_command(o);
   Study const study = load_study(o.study);
   auto const points = expand(study);
-  DriverOptions const options{.folder = folder_of(o, study), .program = program_of(o), .retry = o.retry, .calibrate = true};
+  DriverOptions const options{
+      .folder = folder_of(o, study), .program = program_of(o), .retry = o.retry, .calibrate = true};
   for (int number : {SIGINT, SIGTERM, SIGHUP}) signal(number, [](int) { ++stops(); });
   auto const tell = [](Progress const& p) { std::cout << progress_text(p) << std::flush; };
   auto const summary = run_study(study, points, options, stops(), tell);

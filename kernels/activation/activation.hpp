@@ -7,7 +7,8 @@ namespace selenite {
 /// gelu: 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))); gelu_erf: x Phi(x); swiglu: silu(gate) * up.
 enum class ActivationKind : std::uint8_t { gelu, gelu_erf, swiglu };
 
-/// y = activation(x). x is [tokens, ffn], or for swiglu [tokens, 2*ffn] with the gate in the first half and up in the second.
+/// y = activation(x). x is [tokens, ffn], or for swiglu [tokens, 2*ffn] with the gate in the first half and up in the
+/// second.
 struct Activation {
   ActivationKind kind = ActivationKind::gelu;
   Tensor x, y;  ///< y [tokens, ffn]

@@ -6,10 +6,11 @@ namespace selenite {
 
 /// Decoupled AdamW (Loshchilov & Hutter) over one run of a flat buffer: with g = gradient * gradient_scale,
 ///   m = beta1 m + (1-beta1) g;  v = beta2 v + (1-beta2) g^2;
-///   master -= lr ( mhat / (sqrt(vhat) + eps) + weight_decay * master ), mhat = m/(1-beta1^step), vhat = v/(1-beta2^step);
-///   weight = master in the weight's dtype.
-/// One pass over memory. A range of the flat buffer has one weight_decay (the optimizer splits at parameters that differ).
-/// gradient_scale is read on the device, so that clipping needs no host; where it is not finite, everything is left as it is.
+///   master -= lr ( mhat / (sqrt(vhat) + eps) + weight_decay * master ), mhat = m/(1-beta1^step), vhat =
+///   v/(1-beta2^step); weight = master in the weight's dtype.
+/// One pass over memory. A range of the flat buffer has one weight_decay (the optimizer splits at parameters that
+/// differ). gradient_scale is read on the device, so that clipping needs no host; where it is not finite, everything is
+/// left as it is.
 struct AdamW {
   Tensor gradient;        ///< fp32 [n]
   Tensor master, m, v;    ///< fp32 [n]

@@ -4,8 +4,8 @@
 
 namespace selenite {
 
-/// y = x in y's dtype, rounded to nearest even. Between fp64, fp32, bf16 and fp16; rows may be strided. A plain copy if the
-/// dtypes are equal (any dtype).
+/// y = x in y's dtype, rounded to nearest even. Between fp64, fp32, bf16 and fp16; rows may be strided. A plain copy if
+/// the dtypes are equal (any dtype).
 struct Cast {
   Tensor x, y;
 };
@@ -28,8 +28,9 @@ Cost cost(Fill const& op);
 std::int64_t workspace(Fill const& op, std::int64_t budget);
 static_assert(Kernel<Fill>);
 
-/// Initial weights: x[i] = std * normal(seed, name, logical element) for this rank's slice of the logical parameter: rows
-/// [row0, row0 + rows) and columns [col0, col0 + cols) of a matrix with `logical_cols` columns. The same bits under every layout.
+/// Initial weights: x[i] = std * normal(seed, name, logical element) for this rank's slice of the logical parameter:
+/// rows [row0, row0 + rows) and columns [col0, col0 + cols) of a matrix with `logical_cols` columns. The same bits
+/// under every layout.
 struct InitNormal {
   Tensor x;  ///< fp32, bf16 or fp16 [rows, cols]
   std::uint64_t seed = 0, name_hash = 0;

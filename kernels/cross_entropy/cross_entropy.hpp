@@ -4,10 +4,10 @@
 
 namespace selenite {
 
-/// First half of a vocabulary-parallel cross entropy, over this rank's columns of the logits: for every token the maximum and
-/// the sum of exp(logit - maximum) over the real columns, and the logit of the label where it lies in this shard (else 0).
-/// Columns at or beyond `vocab_size` (padding) are masked out. With one shard these three are the whole answer:
-/// loss = maximum + log(sum) - target.
+/// First half of a vocabulary-parallel cross entropy, over this rank's columns of the logits: for every token the
+/// maximum and the sum of exp(logit - maximum) over the real columns, and the logit of the label where it lies in this
+/// shard (else 0). Columns at or beyond `vocab_size` (padding) are masked out. With one shard these three are the whole
+/// answer: loss = maximum + log(sum) - target.
 struct CrossEntropyStatistics {
   Tensor logits;                  ///< [tokens, columns of this shard]
   Tensor labels;                  ///< int32 [tokens]; a negative label is not counted
@@ -22,8 +22,9 @@ Cost cost(CrossEntropyStatistics const& op);
 std::int64_t workspace(CrossEntropyStatistics const& op, std::int64_t budget);
 static_assert(Kernel<CrossEntropyStatistics>);
 
-/// losses[t] = weight[t] * (logsumexp[t] - target[t]) from *global* statistics (logsumexp = maximum + log sum), and their sum and
-/// the number of counted tokens into totals (fp64 [2], added to what it holds; summed in double in token order).
+/// losses[t] = weight[t] * (logsumexp[t] - target[t]) from *global* statistics (logsumexp = maximum + log sum), and
+/// their sum and the number of counted tokens into totals (fp64 [2], added to what it holds; summed in double in token
+/// order).
 struct CrossEntropyLoss {
   Tensor maximum, sum, target;  ///< fp32 [tokens], of the whole vocabulary
   Tensor weights;               ///< uint8 [tokens]: 1 counted, 0 not
@@ -38,14 +39,15 @@ Cost cost(CrossEntropyLoss const& op);
 std::int64_t workspace(CrossEntropyLoss const& op, std::int64_t budget);
 static_assert(Kernel<CrossEntropyLoss>);
 
-/// dlogits = scale * weight * (softmax - onehot), over this shard's columns, in place over the logits allowed; 0 in padding.
+/// dlogits = scale * weight * (softmax - onehot), over this shard's columns, in place over the logits allowed; 0 in
+/// padding.
 struct CrossEntropyBackward {
   Tensor logits, dlogits;  ///< [tokens, columns of this shard]
   Tensor labels;           ///< int32 [tokens]
   Tensor weights;          ///< uint8 [tokens]
   Tensor logsumexp;        ///< fp32 [tokens], global
   std::int64_t first_column = 0, vocab_size = 0;
-  double scale = 1;        ///< seed of the backward pass: loss_scale / (global_batch * sequence_length)
+  double scale = 1;  ///< seed of the backward pass: loss_scale / (global_batch * sequence_length)
 };
 void reference(CrossEntropyBackward const& op);
 void launch(Cpu& cpu, CrossEntropyBackward const& op);

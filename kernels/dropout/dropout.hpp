@@ -18,7 +18,7 @@ struct DropoutAdd {
   Tensor x, residual, y;  ///< [tokens, features]; residual undefined: none
   Tensor bias;            ///< [features] or undefined
   DropoutSite site;
-  TokenPlaces tokens;     ///< needed for p > 0 only
+  TokenPlaces tokens;              ///< needed for p > 0 only
   std::int64_t first_feature = 0;  ///< global number of feature 0 (columns of a cut hidden dimension)
 };
 void reference(DropoutAdd const& op);

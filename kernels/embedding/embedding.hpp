@@ -20,13 +20,13 @@ Cost cost(Embedding const& op);
 std::int64_t workspace(Embedding const& op, std::int64_t budget);
 static_assert(Kernel<Embedding>);
 
-/// dtable[ids[t] - first_row] += dy[t] and dposition_table[positions[t]] += dy[t], fp32. For each row the tokens are added in
-/// token order whatever the number of threads (threads own column ranges or row ranges, never race).
+/// dtable[ids[t] - first_row] += dy[t] and dposition_table[positions[t]] += dy[t], fp32. For each row the tokens are
+/// added in token order whatever the number of threads (threads own column ranges or row ranges, never race).
 struct EmbeddingBackward {
-  Tensor ids, dy;            ///< int32 [tokens], [tokens, features]
-  Tensor dtable;             ///< fp32 [rows of this shard, features]; undefined: none
-  Tensor positions;          ///< int32 [tokens]
-  Tensor dposition_table;    ///< fp32 or undefined
+  Tensor ids, dy;          ///< int32 [tokens], [tokens, features]
+  Tensor dtable;           ///< fp32 [rows of this shard, features]; undefined: none
+  Tensor positions;        ///< int32 [tokens]
+  Tensor dposition_table;  ///< fp32 or undefined
   std::int64_t first_row = 0;
 };
 void reference(EmbeddingBackward const& op);

@@ -4,8 +4,8 @@
 
 namespace selenite {
 
-/// LayerNorm (subtract_mean) or RMSNorm over the last dimension: y = (x - mean) * rstd * weight + bias, statistics in fp32,
-/// rstd = 1/sqrt(var + eps), var = mean of squares (about the mean for LayerNorm).
+/// LayerNorm (subtract_mean) or RMSNorm over the last dimension: y = (x - mean) * rstd * weight + bias, statistics in
+/// fp32, rstd = 1/sqrt(var + eps), var = mean of squares (about the mean for LayerNorm).
 struct Norm {
   Tensor x, y;          ///< [tokens, features], fp32 | bf16 | fp16
   Tensor weight, bias;  ///< [features] of x's dtype; bias undefined: none
@@ -23,11 +23,11 @@ static_assert(Kernel<Norm>);
 /// Gradient of Norm: dx = gradient by x (plus `residual`, the gradient that flows around the branch, if given);
 /// dweight += sum of dy * xhat over the tokens, dbias += sum of dy, both fp32, summed in a fixed order of token blocks.
 struct NormBackward {
-  Tensor x, dy, dx;         ///< [tokens, features]; dx may be dy or residual (in place)
-  Tensor weight;            ///< [features]
-  Tensor mean, rstd;        ///< saved by Norm; mean undefined for RMSNorm
-  Tensor residual;          ///< [tokens, features] or undefined
-  Tensor dweight, dbias;    ///< fp32 [features], accumulated; dbias undefined: none
+  Tensor x, dy, dx;       ///< [tokens, features]; dx may be dy or residual (in place)
+  Tensor weight;          ///< [features]
+  Tensor mean, rstd;      ///< saved by Norm; mean undefined for RMSNorm
+  Tensor residual;        ///< [tokens, features] or undefined
+  Tensor dweight, dbias;  ///< fp32 [features], accumulated; dbias undefined: none
   bool subtract_mean = true;
 };
 void reference(NormBackward const& op);

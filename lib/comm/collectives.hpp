@@ -9,8 +9,8 @@ namespace selenite {
 
 enum class Reduction : std::uint8_t { sum, max };
 
-/// data = reduction of all ranks' data, in place. Sums are added in rank order in fp32 (fp64 for fp64), so that the result has the
-/// same bits on all ranks and in every run.
+/// data = reduction of all ranks' data, in place. Sums are added in rank order in fp32 (fp64 for fp64), so that the
+/// result has the same bits on all ranks and in every run.
 struct AllReduce {
   Tensor data;  ///< contiguous; fp32, fp64 or bf16
   AxisSet group;

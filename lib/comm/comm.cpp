@@ -12,7 +12,8 @@ class SelfComm final : public Comm {
   Rank rank() const override { return Rank(0); }
   std::int64_t world() const override { return 1; }
   void set_grid(ProcessGrid const& grid) override {
-    validate(grid.world() == 1, "The layout has ", grid.world(), " ranks but this job is one process. Start it with mpirun or srun.");
+    validate(grid.world() == 1, "The layout has ", grid.world(),
+             " ranks but this job is one process. Start it with mpirun or srun.");
   }
   void launch(AllReduce const&) override {}
   void launch(AllGather const& op) override { copy(op.input, op.output); }
@@ -43,7 +44,8 @@ bool started_by_mpi(char const* (*environment)(char const*)) {
 void require_same(Comm& comm, std::string const& what, std::string const& text) {
   auto const all = comm.all_gather(text);
   for (std::size_t r = 0; r < all.size(); ++r)
-    validate(all[r] == all[0], "Rank ", r, " has another ", what, " than rank 0 (all ranks must run the same). Rank 0: ", all[0].substr(0, 200), "; rank ", r, ": ",
+    validate(all[r] == all[0], "Rank ", r, " has another ", what,
+             " than rank 0 (all ranks must run the same). Rank 0: ", all[0].substr(0, 200), "; rank ", r, ": ",
              all[r].substr(0, 200), ". Start all ranks from the same files.");
 }
 

@@ -43,8 +43,8 @@ class Comm {
 
 /// One rank alone.
 std::unique_ptr<Comm> make_self_comm();
-/// The ranks that mpirun or srun started. Initializes MPI with MPI_THREAD_MULTIPLE and finalizes it when destroyed; throws
-/// Error if the library can't do that, or in builds without MPI.
+/// The ranks that mpirun or srun started. Initializes MPI with MPI_THREAD_MULTIPLE and finalizes it when destroyed;
+/// throws Error if the library can't do that, or in builds without MPI.
 std::unique_ptr<Comm> make_mpi_comm();
 /// Was this process started by an MPI launcher (so that "auto" means MPI)? `environment` looks up a variable.
 bool started_by_mpi(char const* (*environment)(char const*));

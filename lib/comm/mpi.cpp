@@ -1,9 +1,8 @@
 // The MPI backend: pieces exchanged and added in rank order in fp32, so that sums are reproducible and of any size.
-#include <mpi.h>
-
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <mpi.h>
 
 #include "comm/comm.hpp"
 #include "core/error.hpp"
@@ -16,7 +15,8 @@ void check(int code, char const* expression, int line) {
   char text[MPI_MAX_ERROR_STRING];
   int length = 0;
   MPI_Error_string(code, text, &length);
-  throw Error(concat("MPI failed: ", std::string_view(text, static_cast<std::size_t>(length)), " (", expression, ", mpi.cpp:", line, "). Look at the job's log for a node or network fault."));
+  throw Error(concat("MPI failed: ", std::string_view(text, static_cast<std::size_t>(length)), " (", expression,
+                     ", mpi.cpp:", line, "). Look at the job's log for a node or network fault."));
 }
 #define MPI_CHECK(call) check((call), #call, __LINE__)
 
@@ -53,12 +53,19 @@ void combine(std::vector<std::byte const*> const& pieces, std::byte* out, std::i
   }
 }
 
-void combine(DType dtype, std::vector<std::byte const*> const& pieces, std::byte* out, std::int64_t count, Reduction reduction) {
+void combine(DType dtype, std::vector<std::byte const*> const& pieces, std::byte* out, std::int64_t count,
+             Reduction reduction) {
   switch (dtype) {
-    case DType::fp32: return combine<float>(pieces, out, count, reduction);
-    case DType::fp64: return combine<double>(pieces, out, count, reduction);
-    case DType::bf16: return combine<bf16>(pieces, out, count, reduction);
-    default: throw Error(concat("Tensors of ", name(dtype), " can't be reduced between ranks (only fp32, fp64 and bf16 can). This is a defect of Selenite; please report it."));
+    case DType::fp32:
+      return combine<float>(pieces, out, count, reduction);
+    case DType::fp64:
+      return combine<double>(pieces, out, count, reduction);
+    case DType::bf16:
+      return combine<bf16>(pieces, out, count, reduction);
+    default:
+      throw Error(concat("Tensors of ", name(dtype),
+                         " can't be reduced between ranks (only fp32, fp64 and bf16 can). This is a defect of "
+                         "Selenite; please report it."));
   }
 }
 
@@ -69,7 +76,9 @@ class MpiComm final : public Comm {
     MPI_CHECK(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &provided));
     if (provided < MPI_THREAD_MULTIPLE) {
       MPI_Finalize();
-      throw Error("This MPI can't be called from several threads (MPI_THREAD_MULTIPLE is not provided). Use an MPI built with thread support.");
+      throw Error(
+          "This MPI can't be called from several threads (MPI_THREAD_MULTIPLE is not provided). Use an MPI built with "
+          "thread support.");
     }
     MPI_CHECK(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
     int r = 0, n = 0;
@@ -88,14 +97,16 @@ class MpiComm final : public Comm {
   std::int64_t world() const override { return world_; }
 
   void set_grid(ProcessGrid const& grid) override {
-    validate(grid.world() == world_, "The layout has ", grid.world(), " ranks but the job has ", world_, ". Start ", grid.world(), " ranks or change the layout.");
+    validate(grid.world() == world_, "The layout has ", grid.world(), " ranks but the job has ", world_, ". Start ",
+             grid.world(), " ranks or change the layout.");
     free_groups();
     grid_ = grid;
     for (unsigned bits = 1; bits < 1u << axis_count; ++bits) {  // the same order on every rank
       AxisSet const axes = significant(bits);
       if (axes.bits() != bits) continue;
       int const color = static_cast<int>(*grid.group(rank_, axes).front());
-      MPI_CHECK(MPI_Comm_split(MPI_COMM_WORLD, color, static_cast<int>(grid.index_in_group(rank_, axes)), &groups_[bits]));
+      MPI_CHECK(
+          MPI_Comm_split(MPI_COMM_WORLD, color, static_cast<int>(grid.index_in_group(rank_, axes)), &groups_[bits]));
     }
   }
 
@@ -107,9 +118,11 @@ class MpiComm final : public Comm {
     for (std::int64_t first = 0, count = op.data.count(); first < count; first += piece * n) {
       std::int64_t const block = std::min(piece * n, count - first);
       std::vector<std::int64_t> const starts = even_starts(block, n);
-      reduce_block(comm, index, op.data.dtype(), data + first * size, starts, data + (first + starts[index]) * size, op.reduction);
+      reduce_block(comm, index, op.data.dtype(), data + first * size, starts, data + (first + starts[index]) * size,
+                   op.reduction);
       gather_block(comm, data + first * size, starts, size);
-      bytes_sent_ += (block - (starts[index + 1] - starts[index])) * size + (starts[index + 1] - starts[index]) * size * (n - 1);
+      bytes_sent_ +=
+          (block - (starts[index + 1] - starts[index])) * size + (starts[index + 1] - starts[index]) * size * (n - 1);
     }
   }
 
@@ -120,7 +133,9 @@ class MpiComm final : public Comm {
     for (std::int64_t first = 0; first < mine; first += piece) {
       std::int64_t const count = std::min(piece, mine - first);
       exchange_and_combine(comm, index, n, op.input.dtype(), count, op.output.raw() + first * size, Reduction::sum,
-                           [&](std::int64_t r) { return std::pair{op.input.raw() + (r * mine + first) * size, count}; });
+                           [&](std::int64_t r) {
+                             return std::pair{op.input.raw() + (r * mine + first) * size, count};
+                           });
       bytes_sent_ += count * size * (n - 1);
     }
   }
@@ -128,7 +143,8 @@ class MpiComm final : public Comm {
   void launch(AllGather const& op) override {
     auto const [comm, index, n] = group(op.group);
     std::int64_t const bytes = op.input.bytes();
-    if (op.output.raw() + index * bytes != op.input.raw()) std::memmove(op.output.raw() + index * bytes, op.input.raw(), static_cast<std::size_t>(bytes));
+    if (op.output.raw() + index * bytes != op.input.raw())
+      std::memmove(op.output.raw() + index * bytes, op.input.raw(), static_cast<std::size_t>(bytes));
     std::vector<std::int64_t> starts(static_cast<std::size_t>(n) + 1);
     for (std::int64_t r = 0; r <= n; ++r) starts[static_cast<std::size_t>(r)] = r * bytes;
     gather_block(comm, op.output.raw(), starts, 1);
@@ -142,7 +158,8 @@ class MpiComm final : public Comm {
   }
 
   void all_reduce(std::span<double> values, Reduction reduction) override {
-    MPI_CHECK(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_DOUBLE, reduction == Reduction::sum ? MPI_SUM : MPI_MAX, control_));
+    MPI_CHECK(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_DOUBLE,
+                            reduction == Reduction::sum ? MPI_SUM : MPI_MAX, control_));
   }
   void broadcast(std::vector<std::byte>& bytes, Rank root) override {
     auto size = static_cast<std::int64_t>(bytes.size());
@@ -159,7 +176,8 @@ class MpiComm final : public Comm {
     std::string all(static_cast<std::size_t>(total), '\0');
     MPI_CHECK(MPI_Allgatherv(text.data(), mine, MPI_CHAR, all.data(), sizes.data(), starts.data(), MPI_CHAR, control_));
     std::vector<std::string> texts;
-    for (std::size_t r = 0; r < sizes.size(); ++r) texts.push_back(all.substr(static_cast<std::size_t>(starts[r]), static_cast<std::size_t>(sizes[r])));
+    for (std::size_t r = 0; r < sizes.size(); ++r)
+      texts.push_back(all.substr(static_cast<std::size_t>(starts[r]), static_cast<std::size_t>(sizes[r])));
     return texts;
   }
   void barrier() override { MPI_CHECK(MPI_Barrier(control_)); }
@@ -186,7 +204,8 @@ class MpiComm final : public Comm {
   }
   Group group(AxisSet axes) const {
     auto const found = groups_.find(significant(axes.bits()).bits());
-    validate(found != groups_.end(), "There is no group of ranks over ", to_string(axes), " (it has one rank). This is a defect of Selenite; please report it.");
+    validate(found != groups_.end(), "There is no group of ranks over ", to_string(axes),
+             " (it has one rank). This is a defect of Selenite; please report it.");
     return {found->second, grid_.index_in_group(rank_, axes), grid_.size(axes)};
   }
   static std::vector<std::int64_t> even_starts(std::int64_t count, std::int64_t n) {
@@ -197,7 +216,8 @@ class MpiComm final : public Comm {
 
   /// Every rank gets its piece of all ranks' data, pieces added in rank order.
   template <class PieceFor>
-  void exchange_and_combine(MPI_Comm comm, std::int64_t index, std::int64_t n, DType dtype, std::int64_t mine, std::byte* out, Reduction reduction, PieceFor piece_for) {
+  void exchange_and_combine(MPI_Comm comm, std::int64_t index, std::int64_t n, DType dtype, std::int64_t mine,
+                            std::byte* out, Reduction reduction, PieceFor piece_for) {
     std::int64_t const size = size_of(dtype);
     staging_.resize(static_cast<std::size_t>(mine * size * n));
     requests_.clear();
@@ -206,19 +226,23 @@ class MpiComm final : public Comm {
       std::int64_t const from = (index - d + n) % n, to = (index + d) % n;
       std::byte* place = staging_.data() + from * mine * size;
       pieces[static_cast<std::size_t>(from)] = place;
-      MPI_CHECK(MPI_Irecv(place, static_cast<int>(mine * size), MPI_BYTE, static_cast<int>(from), 0, comm, &requests_.emplace_back()));
+      MPI_CHECK(MPI_Irecv(place, static_cast<int>(mine * size), MPI_BYTE, static_cast<int>(from), 0, comm,
+                          &requests_.emplace_back()));
       auto const [data, count] = piece_for(to);
-      MPI_CHECK(MPI_Isend(data, static_cast<int>(count * size), MPI_BYTE, static_cast<int>(to), 0, comm, &requests_.emplace_back()));
+      MPI_CHECK(MPI_Isend(data, static_cast<int>(count * size), MPI_BYTE, static_cast<int>(to), 0, comm,
+                          &requests_.emplace_back()));
     }
     pieces[static_cast<std::size_t>(index)] = piece_for(index).first;
     MPI_CHECK(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
     combine(dtype, pieces, out, mine, reduction);
   }
 
-  void reduce_block(MPI_Comm comm, std::int64_t index, DType dtype, std::byte* block, std::vector<std::int64_t> const& starts, std::byte* out, Reduction reduction) {
+  void reduce_block(MPI_Comm comm, std::int64_t index, DType dtype, std::byte* block,
+                    std::vector<std::int64_t> const& starts, std::byte* out, Reduction reduction) {
     std::int64_t const size = size_of(dtype);
-    exchange_and_combine(comm, index, static_cast<std::int64_t>(starts.size()) - 1, dtype, starts[static_cast<std::size_t>(index) + 1] - starts[static_cast<std::size_t>(index)], out, reduction,
-                         [&](std::int64_t r) {
+    exchange_and_combine(comm, index, static_cast<std::int64_t>(starts.size()) - 1, dtype,
+                         starts[static_cast<std::size_t>(index) + 1] - starts[static_cast<std::size_t>(index)], out,
+                         reduction, [&](std::int64_t r) {
                            auto const i = static_cast<std::size_t>(r);
                            return std::pair{block + starts[i] * size, starts[i + 1] - starts[i]};
                          });
@@ -227,7 +251,8 @@ class MpiComm final : public Comm {
   void gather_block(MPI_Comm comm, std::byte* block, std::vector<std::int64_t> const& starts, std::int64_t size) {
     std::vector<int> counts, places;
     constexpr std::int64_t limit = 1 << 30;
-    validate(starts.back() * size <= limit, "A gathered message of ", starts.back() * size, " bytes is larger than this backend sends at once. Lower train.bucket_bytes.");
+    validate(starts.back() * size <= limit, "A gathered message of ", starts.back() * size,
+             " bytes is larger than this backend sends at once. Lower train.bucket_bytes.");
     for (std::size_t r = 0; r + 1 < starts.size(); ++r) {
       counts.push_back(static_cast<int>((starts[r + 1] - starts[r]) * size));
       places.push_back(static_cast<int>(starts[r] * size));

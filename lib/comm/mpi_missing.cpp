@@ -4,7 +4,9 @@
 namespace selenite {
 
 std::unique_ptr<Comm> make_mpi_comm() {
-  throw Error("This build can't use MPI (it was configured with SELENITE_MPI=OFF). Use run.comm = \"self\", or build with -DSELENITE_MPI=ON.");
+  throw Error(
+      "This build can't use MPI (it was configured with SELENITE_MPI=OFF). Use run.comm = \"self\", or build with "
+      "-DSELENITE_MPI=ON.");
 }
 
 }  // namespace selenite

@@ -1,10 +1,9 @@
 #include "core/arena.hpp"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <cstring>
 #include <fstream>
+#include <sys/mman.h>
 
 #include "core/parallel_for.hpp"
 
@@ -22,13 +21,15 @@ Arena::Arena(std::string label, std::byte* base, std::int64_t capacity, Device d
 
 void Arena::poison(std::int64_t begin, std::int64_t end) const {
   // 0xff bytes are a NaN in every floating type and -1 in every integer
-  if (poisoning && base_ && device_ == Device::cpu && end > begin) std::memset(base_ + begin, 0xff, static_cast<std::size_t>(end - begin));
+  if (poisoning && base_ && device_ == Device::cpu && end > begin)
+    std::memset(base_ + begin, 0xff, static_cast<std::size_t>(end - begin));
 }
 
 Tensor Arena::allocate(DType dtype, Shape shape) {
   std::int64_t const bytes = align_up(shape.count() * size_of(dtype), alignment);
-  validate(top_ + bytes <= capacity_, "The ", label_, " memory is too small (", bytes, " bytes asked for, ", capacity_ - top_, " of ",
-           capacity_, " left): the plan and the run disagree. This is a defect of Selenite; please report it with the config.");
+  validate(top_ + bytes <= capacity_, "The ", label_, " memory is too small (", bytes, " bytes asked for, ",
+           capacity_ - top_, " of ", capacity_,
+           " left): the plan and the run disagree. This is a defect of Selenite; please report it with the config.");
   Tensor tensor(base_ ? base_ + top_ : nullptr, dtype, shape, device_);
   poison(top_, top_ + bytes);
   top_ += bytes;
@@ -54,8 +55,8 @@ Memory::Memory(std::int64_t bytes) : bytes_(bytes) {
   constexpr std::int64_t huge = 2 << 20;
   std::int64_t const length = align_up(bytes, huge);
   void* p = mmap(nullptr, static_cast<std::size_t>(length), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  validate(p != MAP_FAILED, "Can't take ", bytes >> 20, " MiB of memory (the system refuses; ", available_memory() >> 20,
-           " MiB are free). Use a smaller model, micro-batch or sequence, or more ranks.");
+  validate(p != MAP_FAILED, "Can't take ", bytes >> 20, " MiB of memory (the system refuses; ",
+           available_memory() >> 20, " MiB are free). Use a smaller model, micro-batch or sequence, or more ranks.");
   base_ = static_cast<std::byte*>(p);
   bytes_ = length;
   madvise(p, static_cast<std::size_t>(length), MADV_HUGEPAGE);

@@ -13,7 +13,8 @@ class Arena {
  public:
   static constexpr std::int64_t alignment = 256;
   /// `label` names the region in errors and the memory report; `capacity` is in bytes (unlimited while measuring).
-  explicit Arena(std::string label, std::byte* base = nullptr, std::int64_t capacity = INT64_MAX, Device device = Device::cpu);
+  explicit Arena(std::string label, std::byte* base = nullptr, std::int64_t capacity = INT64_MAX,
+                 Device device = Device::cpu);
 
   /// A tensor at the top of the stack, uninitialized (NaN-filled in debug builds).
   Tensor allocate(DType dtype, Shape shape);
@@ -47,7 +48,9 @@ class ScopedMark {
   std::int64_t mark_;
 };
 
-constexpr std::int64_t align_up(std::int64_t value, std::int64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
+constexpr std::int64_t align_up(std::int64_t value, std::int64_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
 
 /// Bytes that this machine can still give without swapping or killing; INT64_MAX if it does not say.
 std::int64_t available_memory();

@@ -23,15 +23,18 @@ std::vector<std::string_view> names_of(std::vector<Field> const& fields) {
   return names;
 }
 
-[[noreturn]] void unknown(std::string_view what, std::string const& name, std::vector<std::string_view> const& known, std::string const& origin) {
+[[noreturn]] void unknown(std::string_view what, std::string const& name, std::vector<std::string_view> const& known,
+                          std::string const& origin) {
   std::string_view const near = nearest_name(name, known);
   std::string const prefix = what == "key" ? name.substr(0, name.find('.') + 1) : "";
   throw Error(concat(origin, ": there is no ", what, " ", name, " (it is not in the list that --help prints). ",
                      near.empty() ? concat("Known are ", join(known, ", "), ".") : concat("Did you mean ", near, "?")));
 }
 
-[[noreturn]] void wrong_type(std::string const& name, std::string_view wanted, std::string const& origin, TomlNode const& node) {
-  throw Error(concat(origin, " line ", node.line, ": ", name, " takes ", wanted, " (it was given something else). Correct the value."));
+[[noreturn]] void wrong_type(std::string const& name, std::string_view wanted, std::string const& origin,
+                             TomlNode const& node) {
+  throw Error(concat(origin, " line ", node.line, ": ", name, " takes ", wanted,
+                     " (it was given something else). Correct the value."));
 }
 
 template <class T>
@@ -46,11 +49,14 @@ double number(std::string const& name, std::string_view wanted, std::string cons
   return exact<double>(name, wanted, origin, node);
 }
 
-void set_list(std::vector<std::string>& list, std::string const& name, std::string const& origin, TomlNode const& node) {
+void set_list(std::vector<std::string>& list, std::string const& name, std::string const& origin,
+              TomlNode const& node) {
   list.clear();
   for (TomlNode const& item : exact<TomlNode::Array>(name, "a list of strings", origin, node)) {
-    if (auto const* text = item.get_if<std::string>()) list.push_back(*text);
-    else list.push_back(format_double(number(name, "a list of strings", origin, item)));
+    if (auto const* text = item.get_if<std::string>())
+      list.push_back(*text);
+    else
+      list.push_back(format_double(number(name, "a list of strings", origin, item)));
   }
 }
 
@@ -60,7 +66,9 @@ void set_from_node(Field const& field, std::string const& name, std::string cons
                       [&](bool* p) { *p = exact<bool>(name, "true or false", origin, node); },
                       [&](std::string* p) { *p = exact<std::string>(name, "a string in quotes", origin, node); },
                       [&](std::vector<std::string>* p) { set_list(*p, name, origin, node); },
-                      [&](EnumRef const&) { set_from_text(field, name, exact<std::string>(name, "a string in quotes", origin, node)); }},
+                      [&](EnumRef const&) {
+                        set_from_text(field, name, exact<std::string>(name, "a string in quotes", origin, node));
+                      }},
              field.value);
   check_range(field, name);
 }
@@ -68,8 +76,8 @@ void set_from_node(Field const& field, std::string const& name, std::string cons
 Field const* find(std::vector<Section> const& all, std::string_view full) {
   for (Section const& s : all)
     for (Field const& f : s.fields)
-      if (full.size() == s.name.size() + 1 + f.name.size() && full.substr(0, s.name.size()) == s.name && full[s.name.size()] == '.' &&
-          full.substr(s.name.size() + 1) == f.name)
+      if (full.size() == s.name.size() + 1 + f.name.size() && full.substr(0, s.name.size()) == s.name &&
+          full[s.name.size()] == '.' && full.substr(s.name.size() + 1) == f.name)
         return &f;
   return nullptr;
 }
@@ -77,16 +85,19 @@ Field const* find(std::vector<Section> const& all, std::string_view full) {
 void apply_table(Config& config, TomlNode const& root, std::string const& origin) {
   auto const all = sections(config);
   for (auto const& [section_name, node] : *root.table()) {
-    auto const section = std::find_if(all.begin(), all.end(), [&, &wanted = section_name](Section const& s) { return s.name == wanted; });
+    auto const section = std::find_if(all.begin(), all.end(),
+                                      [&, &wanted = section_name](Section const& s) { return s.name == wanted; });
     if (section == all.end()) {
       std::vector<std::string_view> known;
       for (Section const& s : all) known.push_back(s.name);
       unknown("section", section_name, known, origin);
     }
-    validate(node.table(), origin, " line ", node.line, ": ", section_name, " is a section (it holds keys). Write [", section_name, "] and its keys below.");
+    validate(node.table(), origin, " line ", node.line, ": ", section_name, " is a section (it holds keys). Write [",
+             section_name, "] and its keys below.");
     for (auto const& [key, value] : *node.table()) {
       std::string const full = concat(section_name, ".", key);
-      auto const field = std::find_if(section->fields.begin(), section->fields.end(), [&, &wanted = key](Field const& f) { return f.name == wanted; });
+      auto const field = std::find_if(section->fields.begin(), section->fields.end(),
+                                      [&, &wanted = key](Field const& f) { return f.name == wanted; });
       if (field == section->fields.end()) unknown("key", full, names_of(section->fields), origin);
       set_from_node(*field, full, origin, value);
     }
@@ -107,7 +118,8 @@ std::string preset_in(TomlNode const& root, std::vector<std::string> const& sett
 
 void set_field(Config& config, std::string const& setting) {
   auto const equals = setting.find('=');
-  validate(equals != std::string::npos, "--set ", setting, " has no value (it takes section.key=value). Write for example --set layout.tensor=8.");
+  validate(equals != std::string::npos, "--set ", setting,
+           " has no value (it takes section.key=value). Write for example --set layout.tensor=8.");
   std::string const name(trim(std::string_view(setting).substr(0, equals)));
   auto const all = sections(config);
   Field const* field = find(all, name);
@@ -143,7 +155,8 @@ std::string to_toml(Config const& config) {
   std::string text;
   for (Section const& s : sections(copy)) {
     text += concat(text.empty() ? "" : "\n", "[", s.name, "]\n");
-    for (Field const& f : s.fields) text += concat(f.name, " = ", to_text(f), f.unit.empty() ? "" : concat("  # ", f.unit), "\n");
+    for (Field const& f : s.fields)
+      text += concat(f.name, " = ", to_text(f), f.unit.empty() ? "" : concat("  # ", f.unit), "\n");
   }
   return text;
 }

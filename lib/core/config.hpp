@@ -66,7 +66,7 @@ struct TrainConfig {
   OptimizerKind optimizer = OptimizerKind::adamw;
   double lr = 3e-4, min_lr = 3e-5;
   LrSchedule lr_schedule = LrSchedule::cosine;
-  std::int64_t warmup = 0, lr_decay = 0;  ///< in samples; lr_decay = 0: the whole training
+  std::int64_t warmup = 0, lr_decay = 0;             ///< in samples; lr_decay = 0: the whole training
   double weight_decay = 0.1, weight_decay_end = -1;  ///< end < 0: as at the start
   DecaySchedule weight_decay_schedule = DecaySchedule::constant;
   double beta1 = 0.9, beta2 = 0.95, eps = 1e-8, clip = 1.0;
@@ -89,7 +89,7 @@ struct CheckpointConfig {
   std::string folder;  ///< empty: checkpoints in run.folder
   std::int64_t every = 0, keep = 2;
   bool resume = true, save_at_end = true, asynchronous = true;
-  std::string load;    ///< start from this checkpoint's weights if there is nothing to resume
+  std::string load;  ///< start from this checkpoint's weights if there is nothing to resume
   bool operator==(CheckpointConfig const&) const = default;
 };
 
@@ -104,9 +104,9 @@ struct RunConfig {
   std::string folder = "run";
   BackendKind backend = BackendKind::cpu;
   CommKind comm = CommKind::automatic;
-  std::int64_t threads = 0;                ///< a rank; 0: all the affinity mask allows
-  std::int64_t workspace = 32 << 20;       ///< bytes of scratch that kernels may use
-  double watchdog = 600;                   ///< seconds; 0: off
+  std::int64_t threads = 0;           ///< a rank; 0: all the affinity mask allows
+  std::int64_t workspace = 32 << 20;  ///< bytes of scratch that kernels may use
+  double watchdog = 600;              ///< seconds; 0: off
   bool operator==(RunConfig const&) const = default;
 };
 
@@ -128,14 +128,15 @@ struct Config {
   bool operator==(Config const&) const = default;
 };
 
-/// A config from a TOML file (may be empty: defaults) and `--set` texts "section.key=value". Order: struct defaults, preset,
-/// file, settings. Unknown keys, wrong types and values out of range are errors that name the nearest known key.
+/// A config from a TOML file (may be empty: defaults) and `--set` texts "section.key=value". Order: struct defaults,
+/// preset, file, settings. Unknown keys, wrong types and values out of range are errors that name the nearest known
+/// key.
 Config load_config(std::string const& file, std::vector<std::string> const& settings);
 /// The same from TOML text; `origin` names it in errors.
 Config parse_config(std::string const& toml, std::vector<std::string> const& settings, std::string const& origin);
 
-/// Fills what is derived (head_dim, ffn_hidden, data ranks, steps, samples) for a world of ranks and checks that all fits
-/// together. Throws Error with the reason and the nearest that works.
+/// Fills what is derived (head_dim, ffn_hidden, data ranks, steps, samples) for a world of ranks and checks that all
+/// fits together. Throws Error with the reason and the nearest that works.
 Config resolve(Config config, std::int64_t world);
 
 /// As TOML: ordered sections, every field, units as comments. parse_config reads it back to an equal Config.

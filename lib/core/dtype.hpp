@@ -10,10 +10,18 @@ enum class DType : std::uint8_t { fp64, fp32, bf16, fp16, int64, int32, uint16, 
 
 constexpr std::int64_t size_of(DType type) {
   switch (type) {
-    case DType::fp64: case DType::int64: return 8;
-    case DType::fp32: case DType::int32: return 4;
-    case DType::bf16: case DType::fp16: case DType::uint16: return 2;
-    case DType::uint8: return 1;
+    case DType::fp64:
+    case DType::int64:
+      return 8;
+    case DType::fp32:
+    case DType::int32:
+      return 4;
+    case DType::bf16:
+    case DType::fp16:
+    case DType::uint16:
+      return 2;
+    case DType::uint8:
+      return 1;
   }
   return 0;
 }
@@ -41,14 +49,39 @@ struct fp16 {
   explicit operator float() const;
 };
 
-template <class T> struct dtype_of;
-template <> struct dtype_of<double> { static constexpr DType value = DType::fp64; };
-template <> struct dtype_of<float> { static constexpr DType value = DType::fp32; };
-template <> struct dtype_of<bf16> { static constexpr DType value = DType::bf16; };
-template <> struct dtype_of<fp16> { static constexpr DType value = DType::fp16; };
-template <> struct dtype_of<std::int64_t> { static constexpr DType value = DType::int64; };
-template <> struct dtype_of<std::int32_t> { static constexpr DType value = DType::int32; };
-template <> struct dtype_of<std::uint16_t> { static constexpr DType value = DType::uint16; };
-template <> struct dtype_of<std::uint8_t> { static constexpr DType value = DType::uint8; };
+template <class T>
+struct dtype_of;
+template <>
+struct dtype_of<double> {
+  static constexpr DType value = DType::fp64;
+};
+template <>
+struct dtype_of<float> {
+  static constexpr DType value = DType::fp32;
+};
+template <>
+struct dtype_of<bf16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
+struct dtype_of<fp16> {
+  static constexpr DType value = DType::fp16;
+};
+template <>
+struct dtype_of<std::int64_t> {
+  static constexpr DType value = DType::int64;
+};
+template <>
+struct dtype_of<std::int32_t> {
+  static constexpr DType value = DType::int32;
+};
+template <>
+struct dtype_of<std::uint16_t> {
+  static constexpr DType value = DType::uint16;
+};
+template <>
+struct dtype_of<std::uint8_t> {
+  static constexpr DType value = DType::uint8;
+};
 
 }  // namespace selenite

@@ -21,7 +21,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 void contract_failed(char const* expression, char const* file, int line) {
-  throw std::logic_error(concat("Contract broken: ", expression, " (", file, ":", line, "). This is a defect of Selenite; please report it."));
+  throw std::logic_error(concat("Contract broken: ", expression, " (", file, ":", line,
+                                "). This is a defect of Selenite; please report it."));
 }
 
 }  // namespace selenite

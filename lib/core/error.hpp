@@ -25,7 +25,8 @@ std::string concat(Parts const&... parts) {
 /// Always on: throws Error with the joined parts if `condition` is false.
 template <class... Parts>
 void validate(bool condition, Parts const&... parts) {
-  if (!condition) [[unlikely]] throw Error(concat(parts...));
+  if (!condition) [[unlikely]]
+    throw Error(concat(parts...));
 }
 
 /// The candidate nearest to `name` by edit distance, or "" if none is near enough to be a likely slip of the hand.
@@ -53,5 +54,6 @@ std::string_view nearest_name(std::string_view name, Names const& candidates) {
 #ifdef NDEBUG
 #define EXPECTS(condition) static_cast<void>(0)
 #else
-#define EXPECTS(condition) ((condition) ? static_cast<void>(0) : ::selenite::contract_failed(#condition, __FILE__, __LINE__))
+#define EXPECTS(condition) \
+  ((condition) ? static_cast<void>(0) : ::selenite::contract_failed(#condition, __FILE__, __LINE__))
 #endif

@@ -21,7 +21,9 @@ constexpr std::array<string_view, 2> backend_names{"cpu", "cuda"};
 constexpr std::array<string_view, 5> comm_names{"auto", "self", "threads", "mpi", "nccl"};
 
 template <class E, std::size_t N>
-FieldValue choice(E& value, std::array<string_view, N> const& names) { return EnumRef{&value, names}; }
+FieldValue choice(E& value, std::array<string_view, N> const& names) {
+  return EnumRef{&value, names};
+}
 constexpr double big = 1e18;
 }  // namespace
 
@@ -33,16 +35,19 @@ std::vector<Field> fields(ModelConfig& c) {
           {"heads", &c.heads, "attention heads", "", 1, 4096},
           {"kv_heads", &c.kv_heads, "key-value heads (grouped query attention); 0: as many as heads", "", 0, 4096},
           {"head_dim", &c.head_dim, "size of a head; 0: hidden / heads", "features", 0, 1024},
-          {"ffn_hidden", &c.ffn_hidden, "width of the MLP; 0: 4 hidden, or 8/3 hidden in steps of 64 with swiglu", "features", 0, 1 << 26},
+          {"ffn_hidden", &c.ffn_hidden, "width of the MLP; 0: 4 hidden, or 8/3 hidden in steps of 64 with swiglu",
+           "features", 0, 1 << 26},
           {"vocab_size", &c.vocab_size, "tokens in the vocabulary", "tokens", 1, 1 << 30},
-          {"vocab_multiple", &c.vocab_multiple, "the embedding is padded to a multiple of this; padding never takes part", "rows", 1, 1 << 20},
+          {"vocab_multiple", &c.vocab_multiple,
+           "the embedding is padded to a multiple of this; padding never takes part", "rows", 1, 1 << 20},
           {"sequence_length", &c.sequence_length, "length of a sample", "tokens", 1, (1 << 24) - 1},
           {"positions", choice(c.positions, position_names), "position encoding"},
           {"rotary_base", &c.rotary_base, "base of the rotary angles", "", 1, big},
           {"norm", choice(c.norm, norm_names), "normalization"},
           {"norm_eps", &c.norm_eps, "added to the variance", "", 0, 1},
           {"activation", choice(c.activation, activation_names), "of the MLP; gelu is the tanh form"},
-          {"attention", choice(c.attention, attention_names), "flash never stores the score matrix; matrix is what the 2021 runs did"},
+          {"attention", choice(c.attention, attention_names),
+           "flash never stores the score matrix; matrix is what the 2021 runs did"},
           {"bias", &c.bias, "biases in linear layers and LayerNorm"},
           {"tied_embeddings", &c.tied_embeddings, "the head shares the token embedding"},
           {"hidden_dropout", &c.hidden_dropout, "probability after embedding, attention and MLP", "", 0, 0.999},
@@ -70,11 +75,14 @@ std::vector<Field> fields(TrainConfig& c) {
           {"batch_ramp", &c.batch_ramp, "sample count:batch pairs, for example 0:16 1000:32; empty: none"},
           {"steps", &c.steps, "length of the training; 0: from samples", "steps", 0, 1e15},
           {"samples", &c.samples, "length of the training; 0: from steps", "samples", 0, 1e15},
-          {"precision", choice(c.precision, precision_names), "of weights and activations; sums, master weights and moments are fp32"},
+          {"precision", choice(c.precision, precision_names),
+           "of weights and activations; sums, master weights and moments are fp32"},
           {"gradient_reduce", choice(c.gradient_reduce, precision_names), "of gradients between ranks"},
           {"recompute", choice(c.recompute, recompute_names), "activations made again in backward"},
-          {"recompute_layers", &c.recompute_layers, "layers between kept activations with recompute = full", "layers", 1, 1e6},
-          {"optimizer_sharding", &c.optimizer_sharding, "0 none, 1 optimizer state, 2 and gradients, 3 and parameters", "", 0, 3},
+          {"recompute_layers", &c.recompute_layers, "layers between kept activations with recompute = full", "layers",
+           1, 1e6},
+          {"optimizer_sharding", &c.optimizer_sharding, "0 none, 1 optimizer state, 2 and gradients, 3 and parameters",
+           "", 0, 3},
           {"bucket_bytes", &c.bucket_bytes, "gradients reduced at once", "bytes", 1024, big},
           {"loss_scale", &c.loss_scale, "0: dynamic with fp16, else 1", "", 0, 1e30},
           {"deterministic", &c.deterministic, "same bits every time"},
@@ -87,7 +95,9 @@ std::vector<Field> fields(TrainConfig& c) {
           {"weight_decay", &c.weight_decay, "on matrices, not on biases and norms", "", 0, 1e6},
           {"weight_decay_end", &c.weight_decay_end, "at the end; negative: as at the start", "", -1, 1e6},
           {"weight_decay_schedule", choice(c.weight_decay_schedule, decay_names), "between the two"},
-          {"beta1", &c.beta1, "AdamW", "", 0, 1}, {"beta2", &c.beta2, "AdamW", "", 0, 1}, {"eps", &c.eps, "AdamW", "", 0, 1},
+          {"beta1", &c.beta1, "AdamW", "", 0, 1},
+          {"beta2", &c.beta2, "AdamW", "", 0, 1},
+          {"eps", &c.eps, "AdamW", "", 0, 1},
           {"clip", &c.clip, "largest gradient norm; 0: off", "", 0, 1e30},
           {"seed", &c.seed, "of weights, dropout and data order", "", 0, 4294967295.0},
           {"valid_every", &c.valid_every, "steps between validations; 0: none", "steps", 0, big},
@@ -101,7 +111,8 @@ std::vector<Field> fields(DataConfig& c) {
           {"split", &c.split, "parts of train for training, validation and test"},
           {"tokenizer", &c.tokenizer, "folder, vocab.json, tokenizer.json, SentencePiece .model, or bytes"},
           {"cache", &c.cache, "folder of index files; empty: cache in run.folder"},
-          {"document_mask", choice(c.document_mask, mask_names), "attention stays in its document: cut at end-of-document tokens or at document parts"},
+          {"document_mask", choice(c.document_mask, mask_names),
+           "attention stays in its document: cut at end-of-document tokens or at document parts"},
           {"reset_positions", &c.reset_positions, "positions count from the document's start"},
           {"eod_mask_loss", &c.eod_mask_loss, "no loss on end-of-document inputs"}};
 }
@@ -129,7 +140,8 @@ std::vector<Field> fields(RunConfig& c) {
           {"comm", choice(c.comm, comm_names), "what communicates; auto: mpi or nccl where there are several ranks"},
           {"threads", &c.threads, "a rank; 0: all that the affinity mask allows", "", 0, 4096},
           {"workspace", &c.workspace, "scratch that a kernel may use", "bytes", 1 << 20, big},
-          {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0, 1e9}};
+          {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0,
+           1e9}};
 }
 
 std::vector<Field> fields(MachineConfig& c) {
@@ -137,8 +149,9 @@ std::vector<Field> fields(MachineConfig& c) {
 }
 
 std::vector<Section> sections(Config& c) {
-  return {{"model", fields(c.model)}, {"layout", fields(c.layout)}, {"train", fields(c.train)}, {"data", fields(c.data)},
-          {"checkpoint", fields(c.checkpoint)}, {"log", fields(c.log)}, {"run", fields(c.run)}, {"machine", fields(c.machine)}};
+  return {{"model", fields(c.model)}, {"layout", fields(c.layout)},         {"train", fields(c.train)},
+          {"data", fields(c.data)},   {"checkpoint", fields(c.checkpoint)}, {"log", fields(c.log)},
+          {"run", fields(c.run)},     {"machine", fields(c.machine)}};
 }
 
 }  // namespace selenite

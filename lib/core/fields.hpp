@@ -19,8 +19,8 @@ struct EnumRef {
 };
 using FieldValue = std::variant<std::int64_t*, double*, bool*, std::string*, std::vector<std::string>*, EnumRef>;
 
-/// One field of a config: where it is, its name, meaning and unit, and the range it must keep. Everything that names fields
-/// (TOML in and out, --set, --help, --print-config, records) is made from these lists.
+/// One field of a config: where it is, its name, meaning and unit, and the range it must keep. Everything that names
+/// fields (TOML in and out, --set, --help, --print-config, records) is made from these lists.
 struct Field {
   std::string_view name;
   FieldValue value;
@@ -43,8 +43,8 @@ std::vector<Field> fields(RunConfig& c);
 std::vector<Field> fields(MachineConfig& c);
 std::vector<Section> sections(Config& config);
 
-/// Sets a field from the bare text of --set: strings and names bare, lists separated by commas. Throws Error that says what
-/// the field takes; `name` is the full name for the message.
+/// Sets a field from the bare text of --set: strings and names bare, lists separated by commas. Throws Error that says
+/// what the field takes; `name` is the full name for the message.
 void set_from_text(Field const& field, std::string const& name, std::string_view text);
 /// The value as it stands in TOML.
 std::string to_text(Field const& field);

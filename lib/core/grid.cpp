@@ -18,7 +18,9 @@ std::string to_string(AxisSet axes) {
 }
 
 ProcessGrid::ProcessGrid(Coords sizes) : sizes_(sizes) {
-  for (Axis a : axes_in_order) validate(size(a) >= 1, "layout.", name(a), " = ", size(a), " is not a size (an axis has at least one rank). Use 1 or more.");
+  for (Axis a : axes_in_order)
+    validate(size(a) >= 1, "layout.", name(a), " = ", size(a),
+             " is not a size (an axis has at least one rank). Use 1 or more.");
 }
 
 std::int64_t ProcessGrid::size(AxisSet axes) const {

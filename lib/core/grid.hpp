@@ -22,10 +22,22 @@ class AxisSet {
   constexpr AxisSet(std::initializer_list<Axis> axes) {
     for (Axis a : axes) bits_ |= 1u << static_cast<unsigned>(a);
   }
-  static constexpr AxisSet all() { AxisSet s; s.bits_ = (1u << axis_count) - 1; return s; }
+  static constexpr AxisSet all() {
+    AxisSet s;
+    s.bits_ = (1u << axis_count) - 1;
+    return s;
+  }
   constexpr bool has(Axis axis) const { return bits_ >> static_cast<unsigned>(axis) & 1u; }
-  constexpr AxisSet with(Axis axis) const { AxisSet s = *this; s.bits_ |= 1u << static_cast<unsigned>(axis); return s; }
-  constexpr AxisSet without(Axis axis) const { AxisSet s = *this; s.bits_ &= ~(1u << static_cast<unsigned>(axis)); return s; }
+  constexpr AxisSet with(Axis axis) const {
+    AxisSet s = *this;
+    s.bits_ |= 1u << static_cast<unsigned>(axis);
+    return s;
+  }
+  constexpr AxisSet without(Axis axis) const {
+    AxisSet s = *this;
+    s.bits_ &= ~(1u << static_cast<unsigned>(axis));
+    return s;
+  }
   constexpr bool empty() const { return bits_ == 0; }
   constexpr unsigned bits() const { return bits_; }
   constexpr bool operator==(AxisSet const&) const = default;

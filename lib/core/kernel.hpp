@@ -12,8 +12,8 @@ class Cuda;  ///< the CUDA backend's state, known to *_cuda.cu and lib/exec only
 /// An operation that runs: arguments in a struct, and beside it, found by argument-dependent lookup,
 ///   launch(Cpu&, op), launch(Cuda&, op)   run it
 ///   cost(op)                              what it costs, from shapes alone
-///   workspace(op, budget)                 bytes of scratch that a launch needs, at most `budget`; pure, asks no library
-///   reference(op)                         the same in plain loops in double, the oracle of the tests
+///   workspace(op, budget)                 bytes of scratch that a launch needs, at most `budget`; pure, asks no
+///   library reference(op)                         the same in plain loops in double, the oracle of the tests
 template <class Op>
 concept Kernel = requires(Op const& op, Cpu& cpu, Cuda& cuda, std::int64_t budget) {
   launch(cpu, op);

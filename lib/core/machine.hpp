@@ -19,14 +19,16 @@ struct RateCurve {
 /// All rates are of one rank; FLOPs count a multiply-add as two.
 struct Machine {
   std::string name, source;
-  std::int64_t memory_bytes = 0;                     ///< a rank may use; 0: unknown
-  double peak_fp32 = 0, peak_bf16 = 0, peak_fp16 = 0;///< FLOP/s; the denominator of MFU and HFU
-  RateCurve gemm_fp32, gemm_bf16;                    ///< FLOP/s by FLOPs of the call
-  RateCurve attention_fp32, attention_bf16;          ///< FLOP/s by FLOPs of the call
-  RateCurve stream;                                  ///< bytes/s, read and written, by bytes of the call
-  double launch_seconds = 0;                         ///< fixed time of a call
-  double link_bandwidth = 0, link_latency = 0;       ///< bytes/s and s between two ranks
-  double peak(DType dtype) const { return dtype == DType::fp32 ? peak_fp32 : dtype == DType::fp16 && peak_fp16 > 0 ? peak_fp16 : peak_bf16; }
+  std::int64_t memory_bytes = 0;                       ///< a rank may use; 0: unknown
+  double peak_fp32 = 0, peak_bf16 = 0, peak_fp16 = 0;  ///< FLOP/s; the denominator of MFU and HFU
+  RateCurve gemm_fp32, gemm_bf16;                      ///< FLOP/s by FLOPs of the call
+  RateCurve attention_fp32, attention_bf16;            ///< FLOP/s by FLOPs of the call
+  RateCurve stream;                                    ///< bytes/s, read and written, by bytes of the call
+  double launch_seconds = 0;                           ///< fixed time of a call
+  double link_bandwidth = 0, link_latency = 0;         ///< bytes/s and s between two ranks
+  double peak(DType dtype) const {
+    return dtype == DType::fp32 ? peak_fp32 : dtype == DType::fp16 && peak_fp16 > 0 ? peak_fp16 : peak_bf16;
+  }
 };
 
 /// From and to TOML. Missing or negative figures are errors that name the key.

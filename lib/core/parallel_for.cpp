@@ -1,11 +1,10 @@
 #include "core/parallel_for.hpp"
 
-#include <omp.h>
-#include <sched.h>
-
 #include <atomic>
 #include <exception>
 #include <mutex>
+#include <omp.h>
+#include <sched.h>
 
 namespace selenite {
 namespace {

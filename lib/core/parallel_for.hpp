@@ -27,7 +27,8 @@ void parallel_for(std::int64_t count, std::int64_t grain, Body&& body) {
     body(first, first + grain < count ? first + grain : count);
   };
   using Piece = decltype(piece);
-  detail::run_parallel(tasks, [](void* p, std::int64_t i) { (*static_cast<Piece*>(p))(i); }, &piece);
+  detail::run_parallel(
+      tasks, [](void* p, std::int64_t i) { (*static_cast<Piece*>(p))(i); }, &piece);
 }
 
 }  // namespace selenite

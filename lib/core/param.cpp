@@ -10,8 +10,8 @@ Box box_of(Param const& param, ProcessGrid const& grid, Rank rank) {
   for (Cut const& cut : param.cuts) {
     std::int64_t const ranks = grid.size(cut.axis), parts = cut.parts ? cut.parts : ranks;
     std::int64_t& extent = box.count[cut.dimension];
-    validate(extent % parts == 0 && ranks % parts == 0, param.name, " ", to_string(param.shape), " can't be cut into ", parts,
-             " parts for layout.", name(cut.axis), " = ", ranks, " (dimension ", cut.dimension, " has ", extent,
+    validate(extent % parts == 0 && ranks % parts == 0, param.name, " ", to_string(param.shape), " can't be cut into ",
+             parts, " parts for layout.", name(cut.axis), " = ", ranks, " (dimension ", cut.dimension, " has ", extent,
              " rows and every rank needs an equal share). Choose a layout.", name(cut.axis), " that divides it.");
     extent /= parts;
     box.begin[cut.dimension] += extent * (grid.coord(rank, cut.axis) / (ranks / parts));

@@ -8,8 +8,8 @@
 
 namespace selenite {
 
-/// A cut of one dimension into equal parts, handed out along an axis. Where there are fewer parts than ranks (few key-value
-/// heads, many tensor ranks), neighbouring ranks hold the same part.
+/// A cut of one dimension into equal parts, handed out along an axis. Where there are fewer parts than ranks (few
+/// key-value heads, many tensor ranks), neighbouring ranks hold the same part.
 struct Cut {
   int dimension = 0;
   Axis axis = Axis::tensor;
@@ -22,22 +22,25 @@ struct Init {
   double std = 0;  ///< of the normal
 };
 
-/// One *logical* matrix or vector of the model, as if there were one rank: the one table that drives initialization, gradient
-/// sync, norm, optimizer, checkpoint, import and export, memory report and FLOP count.
+/// One *logical* matrix or vector of the model, as if there were one rank: the one table that drives initialization,
+/// gradient sync, norm, optimizer, checkpoint, import and export, memory report and FLOP count.
 struct Param {
-  std::string name;       ///< global: "layers.3.attention.q.weight"
-  Shape shape;            ///< global
+  std::string name;  ///< global: "layers.3.attention.q.weight"
+  Shape shape;       ///< global
   std::vector<Cut> cuts;
   Init init;
-  bool decay = false;     ///< weight decay applies
-  bool beside_previous = false;  ///< lies without a gap behind the parameter before it (q, k, v are one matrix to the GEMM)
-  bool expert = false;    ///< an expert's: replicated over context x data only
+  bool decay = false;  ///< weight decay applies
+  bool beside_previous =
+      false;            ///< lies without a gap behind the parameter before it (q, k, v are one matrix to the GEMM)
+  bool expert = false;  ///< an expert's: replicated over context x data only
   /// Axes over which the ranks' gradients are partial sums besides those of replication: tensor for what sequence
   /// parallelism feeds with token shards.
   AxisSet partial;
 
   /// The axes whose ranks hold the same values: gradients are summed over these of them that see different tokens.
-  AxisSet replicas() const { return expert ? AxisSet{Axis::context, Axis::data} : AxisSet{Axis::context, Axis::expert, Axis::data}; }
+  AxisSet replicas() const {
+    return expert ? AxisSet{Axis::context, Axis::data} : AxisSet{Axis::context, Axis::expert, Axis::data};
+  }
   /// The axes over which the gradient is summed.
   AxisSet gradient_axes() const;
 };
@@ -49,10 +52,12 @@ struct Box {
 };
 /// The part of `param` that `rank` holds. Throws Error if a cut does not divide.
 Box box_of(Param const& param, ProcessGrid const& grid, Rank rank);
-/// Of the ranks that hold the same box, does `rank` count in sums over parameters (norm, parameter count)? The first does.
+/// Of the ranks that hold the same box, does `rank` count in sums over parameters (norm, parameter count)? The first
+/// does.
 bool counts(Param const& param, ProcessGrid const& grid, Rank rank);
 
-/// A parameter as a layer holds it: its declaration, and views of this rank's part once the stage has bound it to memory.
+/// A parameter as a layer holds it: its declaration, and views of this rank's part once the stage has bound it to
+/// memory.
 struct Parameter {
   Param spec;
   Tensor weight;    ///< compute dtype

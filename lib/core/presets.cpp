@@ -9,7 +9,8 @@ struct Preset {
   char const* name;
   std::int64_t layers, hidden, heads, vocab, sequence;
 };
-// GPT-2: Radford et al. 2019. sc21-*: the ten models of Narayanan et al., SC21 (arXiv 2104.04473), Table 1; V = 51,200, s = 2,048.
+// GPT-2: Radford et al. 2019. sc21-*: the ten models of Narayanan et al., SC21 (arXiv 2104.04473), Table 1; V = 51,200,
+// s = 2,048.
 constexpr std::array<Preset, 15> table{{{"gpt-tiny", 4, 256, 4, 8192, 256},
                                         {"gpt2-124m", 12, 768, 12, 50257, 1024},
                                         {"gpt2-355m", 24, 1024, 16, 50257, 1024},
@@ -51,7 +52,8 @@ ModelConfig preset(std::string const& name) {
   auto const names = preset_names();
   std::vector<std::string_view> const views(names.begin(), names.end());
   std::string_view const near = nearest_name(name, views);
-  throw Error(concat("There is no preset \"", name, "\". ", near.empty() ? "See --list-presets." : concat("Did you mean \"", near, "\"?")));
+  throw Error(concat("There is no preset \"", name, "\". ",
+                     near.empty() ? "See --list-presets." : concat("Did you mean \"", near, "\"?")));
 }
 
 }  // namespace selenite

@@ -15,17 +15,23 @@ std::string nearest_divisors(std::int64_t n, std::int64_t wanted) {
   for (std::int64_t d = 1; d <= n; ++d) {
     if (n % d) continue;
     if (d <= wanted) below = d;
-    if (d > wanted) { above = d; break; }
+    if (d > wanted) {
+      above = d;
+      break;
+    }
   }
   return below == above ? concat("Use ", below, ".") : concat("Use ", below, " or ", above, ".");
 }
 
-void divides(std::int64_t divisor, std::string_view divisor_name, std::int64_t n, std::string_view n_name, std::string_view why) {
-  validate(n % divisor == 0, divisor_name, " = ", divisor, " does not divide ", n_name, " = ", n, " (", why, "). ", nearest_divisors(n, divisor));
+void divides(std::int64_t divisor, std::string_view divisor_name, std::int64_t n, std::string_view n_name,
+             std::string_view why) {
+  validate(n % divisor == 0, divisor_name, " = ", divisor, " does not divide ", n_name, " = ", n, " (", why, "). ",
+           nearest_divisors(n, divisor));
 }
 
 /// The product of sizes, refused before it leaves 64 bits.
-std::int64_t product(std::initializer_list<std::int64_t> sizes, double limit, std::string_view what, std::string_view advice) {
+std::int64_t product(std::initializer_list<std::int64_t> sizes, double limit, std::string_view what,
+                     std::string_view advice) {
   std::int64_t whole = 1;
   double rough = 1;
   for (std::int64_t s : sizes) {
@@ -39,13 +45,19 @@ std::int64_t product(std::initializer_list<std::int64_t> sizes, double limit, st
 /// Sums of bytes must stay within 64 bits, whatever is asked for.
 void refuse_impossible(Config const& c) {
   ModelConfig const& m = c.model;
-  auto const heads = static_cast<double>(m.heads), width = heads * static_cast<double>(m.head_dim), hidden = static_cast<double>(m.hidden), ffn = static_cast<double>(m.ffn_hidden);
-  auto const layers = static_cast<double>(m.layers), vocab = static_cast<double>(m.padded_vocab()), length = static_cast<double>(m.sequence_length);
+  auto const heads = static_cast<double>(m.heads), width = heads * static_cast<double>(m.head_dim),
+             hidden = static_cast<double>(m.hidden), ffn = static_cast<double>(m.ffn_hidden);
+  auto const layers = static_cast<double>(m.layers), vocab = static_cast<double>(m.padded_vocab()),
+             length = static_cast<double>(m.sequence_length);
   double const weights = layers * hidden * (4 * width + 3 * ffn) + hidden * (2 * vocab + length);
-  validate(weights < 1e15, "The model has about ", weights, " parameters (no machine has room for it). Lower model.layers, hidden, ffn_hidden or vocab_size.");
-  double const tokens = static_cast<double>(c.train.micro_batch) * length, scores = m.attention == AttentionPath::matrix ? 2 * heads * length : 0;
+  validate(weights < 1e15, "The model has about ", weights,
+           " parameters (no machine has room for it). Lower model.layers, hidden, ffn_hidden or vocab_size.");
+  double const tokens = static_cast<double>(c.train.micro_batch) * length,
+               scores = m.attention == AttentionPath::matrix ? 2 * heads * length : 0;
   double const values = tokens * (layers * (8 * hidden + 4 * width + 4 * ffn + scores) + vocab);
-  validate(values < 1e16, "A micro-batch has about ", values, " activations (no machine has room for it). Lower train.micro_batch, model.sequence_length or the model's sizes.");
+  validate(values < 1e16, "A micro-batch has about ", values,
+           " activations (no machine has room for it). Lower train.micro_batch, model.sequence_length or the model's "
+           "sizes.");
 }
 
 void resolve_model(ModelConfig& m) {
@@ -55,7 +67,8 @@ void resolve_model(ModelConfig& m) {
   }
   if (m.kv_heads == 0) m.kv_heads = m.heads;
   divides(m.kv_heads, "model.kv_heads", m.heads, "model.heads", "query heads share key-value heads evenly");
-  if (m.ffn_hidden == 0) m.ffn_hidden = m.activation == ActivationName::swiglu ? m.hidden * 4 * 2 / 3 / 64 * 64 : 4 * m.hidden;
+  if (m.ffn_hidden == 0)
+    m.ffn_hidden = m.activation == ActivationName::swiglu ? m.hidden * 4 * 2 / 3 / 64 * 64 : 4 * m.hidden;
   if (m.activation == ActivationName::swiglu && m.ffn_hidden == 0) m.ffn_hidden = 64;
   validate(m.positions != Positions::rotary || m.head_dim % 2 == 0, "model.head_dim = ", m.head_dim,
            " is odd (rotary positions turn pairs of features). Use an even head size.");
@@ -65,54 +78,80 @@ void resolve_layout(Config& c, std::int64_t world) {
   auto& l = c.layout;
   auto const& m = c.model;
   constexpr double most_ranks = 1e12;
-  std::int64_t const others = product({l.tensor, l.context, l.expert, l.pipe}, most_ranks, "layout.tensor x context x expert x pipe", "Use a smaller layout.");
-  product({others, std::max<std::int64_t>(l.data, 1)}, most_ranks, "The number of ranks in the layout", "Use a smaller layout.");
+  std::int64_t const others = product({l.tensor, l.context, l.expert, l.pipe}, most_ranks,
+                                      "layout.tensor x context x expert x pipe", "Use a smaller layout.");
+  product({others, std::max<std::int64_t>(l.data, 1)}, most_ranks, "The number of ranks in the layout",
+          "Use a smaller layout.");
   if (l.data == 0) {
-    divides(others, "layout.tensor x context x expert x pipe", world, "the number of ranks", "the rest is data parallel");
+    divides(others, "layout.tensor x context x expert x pipe", world, "the number of ranks",
+            "the rest is data parallel");
     l.data = world / others;
   }
   validate(others * l.data == world, "The layout has ", others * l.data, " ranks but the job has ", world,
-           " (world = tensor x context x expert x data x pipe). Start ", others * l.data, " ranks, or set layout.data = 0 to take what is left.");
+           " (world = tensor x context x expert x data x pipe). Start ", others * l.data,
+           " ranks, or set layout.data = 0 to take what is left.");
   divides(l.tensor, "layout.tensor", m.heads, "model.heads", "each rank needs whole heads");
-  validate(m.kv_heads % l.tensor == 0 || l.tensor % m.kv_heads == 0, "layout.tensor = ", l.tensor, " and model.kv_heads = ", m.kv_heads,
+  validate(m.kv_heads % l.tensor == 0 || l.tensor % m.kv_heads == 0, "layout.tensor = ", l.tensor,
+           " and model.kv_heads = ", m.kv_heads,
            " do not divide each other (key-value heads are cut or copied evenly). Use a tensor size that does.");
   divides(l.tensor, "layout.tensor", m.ffn_hidden, "model.ffn_hidden", "each rank needs an equal share of the MLP");
-  divides(l.tensor, "layout.tensor", m.padded_vocab(), "the padded vocabulary", "each rank needs an equal share of the embedding");
-  divides(2 * l.context, "2 x layout.context", l.context == 1 ? 2 : m.sequence_length, "model.sequence_length", "the sequence is cut into zig-zag chunks");
+  divides(l.tensor, "layout.tensor", m.padded_vocab(), "the padded vocabulary",
+          "each rank needs an equal share of the embedding");
+  divides(2 * l.context, "2 x layout.context", l.context == 1 ? 2 : m.sequence_length, "model.sequence_length",
+          "the sequence is cut into zig-zag chunks");
   if (l.tensor == 1) l.sequence_parallel = false;
-  validate(m.layers >= l.pipe * l.interleave, "layout.pipe x interleave = ", l.pipe * l.interleave, " is more than model.layers = ", m.layers,
+  validate(m.layers >= l.pipe * l.interleave, "layout.pipe x interleave = ", l.pipe * l.interleave,
+           " is more than model.layers = ", m.layers,
            " (every model chunk needs a layer). Use fewer stages or chunks.");
 }
 
 void resolve_train(Config& c) {
   auto& t = c.train;
-  std::int64_t const per_pass = product({t.micro_batch, c.layout.data}, 1e18, "train.micro_batch x data ranks", "Use a smaller micro-batch.");
-  validate(t.global_batch % per_pass == 0, "train.global_batch = ", t.global_batch, " is not a multiple of micro_batch x data ranks = ", t.micro_batch, " x ",
-           c.layout.data, " = ", per_pass, " (every data rank takes whole micro-batches). Use ", std::max(per_pass, t.global_batch / per_pass * per_pass), " or ",
-           (t.global_batch / per_pass + 1) * per_pass, ".");
-  std::int64_t const wanted = product({t.steps, t.global_batch}, 1e18, "train.steps x global_batch", "Use fewer steps.");
-  validate(t.steps == 0 || t.samples == 0 || t.samples == wanted, "train.steps = ", t.steps, " and train.samples = ", t.samples,
-           " disagree (one step is global_batch = ", t.global_batch, " samples). Give one of the two.");
+  std::int64_t const per_pass =
+      product({t.micro_batch, c.layout.data}, 1e18, "train.micro_batch x data ranks", "Use a smaller micro-batch.");
+  validate(t.global_batch % per_pass == 0, "train.global_batch = ", t.global_batch,
+           " is not a multiple of micro_batch x data ranks = ", t.micro_batch, " x ", c.layout.data, " = ", per_pass,
+           " (every data rank takes whole micro-batches). Use ",
+           std::max(per_pass, t.global_batch / per_pass * per_pass), " or ", (t.global_batch / per_pass + 1) * per_pass,
+           ".");
+  std::int64_t const wanted =
+      product({t.steps, t.global_batch}, 1e18, "train.steps x global_batch", "Use fewer steps.");
+  validate(t.steps == 0 || t.samples == 0 || t.samples == wanted, "train.steps = ", t.steps,
+           " and train.samples = ", t.samples, " disagree (one step is global_batch = ", t.global_batch,
+           " samples). Give one of the two.");
   if (t.steps == 0) t.steps = (t.samples + t.global_batch - 1) / t.global_batch;
   t.samples = t.steps * t.global_batch;
   if (t.lr_decay == 0) t.lr_decay = std::max<std::int64_t>(t.samples, 1);
   if (t.weight_decay_end < 0) t.weight_decay_end = t.weight_decay;
-  validate(t.min_lr <= t.lr, "train.min_lr = ", t.min_lr, " is above train.lr = ", t.lr, " (the rate falls from lr to min_lr). Lower min_lr.");
+  validate(t.min_lr <= t.lr, "train.min_lr = ", t.min_lr, " is above train.lr = ", t.lr,
+           " (the rate falls from lr to min_lr). Lower min_lr.");
   if (t.loss_scale == 0 && t.precision != Precision::fp16) t.loss_scale = 1;
 }
 
 /// What the configuration can say but this version does not do yet is refused here, in one place, never ignored.
 void refuse_missing(Config const& c) {
   auto const& l = c.layout;
-  for (auto [name, size] : {std::pair{"tensor", l.tensor}, {"context", l.context}, {"expert", l.expert}, {"pipe", l.pipe}, {"interleave", l.interleave}})
-    validate(size == 1, "layout.", name, " = ", size, " can't be run (this version trains with data parallelism alone). Use layout.", name, " = 1.");
-  validate(c.train.precision == Precision::fp32 || c.train.precision == Precision::bf16, "This train.precision can't be run (this version trains in bf16 and fp32). Use one of these.");
-  validate(c.train.gradient_reduce == Precision::fp32, "This train.gradient_reduce can't be run (this version reduces gradients in fp32). Use fp32.");
-  validate(c.train.recompute == Recompute::none, "This train.recompute can't be run (this version keeps all activations). Use none.");
-  validate(c.train.optimizer_sharding == 0, "train.optimizer_sharding = ", c.train.optimizer_sharding, " can't be run (this version keeps the optimizer whole on every rank). Use 0.");
-  validate(c.train.batch_ramp.empty(), "train.batch_ramp can't be run (this version trains with one batch size). Leave it empty.");
-  validate(l.overlap.empty(), "layout.overlap can't be run (this version communicates between the passes). Leave it empty.");
-  validate(c.run.backend == BackendKind::cpu, "run.backend = \"cuda\" can't be run (this version computes on CPUs). Use cpu.");
+  for (auto [name, size] : {std::pair{"tensor", l.tensor},
+                            {"context", l.context},
+                            {"expert", l.expert},
+                            {"pipe", l.pipe},
+                            {"interleave", l.interleave}})
+    validate(size == 1, "layout.", name, " = ", size,
+             " can't be run (this version trains with data parallelism alone). Use layout.", name, " = 1.");
+  validate(c.train.precision == Precision::fp32 || c.train.precision == Precision::bf16,
+           "This train.precision can't be run (this version trains in bf16 and fp32). Use one of these.");
+  validate(c.train.gradient_reduce == Precision::fp32,
+           "This train.gradient_reduce can't be run (this version reduces gradients in fp32). Use fp32.");
+  validate(c.train.recompute == Recompute::none,
+           "This train.recompute can't be run (this version keeps all activations). Use none.");
+  validate(c.train.optimizer_sharding == 0, "train.optimizer_sharding = ", c.train.optimizer_sharding,
+           " can't be run (this version keeps the optimizer whole on every rank). Use 0.");
+  validate(c.train.batch_ramp.empty(),
+           "train.batch_ramp can't be run (this version trains with one batch size). Leave it empty.");
+  validate(l.overlap.empty(),
+           "layout.overlap can't be run (this version communicates between the passes). Leave it empty.");
+  validate(c.run.backend == BackendKind::cpu,
+           "run.backend = \"cuda\" can't be run (this version computes on CPUs). Use cpu.");
   validate(c.log.trace.empty(), "log.trace can't be written (this version has no timeline). Leave it empty.");
   validate(l.stages.empty(), "layout.stages can't be used (this version has one stage). Leave it empty.");
 }

@@ -38,15 +38,17 @@ std::string to_string(Shape const& shape);
 enum class Device : std::uint8_t { cpu, cuda };
 
 /// A view of elements: pointer (null while only sizes are walked), dtype, shape, device. No ownership, no graph.
-/// Rows (runs of the last dimension) are contiguous; consecutive rows lie row_stride elements apart, so that the columns
-/// of a wider matrix (q, k and v in the output of one GEMM) are tensors too.
+/// Rows (runs of the last dimension) are contiguous; consecutive rows lie row_stride elements apart, so that the
+/// columns of a wider matrix (q, k and v in the output of one GEMM) are tensors too.
 class Tensor {
  public:
   Tensor() = default;
   Tensor(std::byte* data, DType dtype, Shape shape, Device device = Device::cpu)
       : data_(data), shape_(shape), row_stride_(shape.rank() ? shape[-1] : 1), dtype_(dtype), device_(device) {}
   template <class T>
-  static Tensor of(T* data, Shape shape) { return {reinterpret_cast<std::byte*>(data), dtype_of<T>::value, shape}; }
+  static Tensor of(T* data, Shape shape) {
+    return {reinterpret_cast<std::byte*>(data), dtype_of<T>::value, shape};
+  }
 
   DType dtype() const { return dtype_; }
   Device device() const { return device_; }
@@ -54,7 +56,9 @@ class Tensor {
   std::int64_t count() const { return shape_.count(); }
   std::int64_t bytes() const { return count() * size_of(dtype_); }
   /// The tensor seen as a matrix: all dimensions but the last are rows.
-  std::int64_t rows() const { return shape_.rank() && shape_[-1] ? shape_.count() / shape_[-1] : (shape_.rank() ? 0 : 1); }
+  std::int64_t rows() const {
+    return shape_.rank() && shape_[-1] ? shape_.count() / shape_[-1] : (shape_.rank() ? 0 : 1);
+  }
   std::int64_t cols() const { return shape_.rank() ? shape_[-1] : 1; }
   std::int64_t row_stride() const { return row_stride_; }
   bool contiguous() const { return row_stride_ == cols() || rows() <= 1; }

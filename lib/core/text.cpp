@@ -36,14 +36,16 @@ std::string format_double(double value) {
 std::int64_t parse_integer(std::string_view text, std::string const& what) {
   std::int64_t value = 0;
   auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  validate(error == std::errc() && end == text.data() + text.size() && !text.empty(), what, " takes a whole number (it was given \"", text, "\"). Correct the value.");
+  validate(error == std::errc() && end == text.data() + text.size() && !text.empty(), what,
+           " takes a whole number (it was given \"", text, "\"). Correct the value.");
   return value;
 }
 
 double parse_double(std::string_view text, std::string const& what) {
   double value = 0;
   auto const [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  validate(error == std::errc() && end == text.data() + text.size() && !text.empty(), what, " takes a number (it was given \"", text, "\"). Correct the value.");
+  validate(error == std::errc() && end == text.data() + text.size() && !text.empty(), what,
+           " takes a number (it was given \"", text, "\"). Correct the value.");
   return value;
 }
 
@@ -52,13 +54,18 @@ std::string with_prefix(double value, double base, std::array<char const*, 7> co
   std::size_t i = 0;
   while (std::abs(value) >= base && i + 1 < prefixes.size()) value /= base, ++i;
   std::array<char, 48> buffer;
-  int const digits = i == 0 && value == std::floor(value) ? 0 : std::abs(value) < 10 ? 2 : std::abs(value) < 100 ? 1 : 0;
+  int const digits = i == 0 && value == std::floor(value) ? 0
+                     : std::abs(value) < 10               ? 2
+                     : std::abs(value) < 100              ? 1
+                                                          : 0;
   std::snprintf(buffer.data(), buffer.size(), "%.*f %s%s", digits, value, prefixes[i], unit);
   return std::string(trim(buffer.data()));
 }
 }  // namespace
 
-std::string format_bytes(double bytes) { return with_prefix(bytes, 1024, {"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"}, "B"); }
+std::string format_bytes(double bytes) {
+  return with_prefix(bytes, 1024, {"", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"}, "B");
+}
 std::string format_count(double count) { return with_prefix(count, 1000, {"", "k", "M", "G", "T", "P", "E"}, ""); }
 
 std::string format_duration(double seconds) {
@@ -66,10 +73,15 @@ std::string format_duration(double seconds) {
   if (!(seconds < 1e9)) return "?";
   if (seconds <= 0) return "0 s";
   auto const s = static_cast<long>(seconds + 0.5);
-  if (seconds < 0.95) std::snprintf(buffer.data(), buffer.size(), "%.3g %s", seconds < 1e-3 ? seconds * 1e6 : seconds * 1e3, seconds < 1e-3 ? "us" : "ms");
-  else if (seconds < 60) std::snprintf(buffer.data(), buffer.size(), seconds < 10 ? "%.1f s" : "%.0f s", seconds);
-  else if (s < 3600) std::snprintf(buffer.data(), buffer.size(), "%ld:%02ld", s / 60, s % 60);
-  else std::snprintf(buffer.data(), buffer.size(), "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
+  if (seconds < 0.95)
+    std::snprintf(buffer.data(), buffer.size(), "%.3g %s", seconds < 1e-3 ? seconds * 1e6 : seconds * 1e3,
+                  seconds < 1e-3 ? "us" : "ms");
+  else if (seconds < 60)
+    std::snprintf(buffer.data(), buffer.size(), seconds < 10 ? "%.1f s" : "%.0f s", seconds);
+  else if (s < 3600)
+    std::snprintf(buffer.data(), buffer.size(), "%ld:%02ld", s / 60, s % 60);
+  else
+    std::snprintf(buffer.data(), buffer.size(), "%ld:%02ld:%02ld", s / 3600, s / 60 % 60, s % 60);
   return buffer.data();
 }
 

@@ -7,7 +7,8 @@
 namespace selenite {
 
 std::string_view name(Cause cause) {
-  constexpr std::array<std::string_view, cause_count> names{"gemm", "attention", "memory_bound", "optimizer", "communication"};
+  constexpr std::array<std::string_view, cause_count> names{"gemm", "attention", "memory_bound", "optimizer",
+                                                            "communication"};
   return names[static_cast<std::size_t>(cause)];
 }
 
@@ -40,13 +41,16 @@ void Ctx::count(Cost const& cost, double seconds) {
 
 double Ctx::fetch(Tensor const& tensor, double assumed, std::int64_t element) const {
   if (!running()) return assumed;
-  return tensor.dtype() == DType::fp64 ? tensor.data<double>()[element] : static_cast<double>(tensor.data<float>()[element]);
+  return tensor.dtype() == DType::fp64 ? tensor.data<double>()[element]
+                                       : static_cast<double>(tensor.data<float>()[element]);
 }
 
 void Ctx::put(Tensor const& tensor, std::int64_t element, double value) const {
   if (!running()) return;
-  if (tensor.dtype() == DType::fp64) tensor.data<double>()[element] = value;
-  else tensor.data<float>()[element] = static_cast<float>(value);
+  if (tensor.dtype() == DType::fp64)
+    tensor.data<double>()[element] = value;
+  else
+    tensor.data<float>()[element] = static_cast<float>(value);
 }
 
 }  // namespace selenite

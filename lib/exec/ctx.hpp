@@ -20,10 +20,10 @@ std::string_view name(Cause cause);
 /// What a context has run or priced.
 struct Tally {
   std::array<double, cause_count> seconds{};
-  double flops = 0;           ///< executed FLOPs of matrix work, from cost()
-  double model_flops = 0;     ///< by the published convention (Cost::model_flops), without recomputation
-  double hardware_flops = 0;  ///< the same with recomputation
-  double bytes = 0;         ///< memory traffic, from cost()
+  double flops = 0;             ///< executed FLOPs of matrix work, from cost()
+  double model_flops = 0;       ///< by the published convention (Cost::model_flops), without recomputation
+  double hardware_flops = 0;    ///< the same with recomputation
+  double bytes = 0;             ///< memory traffic, from cost()
   double collective_bytes = 0;  ///< of whole messages
   std::int64_t launches = 0;
   double total_seconds() const;
@@ -37,8 +37,9 @@ struct Event {
   double time = 0;  ///< priced; on CPU work is done when the call returns
 };
 
-/// The one switch between running and predicting. Layer code is written over it: `ctx(op)` launches the operation, or prices
-/// its cost on a machine; memory comes from arenas that may have no base. Nothing else in a layer knows the difference.
+/// The one switch between running and predicting. Layer code is written over it: `ctx(op)` launches the operation, or
+/// prices its cost on a machine; memory comes from arenas that may have no base. Nothing else in a layer knows the
+/// difference.
 class Ctx {
  public:
   /// What both kinds share. `save` is the slot that forward fills; `scratch` holds temporaries.
@@ -117,7 +118,9 @@ class Ctx {
   using Clock = std::chrono::steady_clock;
   static double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
   static std::size_t index(Lane lane) { return static_cast<std::size_t>(lane); }
-  void advance(Lane lane, Event event) { clocks_[index(lane)] = event.time > clocks_[index(lane)] ? event.time : clocks_[index(lane)]; }
+  void advance(Lane lane, Event event) {
+    clocks_[index(lane)] = event.time > clocks_[index(lane)] ? event.time : clocks_[index(lane)];
+  }
   void price(Cost const& cost);
   void count(Cost const& cost, double seconds);
 

@@ -7,14 +7,22 @@
 
 namespace selenite {
 
-AttentionLayer::AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid, std::uint64_t seed)
-    : norm_(name + ".norm", m), head_dim_(m.head_dim), rotary_(m.positions == Positions::rotary), rotary_base_(m.rotary_base), path_(m.attention) {
+AttentionLayer::AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid,
+                               std::uint64_t seed)
+    : norm_(name + ".norm", m),
+      head_dim_(m.head_dim),
+      rotary_(m.positions == Positions::rotary),
+      rotary_base_(m.rotary_base),
+      path_(m.attention) {
   std::int64_t const tensor = grid.size(Axis::tensor), kv_parts = std::min(tensor, m.kv_heads);
   heads_ = m.heads / tensor, kv_heads_ = m.kv_heads / kv_parts;
   std::string const n = name + ".";
-  qkv_ = Linear({{n + "q", m.heads * m.head_dim}, {n + "k", m.kv_heads * m.head_dim, kv_parts}, {n + "v", m.kv_heads * m.head_dim, kv_parts}}, m.hidden, m.bias,
-                m.init_std, Linear::CutBy::outputs);
-  projection_ = Linear({{n + "projection", m.hidden}}, m.heads * m.head_dim, m.bias, m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs);
+  qkv_ = Linear({{n + "q", m.heads * m.head_dim},
+                 {n + "k", m.kv_heads * m.head_dim, kv_parts},
+                 {n + "v", m.kv_heads * m.head_dim, kv_parts}},
+                m.hidden, m.bias, m.init_std, Linear::CutBy::outputs);
+  projection_ = Linear({{n + "projection", m.hidden}}, m.heads * m.head_dim, m.bias,
+                       m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs);
   auto const number = static_cast<std::uint32_t>(*layer);
   hidden_dropout_ = {m.hidden_dropout, seed, number, 1};
   attention_dropout_ = {m.attention_dropout, seed, number, 0};
@@ -27,13 +35,25 @@ void AttentionLayer::list(ParameterList& parameters) {
 }
 
 AttentionShape AttentionLayer::shape(Batch const& batch) const {
-  return {.samples = batch.samples, .queries = batch.sequence, .keys = batch.sequence, .heads = heads_, .kv_heads = kv_heads_, .head_dim = head_dim_,
-          .causal = true, .scale = 1 / std::sqrt(static_cast<double>(head_dim_)), .dropout = batch.active(attention_dropout_), .first_head = first_head_};
+  return {.samples = batch.samples,
+          .queries = batch.sequence,
+          .keys = batch.sequence,
+          .heads = heads_,
+          .kv_heads = kv_heads_,
+          .head_dim = head_dim_,
+          .causal = true,
+          .scale = 1 / std::sqrt(static_cast<double>(head_dim_)),
+          .dropout = batch.active(attention_dropout_),
+          .first_head = first_head_};
 }
 
 void AttentionLayer::rotate(Ctx& ctx, Batch const& batch, Tensor const& qkv, bool inverse) const {
   if (!rotary_) return;
-  ctx(Rotary{.x = qkv.columns(0, q_width() + kv_width()), .positions = batch.positions, .head_dim = head_dim_, .base = rotary_base_, .inverse = inverse});
+  ctx(Rotary{.x = qkv.columns(0, q_width() + kv_width()),
+             .positions = batch.positions,
+             .head_dim = head_dim_,
+             .base = rotary_base_,
+             .inverse = inverse});
 }
 
 void AttentionLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const {
@@ -47,22 +67,45 @@ void AttentionLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tens
   saved.context = ctx.save(dtype, {x.rows(), q_width()});
   attend(ctx, batch, saved);
   projection_.forward(ctx, saved.context, y, false);
-  ctx(DropoutAdd{.x = y, .residual = x, .y = y, .bias = projection_.bias(), .site = batch.active(hidden_dropout_), .tokens = batch.token_places()});
+  ctx(DropoutAdd{.x = y,
+                 .residual = x,
+                 .y = y,
+                 .bias = projection_.bias(),
+                 .site = batch.active(hidden_dropout_),
+                 .tokens = batch.token_places()});
 }
 
 void AttentionLayer::attend(Ctx& ctx, Batch const& batch, Saved& saved) const {
   AttentionShape const s = shape(batch);
-  Tensor const q = saved.qkv.columns(0, q_width()), k = saved.qkv.columns(q_width(), kv_width()), v = saved.qkv.columns(q_width() + kv_width(), kv_width());
+  Tensor const q = saved.qkv.columns(0, q_width()), k = saved.qkv.columns(q_width(), kv_width()),
+               v = saved.qkv.columns(q_width() + kv_width(), kv_width());
   AttentionPlaces const places = batch.attention_places();
   if (path_ == AttentionPath::flash) {
     saved.logsumexp = ctx.save(DType::fp32, {s.samples, s.heads, s.queries});
-    return ctx(Attention{.shape = s, .q = q, .k = k, .v = v, .out = saved.context, .logsumexp = saved.logsumexp, .query_places = places, .key_places = places, .sample_ids = batch.sample_ids});
+    return ctx(Attention{.shape = s,
+                         .q = q,
+                         .k = k,
+                         .v = v,
+                         .out = saved.context,
+                         .logsumexp = saved.logsumexp,
+                         .query_places = places,
+                         .key_places = places,
+                         .sample_ids = batch.sample_ids});
   }
   saved.probabilities = ctx.save(q.dtype(), {s.samples * s.heads, s.queries, s.keys});
   saved.dropped = s.dropout.probability > 0 ? ctx.save(q.dtype(), saved.probabilities.shape()) : Tensor{};
   ctx(AttentionScores{.shape = s, .q = q, .k = k, .scores = saved.probabilities});
-  ctx(MaskedSoftmax{.shape = s, .scores = saved.probabilities, .probabilities = saved.probabilities, .dropped = saved.dropped, .query_places = places, .key_places = places, .sample_ids = batch.sample_ids});
-  ctx(AttentionValues{.shape = s, .probabilities = saved.dropped.defined() ? saved.dropped : saved.probabilities, .v = v, .out = saved.context});
+  ctx(MaskedSoftmax{.shape = s,
+                    .scores = saved.probabilities,
+                    .probabilities = saved.probabilities,
+                    .dropped = saved.dropped,
+                    .query_places = places,
+                    .key_places = places,
+                    .sample_ids = batch.sample_ids});
+  ctx(AttentionValues{.shape = s,
+                      .probabilities = saved.dropped.defined() ? saved.dropped : saved.probabilities,
+                      .v = v,
+                      .out = saved.context});
 }
 
 void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const& d_context, Saved& saved) const {
@@ -75,19 +118,45 @@ void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const&
   ScopedMark const mark(ctx.scratch());
   if (path_ == AttentionPath::flash) {
     Tensor const delta = ctx.temporary(DType::fp32, saved.logsumexp.shape());
-    return ctx(AttentionBackward{.shape = s, .q = q_of(qkv), .k = k_of(qkv), .v = v_of(qkv), .out = saved.context, .dout = d_context, .logsumexp = saved.logsumexp, .delta = delta,
-                                 .dq = q_of(d), .dk = k_of(d), .dv = v_of(d), .query_places = places, .key_places = places, .sample_ids = batch.sample_ids});
+    return ctx(AttentionBackward{.shape = s,
+                                 .q = q_of(qkv),
+                                 .k = k_of(qkv),
+                                 .v = v_of(qkv),
+                                 .out = saved.context,
+                                 .dout = d_context,
+                                 .logsumexp = saved.logsumexp,
+                                 .delta = delta,
+                                 .dq = q_of(d),
+                                 .dk = k_of(d),
+                                 .dv = v_of(d),
+                                 .query_places = places,
+                                 .key_places = places,
+                                 .sample_ids = batch.sample_ids});
   }
   Tensor const d_scores = ctx.temporary(saved.probabilities.dtype(), saved.probabilities.shape());
-  ctx(MatrixAttentionBackward{.shape = s, .q = q_of(qkv), .k = k_of(qkv), .v = v_of(qkv), .probabilities = saved.probabilities, .dropped = saved.dropped, .dout = d_context,
-                              .dscores = d_scores, .dq = q_of(d), .dk = k_of(d), .dv = v_of(d), .sample_ids = batch.sample_ids, .query_places = places, .key_places = places});
+  ctx(MatrixAttentionBackward{.shape = s,
+                              .q = q_of(qkv),
+                              .k = k_of(qkv),
+                              .v = v_of(qkv),
+                              .probabilities = saved.probabilities,
+                              .dropped = saved.dropped,
+                              .dout = d_context,
+                              .dscores = d_scores,
+                              .dq = q_of(d),
+                              .dk = k_of(d),
+                              .dv = v_of(d),
+                              .sample_ids = batch.sample_ids,
+                              .query_places = places,
+                              .key_places = places});
 }
 
-void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
+void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx,
+                                    Saved& saved) const {
   saved.d_projection = dy;
   if (hidden_dropout_.probability > 0) {
     saved.d_projection = ctx.keep(dy.dtype(), dy.shape());
-    ctx(DropoutBackward{.dy = dy, .dx = saved.d_projection, .site = batch.active(hidden_dropout_), .tokens = batch.token_places()});
+    ctx(DropoutBackward{
+        .dy = dy, .dx = saved.d_projection, .site = batch.active(hidden_dropout_), .tokens = batch.token_places()});
   }
   saved.d_qkv = ctx.keep(dy.dtype(), saved.qkv.shape());
   ScopedMark const mark(ctx.scratch());

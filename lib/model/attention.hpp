@@ -11,16 +11,17 @@ namespace selenite {
 class AttentionLayer {
  public:
   struct Saved {
-    Tensor x;                          ///< the layer's input, owned by whoever made it
+    Tensor x;  ///< the layer's input, owned by whoever made it
     NormLayer::Saved norm;
-    Tensor normed;                     ///< [tokens, hidden]
-    Tensor qkv;                        ///< [tokens, (heads + 2 kv_heads) * head_dim], rotated
-    Tensor context, logsumexp;         ///< [tokens, heads * head_dim], fp32 [samples, heads, sequence]
-    Tensor probabilities, dropped;     ///< attention = matrix: [samples * heads, sequence, sequence]
-    Tensor d_projection, d_qkv;        ///< output gradients that backward_input keeps for backward_weight
+    Tensor normed;                  ///< [tokens, hidden]
+    Tensor qkv;                     ///< [tokens, (heads + 2 kv_heads) * head_dim], rotated
+    Tensor context, logsumexp;      ///< [tokens, heads * head_dim], fp32 [samples, heads, sequence]
+    Tensor probabilities, dropped;  ///< attention = matrix: [samples * heads, sequence, sequence]
+    Tensor d_projection, d_qkv;     ///< output gradients that backward_input keeps for backward_weight
   };
   AttentionLayer() = default;
-  AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& model, ProcessGrid const& grid, std::uint64_t seed);
+  AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& model, ProcessGrid const& grid,
+                 std::uint64_t seed);
 
   void list(ParameterList& parameters);
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;

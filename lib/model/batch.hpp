@@ -9,13 +9,13 @@ namespace selenite {
 struct Batch {
   std::int64_t samples = 0, sequence = 0;
   Tensor tokens, labels;
-  Tensor weights;             ///< uint8: 1 where the label counts
-  Tensor positions;           ///< for the position encoding (reset at documents if the config says so)
-  Tensor places;              ///< sequence position of the token in its sample, never reset
-  Tensor document_starts;     ///< place at which the token's document starts; undefined without document mask
-  Tensor token_samples;       ///< int64 [tokens]: global sample number
-  Tensor sample_ids;          ///< int64 [samples]
-  bool dropout = true;        ///< false in evaluation
+  Tensor weights;          ///< uint8: 1 where the label counts
+  Tensor positions;        ///< for the position encoding (reset at documents if the config says so)
+  Tensor places;           ///< sequence position of the token in its sample, never reset
+  Tensor document_starts;  ///< place at which the token's document starts; undefined without document mask
+  Tensor token_samples;    ///< int64 [tokens]: global sample number
+  Tensor sample_ids;       ///< int64 [samples]
+  bool dropout = true;     ///< false in evaluation
 
   std::int64_t count() const { return samples * sequence; }
   TokenPlaces token_places() const { return {token_samples, places}; }

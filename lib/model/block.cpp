@@ -3,7 +3,8 @@
 namespace selenite {
 
 Block::Block(LayerId layer, ModelConfig const& model, ProcessGrid const& grid, std::uint64_t seed)
-    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, seed), mlp_(concat("layers.", layer, ".mlp"), layer, model, grid, seed) {}
+    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, seed),
+      mlp_(concat("layers.", layer, ".mlp"), layer, model, grid, seed) {}
 
 void Block::list(ParameterList& parameters) {
   attention_.list(parameters);

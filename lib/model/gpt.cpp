@@ -2,10 +2,13 @@
 
 namespace selenite {
 
-GptChunk::GptChunk(ModelConfig const& model, ProcessGrid const& grid, Rank rank, ChunkSpec spec, DType dtype, std::uint64_t seed) : model_(model), spec_(spec), dtype_(dtype) {
+GptChunk::GptChunk(ModelConfig const& model, ProcessGrid const& grid, Rank rank, ChunkSpec spec, DType dtype,
+                   std::uint64_t seed)
+    : model_(model), spec_(spec), dtype_(dtype) {
   if (spec.embedding) embedding_ = EmbeddingLayer(model, grid, rank, seed);
   for (std::int64_t i = 0; i < spec.count; ++i) blocks_.emplace_back(LayerId(spec.first + i), model, grid, seed);
-  if (spec.head) head_ = Head(model, grid, rank, model.tied_embeddings && spec.embedding ? &embedding_.tokens() : nullptr);
+  if (spec.head)
+    head_ = Head(model, grid, rank, model.tied_embeddings && spec.embedding ? &embedding_.tokens() : nullptr);
 }
 
 ParameterList GptChunk::parameters() {
@@ -16,7 +19,8 @@ ParameterList GptChunk::parameters() {
   return list;
 }
 
-void GptChunk::forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor const& output, Tensor const& totals, Saved& saved) const {
+void GptChunk::forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor const& output, Tensor const& totals,
+                       Saved& saved) const {
   saved.blocks.resize(blocks_.size());
   saved.x.resize(blocks_.size() + 1);
   Shape const shape{batch.count(), model_.hidden};
@@ -29,7 +33,8 @@ void GptChunk::forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor
   if (spec_.head) head_.forward(ctx, batch, saved.x.back(), totals, saved.head);
 }
 
-void GptChunk::backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Tensor const& d_input, double seed, Saved& saved) const {
+void GptChunk::backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Tensor const& d_input, double seed,
+                        Saved& saved) const {
   ScopedMark const mark(ctx.scratch());
   Shape const shape{batch.count(), model_.hidden};
   Tensor dx = ctx.temporary(dtype_, shape), other = ctx.temporary(dtype_, shape);  // change places after every block

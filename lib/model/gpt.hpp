@@ -8,7 +8,8 @@
 
 namespace selenite {
 
-/// The layers [first, first + count) of a GPT as one pipeline chunk; the first chunk has the embedding, the last the head.
+/// The layers [first, first + count) of a GPT as one pipeline chunk; the first chunk has the embedding, the last the
+/// head.
 struct ChunkSpec {
   std::int64_t first = 0, count = 0;
   bool embedding = true, head = true;
@@ -18,11 +19,12 @@ struct ChunkSpec {
 class GptChunk {
  public:
   struct Saved {
-    std::vector<Tensor> x;             ///< input of each block, then of the head
+    std::vector<Tensor> x;  ///< input of each block, then of the head
     std::vector<Block::Saved> blocks;
     Head::Saved head;
   };
-  GptChunk(ModelConfig const& model, ProcessGrid const& grid, Rank rank, ChunkSpec spec, DType dtype, std::uint64_t seed);
+  GptChunk(ModelConfig const& model, ProcessGrid const& grid, Rank rank, ChunkSpec spec, DType dtype,
+           std::uint64_t seed);
   GptChunk(GptChunk const&) = delete;
   GptChunk& operator=(GptChunk const&) = delete;
 
@@ -32,11 +34,14 @@ class GptChunk {
   /// Of weights and activations.
   DType dtype() const { return dtype_; }
 
-  /// `input` comes from the stage before (undefined with the embedding), `output` goes to the next (undefined with the head).
-  /// totals: fp64 [2], see Head::forward.
-  void forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor const& output, Tensor const& totals, Saved& saved) const;
-  /// d_output comes from the next stage (undefined with the head), d_input goes to the one before (undefined with the embedding).
-  void backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Tensor const& d_input, double seed, Saved& saved) const;
+  /// `input` comes from the stage before (undefined with the embedding), `output` goes to the next (undefined with the
+  /// head). totals: fp64 [2], see Head::forward.
+  void forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor const& output, Tensor const& totals,
+               Saved& saved) const;
+  /// d_output comes from the next stage (undefined with the head), d_input goes to the one before (undefined with the
+  /// embedding).
+  void backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Tensor const& d_input, double seed,
+                Saved& saved) const;
 
  private:
   ModelConfig model_;

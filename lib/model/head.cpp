@@ -6,8 +6,15 @@
 namespace selenite {
 
 Head::Head(ModelConfig const& m, ProcessGrid const& grid, Rank rank, Parameter const* tied)
-    : norm_("final_norm", m), tied_(tied), first_column_(m.padded_vocab() / grid.size(Axis::tensor) * grid.coord(rank, Axis::tensor)), vocab_size_(m.vocab_size) {
-  own_.spec = {.name = "head.weight", .shape = {m.padded_vocab(), m.hidden}, .cuts = {{0, Axis::tensor}}, .init = {Init::Rule::normal, m.init_std}, .decay = true};
+    : norm_("final_norm", m),
+      tied_(tied),
+      first_column_(m.padded_vocab() / grid.size(Axis::tensor) * grid.coord(rank, Axis::tensor)),
+      vocab_size_(m.vocab_size) {
+  own_.spec = {.name = "head.weight",
+               .shape = {m.padded_vocab(), m.hidden},
+               .cuts = {{0, Axis::tensor}},
+               .init = {Init::Rule::normal, m.init_std},
+               .decay = true};
 }
 
 void Head::list(ParameterList& parameters) {
@@ -25,14 +32,33 @@ void Head::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& 
   saved.logsumexp = ctx.save(DType::fp32, {tokens});
   saved.losses = ctx.save(DType::fp32, {tokens});
   ScopedMark const mark(ctx.scratch());
-  Tensor const maximum = ctx.temporary(DType::fp32, {tokens}), sum = ctx.temporary(DType::fp32, {tokens}), target = ctx.temporary(DType::fp32, {tokens});
-  ctx(CrossEntropyStatistics{.logits = saved.logits, .labels = batch.labels, .maximum = maximum, .sum = sum, .target = target, .first_column = first_column_, .vocab_size = vocab_size_});
-  ctx(CrossEntropyLoss{.maximum = maximum, .sum = sum, .target = target, .weights = batch.weights, .logsumexp = saved.logsumexp, .losses = saved.losses, .totals = totals});
+  Tensor const maximum = ctx.temporary(DType::fp32, {tokens}), sum = ctx.temporary(DType::fp32, {tokens}),
+               target = ctx.temporary(DType::fp32, {tokens});
+  ctx(CrossEntropyStatistics{.logits = saved.logits,
+                             .labels = batch.labels,
+                             .maximum = maximum,
+                             .sum = sum,
+                             .target = target,
+                             .first_column = first_column_,
+                             .vocab_size = vocab_size_});
+  ctx(CrossEntropyLoss{.maximum = maximum,
+                       .sum = sum,
+                       .target = target,
+                       .weights = batch.weights,
+                       .logsumexp = saved.logsumexp,
+                       .losses = saved.losses,
+                       .totals = totals});
 }
 
 void Head::backward(Ctx& ctx, Batch const& batch, Tensor const& dx, double seed, Saved& saved) const {
-  ctx(CrossEntropyBackward{.logits = saved.logits, .dlogits = saved.logits, .labels = batch.labels, .weights = batch.weights, .logsumexp = saved.logsumexp,
-                           .first_column = first_column_, .vocab_size = vocab_size_, .scale = seed});
+  ctx(CrossEntropyBackward{.logits = saved.logits,
+                           .dlogits = saved.logits,
+                           .labels = batch.labels,
+                           .weights = batch.weights,
+                           .logsumexp = saved.logsumexp,
+                           .first_column = first_column_,
+                           .vocab_size = vocab_size_,
+                           .scale = seed});
   ctx(Gemm{.a = saved.logits, .b = saved.normed, .out = matrix().gradient, .transpose_a = true, .accumulate = true});
   ScopedMark const mark(ctx.scratch());
   Tensor const d_normed = ctx.temporary(dx.dtype(), dx.shape());

@@ -5,8 +5,8 @@
 
 namespace selenite {
 
-/// Final norm, language model head and cross entropy: loss = mean over counted tokens of -log softmax(norm(x) W^T)[label].
-/// W is the token embedding itself when tied.
+/// Final norm, language model head and cross entropy: loss = mean over counted tokens of -log softmax(norm(x)
+/// W^T)[label]. W is the token embedding itself when tied.
 class Head {
  public:
   struct Saved {

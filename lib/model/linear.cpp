@@ -6,7 +6,10 @@ namespace selenite {
 
 Linear::Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, double init_std, CutBy cut) {
   for (Part const& part : parts) {
-    Param weight{.name = part.name + ".weight", .shape = {part.outputs, inputs}, .init = {Init::Rule::normal, init_std}, .decay = true};
+    Param weight{.name = part.name + ".weight",
+                 .shape = {part.outputs, inputs},
+                 .init = {Init::Rule::normal, init_std},
+                 .decay = true};
     weight.cuts = {{cut == CutBy::outputs ? 0 : 1, Axis::tensor, part.tensor_parts}};
     weight.beside_previous = !weights_.empty();
     weights_.push_back({weight, {}, {}});
@@ -27,7 +30,8 @@ Tensor Linear::joined(std::vector<Parameter> const& parts, Tensor Parameter::*me
   Tensor const& first = parts.front().*member;
   std::int64_t rows = 0;
   for (Parameter const& p : parts) {
-    EXPECTS(!first.raw() || (p.*member).raw() == first.raw() + rows * (first.shape().rank() == 2 ? first.cols() : 1) * size_of(first.dtype()));
+    EXPECTS(!first.raw() || (p.*member).raw() == first.raw() + rows * (first.shape().rank() == 2 ? first.cols() : 1) *
+                                                                   size_of(first.dtype()));
     rows += (p.*member).shape()[0];
   }
   Shape const shape = first.shape().rank() == 2 ? Shape{rows, first.cols()} : Shape{rows};
@@ -35,7 +39,11 @@ Tensor Linear::joined(std::vector<Parameter> const& parts, Tensor Parameter::*me
 }
 
 void Linear::forward(Ctx& ctx, Tensor const& x, Tensor const& y, bool with_bias) const {
-  ctx(Gemm{.a = x, .b = joined(weights_, &Parameter::weight), .out = y, .transpose_b = true, .bias = with_bias ? bias() : Tensor{}});
+  ctx(Gemm{.a = x,
+           .b = joined(weights_, &Parameter::weight),
+           .out = y,
+           .transpose_b = true,
+           .bias = with_bias ? bias() : Tensor{}});
 }
 
 void Linear::backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {

@@ -7,8 +7,9 @@
 
 namespace selenite {
 
-/// y = x W^T + b with W [out, in]. Several logical matrices (q, k and v; gate and up) may lie side by side in the outputs, so that
-/// one GEMM reads them. A column-cut layer holds rows of W (outputs), a row-cut one columns (inputs) on each tensor rank.
+/// y = x W^T + b with W [out, in]. Several logical matrices (q, k and v; gate and up) may lie side by side in the
+/// outputs, so that one GEMM reads them. A column-cut layer holds rows of W (outputs), a row-cut one columns (inputs)
+/// on each tensor rank.
 class Linear {
  public:
   struct Part {

@@ -4,8 +4,11 @@
 
 namespace selenite {
 
-MlpLayer::MlpLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid, std::uint64_t seed)
-    : norm_(name + ".norm", m), kind_(static_cast<ActivationKind>(m.activation)), ffn_(m.ffn_hidden / grid.size(Axis::tensor)),
+MlpLayer::MlpLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid,
+                   std::uint64_t seed)
+    : norm_(name + ".norm", m),
+      kind_(static_cast<ActivationKind>(m.activation)),
+      ffn_(m.ffn_hidden / grid.size(Axis::tensor)),
       dropout_{m.hidden_dropout, seed, static_cast<std::uint32_t>(*layer), 2} {
   std::string const n = name + ".";
   bool const gated = kind_ == ActivationKind::swiglu;
@@ -14,7 +17,8 @@ MlpLayer::MlpLayer(std::string const& name, LayerId layer, ModelConfig const& m,
   if (gated) parts.push_back({n + "gate", m.ffn_hidden});
   parts.push_back({n + "up", m.ffn_hidden});
   up_ = Linear(parts, m.hidden, m.bias, m.init_std, Linear::CutBy::outputs);
-  down_ = Linear({{n + "down", m.hidden}}, m.ffn_hidden, m.bias, m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs);
+  down_ = Linear({{n + "down", m.hidden}}, m.ffn_hidden, m.bias,
+                 m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs);
 }
 
 void MlpLayer::list(ParameterList& parameters) {
@@ -32,7 +36,12 @@ void MlpLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor con
   saved.activated = ctx.save(x.dtype(), {x.rows(), ffn_});
   ctx(Activation{.kind = kind_, .x = saved.up, .y = saved.activated});
   down_.forward(ctx, saved.activated, y, false);
-  ctx(DropoutAdd{.x = y, .residual = x, .y = y, .bias = down_.bias(), .site = batch.active(dropout_), .tokens = batch.token_places()});
+  ctx(DropoutAdd{.x = y,
+                 .residual = x,
+                 .y = y,
+                 .bias = down_.bias(),
+                 .site = batch.active(dropout_),
+                 .tokens = batch.token_places()});
 }
 
 void MlpLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {

@@ -14,12 +14,13 @@ class MlpLayer {
   struct Saved {
     Tensor x;
     NormLayer::Saved norm;
-    Tensor normed;           ///< [tokens, hidden]
-    Tensor up, activated;    ///< [tokens, ffn or 2 ffn], [tokens, ffn]
-    Tensor d_down, d_up;     ///< output gradients that backward_input keeps for backward_weight
+    Tensor normed;         ///< [tokens, hidden]
+    Tensor up, activated;  ///< [tokens, ffn or 2 ffn], [tokens, ffn]
+    Tensor d_down, d_up;   ///< output gradients that backward_input keeps for backward_weight
   };
   MlpLayer() = default;
-  MlpLayer(std::string const& name, LayerId layer, ModelConfig const& model, ProcessGrid const& grid, std::uint64_t seed);
+  MlpLayer(std::string const& name, LayerId layer, ModelConfig const& model, ProcessGrid const& grid,
+           std::uint64_t seed);
 
   void list(ParameterList& parameters);
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;

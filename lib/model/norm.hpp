@@ -19,8 +19,10 @@ class NormLayer {
   void list(ParameterList& parameters);
   /// y = norm(x); the statistics go into the slot.
   void forward(Ctx& ctx, Tensor const& x, Tensor const& y, Saved& saved) const;
-  /// dx = gradient by x, plus `residual` (undefined: none); the weight's and bias's gradients are added in the same pass.
-  void backward(Ctx& ctx, Tensor const& x, Tensor const& dy, Tensor const& residual, Tensor const& dx, Saved const& saved) const;
+  /// dx = gradient by x, plus `residual` (undefined: none); the weight's and bias's gradients are added in the same
+  /// pass.
+  void backward(Ctx& ctx, Tensor const& x, Tensor const& dy, Tensor const& residual, Tensor const& dx,
+                Saved const& saved) const;
 
  private:
   Parameter weight_, bias_;

@@ -16,8 +16,11 @@ namespace {
 class Bench {
  public:
   Bench(Comm& comm, ProcessGrid const& grid, std::int64_t bytes, std::int64_t workspace)
-      : memory_(bytes), arena_("calibration", memory_.base(), bytes), comm_(comm),
-        ctx_({.grid = grid, .rank = comm.rank(), .save = &arena_, .scratch = &arena_, .workspace_budget = workspace}, cpu_, &comm) {}
+      : memory_(bytes),
+        arena_("calibration", memory_.base(), bytes),
+        comm_(comm),
+        ctx_({.grid = grid, .rank = comm.rank(), .save = &arena_, .scratch = &arena_, .workspace_budget = workspace},
+             cpu_, &comm) {}
 
   Tensor tensor(DType dtype, Shape shape) {
     Tensor const t = arena_.allocate(dtype, shape);
@@ -64,23 +67,31 @@ RateCurve measure_gemm(Bench& bench, std::vector<GemmSize> const& sizes, DType d
   std::map<double, double> points;
   for (GemmSize const& s : sizes) {
     ScopedMark const mark(bench.arena());
-    Gemm const op{.a = bench.tensor(dtype, {s.rows, s.inputs}), .b = bench.tensor(dtype, {s.outputs, s.inputs}), .out = bench.tensor(dtype, {s.rows, s.outputs}), .transpose_b = true};
+    Gemm const op{.a = bench.tensor(dtype, {s.rows, s.inputs}),
+                  .b = bench.tensor(dtype, {s.outputs, s.inputs}),
+                  .out = bench.tensor(dtype, {s.rows, s.outputs}),
+                  .transpose_b = true};
     double const flops = cost(op).flops;
     add_point(points, flops, flops / bench.seconds(op));
   }
   return to_curve(points);
 }
 
-/// The linear layers of the model (no side above 4,096: rates no longer change), each with the tokens of a micro-batch (fewer
-/// where that is more than 6 GFLOP) and with few.
+/// The linear layers of the model (no side above 4,096: rates no longer change), each with the tokens of a micro-batch
+/// (fewer where that is more than 6 GFLOP) and with few.
 std::vector<GemmSize> sizes_of(ModelConfig const& m, std::int64_t tokens) {
   constexpr double limit = 6e9;
   constexpr std::int64_t longest = 4096;
   std::vector<GemmSize> sizes;
-  for (auto [inputs, outputs] : {std::pair{m.hidden, m.heads * m.head_dim}, {m.hidden, m.ffn_hidden}, {m.ffn_hidden, m.hidden}, {m.hidden, m.padded_vocab()}}) {
+  for (auto [inputs, outputs] : {std::pair{m.hidden, m.heads * m.head_dim},
+                                 {m.hidden, m.ffn_hidden},
+                                 {m.ffn_hidden, m.hidden},
+                                 {m.hidden, m.padded_vocab()}}) {
     inputs = std::min(inputs, longest), outputs = std::min(outputs, longest);
-    auto const most = static_cast<std::int64_t>(limit / (2.0 * static_cast<double>(inputs) * static_cast<double>(outputs)));
-    for (std::int64_t rows : {std::min(tokens, std::max<std::int64_t>(most, 64)), std::min<std::int64_t>(tokens, 64)}) sizes.push_back({rows, inputs, outputs});
+    auto const most =
+        static_cast<std::int64_t>(limit / (2.0 * static_cast<double>(inputs) * static_cast<double>(outputs)));
+    for (std::int64_t rows : {std::min(tokens, std::max<std::int64_t>(most, 64)), std::min<std::int64_t>(tokens, 64)})
+      sizes.push_back({rows, inputs, outputs});
   }
   return sizes;
 }
@@ -89,16 +100,33 @@ std::vector<GemmSize> sizes_of(ModelConfig const& m, std::int64_t tokens) {
 RateCurve measure_attention(Bench& bench, ModelConfig const& m, std::int64_t samples, DType dtype) {
   ScopedMark const mark(bench.arena());
   std::int64_t const length = std::min<std::int64_t>(m.sequence_length, 2048), group = m.heads / m.kv_heads;
-  std::int64_t const kv_heads = std::max<std::int64_t>(1, std::min<std::int64_t>(m.kv_heads, 16 / group)), heads = kv_heads * group;
+  std::int64_t const kv_heads = std::max<std::int64_t>(1, std::min<std::int64_t>(m.kv_heads, 16 / group)),
+                     heads = kv_heads * group;
   std::int64_t const width = heads * m.head_dim, kv_width = kv_heads * m.head_dim;
   std::int64_t const n = std::min<std::int64_t>(samples, std::max<std::int64_t>(1, 4096 / length));
-  AttentionShape const shape{.samples = n, .queries = length, .keys = length, .heads = heads, .kv_heads = kv_heads, .head_dim = m.head_dim, .scale = 0.1};
-  Tensor const q = bench.tensor(dtype, {n * length, width}), k = bench.tensor(dtype, {n * length, kv_width}), v = bench.tensor(dtype, {n * length, kv_width});
+  AttentionShape const shape{.samples = n,
+                             .queries = length,
+                             .keys = length,
+                             .heads = heads,
+                             .kv_heads = kv_heads,
+                             .head_dim = m.head_dim,
+                             .scale = 0.1};
+  Tensor const q = bench.tensor(dtype, {n * length, width}), k = bench.tensor(dtype, {n * length, kv_width}),
+               v = bench.tensor(dtype, {n * length, kv_width});
   Tensor const out = bench.tensor(dtype, {n * length, width}), lse = bench.tensor(DType::fp32, {n, heads, length});
   Attention const forward{.shape = shape, .q = q, .k = k, .v = v, .out = out, .logsumexp = lse};
   double const forward_seconds = bench.seconds(forward);
-  AttentionBackward const backward{.shape = shape, .q = q, .k = k, .v = v, .out = out, .dout = out, .logsumexp = lse, .delta = bench.tensor(DType::fp32, {n, heads, length}),
-                                   .dq = bench.tensor(dtype, {n * length, width}), .dk = bench.tensor(dtype, {n * length, kv_width}), .dv = bench.tensor(dtype, {n * length, kv_width})};
+  AttentionBackward const backward{.shape = shape,
+                                   .q = q,
+                                   .k = k,
+                                   .v = v,
+                                   .out = out,
+                                   .dout = out,
+                                   .logsumexp = lse,
+                                   .delta = bench.tensor(DType::fp32, {n, heads, length}),
+                                   .dq = bench.tensor(dtype, {n * length, width}),
+                                   .dk = bench.tensor(dtype, {n * length, kv_width}),
+                                   .dv = bench.tensor(dtype, {n * length, kv_width})};
   double const backward_seconds = bench.seconds(backward);
   double const rate = (cost(forward).flops + cost(backward).flops) / (forward_seconds + backward_seconds);
   return {{cost(forward).flops}, {rate}};
@@ -134,7 +162,8 @@ Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid) {
   DType const dtype = half ? DType::bf16 : DType::fp32;
   Bench bench(comm, grid, std::int64_t{1} << 30, c.run.workspace);
   Machine machine{.name = "this machine, measured at start", .source = "measured"};
-  RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens), dtype), attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
+  RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens), dtype),
+                  attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
   machine.gemm_fp32 = machine.gemm_bf16 = gemm, machine.attention_fp32 = machine.attention_bf16 = attention;
   machine.stream = measure_stream(bench);
   machine.peak_fp32 = machine.peak_bf16 = machine.peak_fp16 = *std::max_element(gemm.rates.begin(), gemm.rates.end());
@@ -149,12 +178,16 @@ Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t work
     for (std::int64_t width : {256, 768, 2048}) sizes.push_back({rows, width, width});
   Machine machine{.name = "measured", .source = "measured by the kernels that train"};
   auto best = [](RateCurve const& curve) { return *std::max_element(curve.rates.begin(), curve.rates.end()); };
-  machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32), machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16);
+  machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32),
+  machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16);
   machine.peak_fp32 = best(machine.gemm_fp32), machine.peak_bf16 = machine.peak_fp16 = best(machine.gemm_bf16);
   for (std::int64_t length : {256, 1024}) {
     ModelConfig const shape{.heads = 8, .kv_heads = 8, .head_dim = 64, .sequence_length = length};
-    auto append = [](RateCurve& curve, RateCurve const& point) { curve.sizes.push_back(point.sizes[0]), curve.rates.push_back(point.rates[0]); };
-    append(machine.attention_fp32, measure_attention(bench, shape, 2, DType::fp32)), append(machine.attention_bf16, measure_attention(bench, shape, 2, DType::bf16));
+    auto append = [](RateCurve& curve, RateCurve const& point) {
+      curve.sizes.push_back(point.sizes[0]), curve.rates.push_back(point.rates[0]);
+    };
+    append(machine.attention_fp32, measure_attention(bench, shape, 2, DType::fp32)),
+        append(machine.attention_bf16, measure_attention(bench, shape, 2, DType::bf16));
   }
   machine.stream = measure_stream(bench);
   measure_links(bench, grid, machine);

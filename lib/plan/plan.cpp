@@ -12,7 +12,8 @@ char const* const flops_convention =
 ProcessGrid make_grid(LayoutConfig const& l) { return ProcessGrid({l.tensor, l.context, l.expert, l.data, l.pipe}); }
 
 Schedule make_schedule(Config const& config, ProcessGrid const& grid) {
-  return one_f_one_b(grid.size(Axis::pipe), config.train.global_batch / (config.train.micro_batch * grid.size(Axis::data)));
+  return one_f_one_b(grid.size(Axis::pipe),
+                     config.train.global_batch / (config.train.micro_batch * grid.size(Axis::data)));
 }
 
 namespace {
@@ -25,7 +26,8 @@ Tally priced(StageState& stage, Machine const* machine, Body&& body) {
 }
 void add(Tally& sum, Tally const& t, double times) {
   for (std::size_t i = 0; i < cause_count; ++i) sum.seconds[i] += times * t.seconds[i];
-  sum.flops += times * t.flops, sum.model_flops += times * t.model_flops, sum.hardware_flops += times * t.hardware_flops;
+  sum.flops += times * t.flops, sum.model_flops += times * t.model_flops,
+      sum.hardware_flops += times * t.hardware_flops;
   sum.bytes += times * t.bytes, sum.collective_bytes += times * t.collective_bytes;
   sum.launches += static_cast<std::int64_t>(times) * t.launches;
 }
@@ -45,7 +47,9 @@ Plan make_plan(Config const& config, ProcessGrid const& grid, Rank rank, Machine
   Tally const step = priced(stage, machine, [&](Ctx& ctx) { optimizer_step(ctx, stage, 1, 0); });
   auto const micros = static_cast<double>(plan.micros);
   add(plan.step, forward, micros), add(plan.step, backward, micros), add(plan.step, sync, 1), add(plan.step, step, 1);
-  plan.step_seconds = play(schedule, std::vector<ActionSeconds>(schedule.rows.size(), {forward.total_seconds(), backward.total_seconds(), sync.total_seconds(), step.total_seconds(), 0}));
+  plan.step_seconds = play(
+      schedule, std::vector<ActionSeconds>(schedule.rows.size(), {forward.total_seconds(), backward.total_seconds(),
+                                                                  sync.total_seconds(), step.total_seconds(), 0}));
   auto const ranks = static_cast<double>(grid.world());
   plan.model_flops = plan.step.model_flops * ranks, plan.hardware_flops = plan.step.hardware_flops * ranks;
   return plan;
@@ -60,14 +64,20 @@ std::string row(std::string const& label, std::string const& value) {
 }  // namespace
 
 std::string describe(Plan const& plan, Config const& c, Machine const* machine) {
-  std::string text = concat("Model: ", format_count(static_cast<double>(plan.parameters)), " parameters; ", c.model.layers, " layers, hidden ", c.model.hidden, ", ", c.model.heads,
-                            " heads, vocabulary ", c.model.vocab_size, " (padded to ", c.model.padded_vocab(), "), sequence ", c.model.sequence_length, "\n");
-  text += concat("Layout: ", c.layout.data, " data ranks; micro-batch ", c.train.micro_batch, ", global batch ", c.train.global_batch, ", ", plan.micros, " micro-batches a rank and step\n");
+  std::string text =
+      concat("Model: ", format_count(static_cast<double>(plan.parameters)), " parameters; ", c.model.layers,
+             " layers, hidden ", c.model.hidden, ", ", c.model.heads, " heads, vocabulary ", c.model.vocab_size,
+             " (padded to ", c.model.padded_vocab(), "), sequence ", c.model.sequence_length, "\n");
+  text += concat("Layout: ", c.layout.data, " data ranks; micro-batch ", c.train.micro_batch, ", global batch ",
+                 c.train.global_batch, ", ", plan.micros, " micro-batches a rank and step\n");
   text += "Memory of a rank:\n";
-  for (auto const& [label, bytes] : plan.footprint.rows()) text += row(label, concat(format_bytes(static_cast<double>(bytes)), "  (", bytes, " bytes)"));
-  text += row("total", concat(format_bytes(static_cast<double>(plan.footprint.total())), "  (", plan.footprint.total(), " bytes)"));
+  for (auto const& [label, bytes] : plan.footprint.rows())
+    text += row(label, concat(format_bytes(static_cast<double>(bytes)), "  (", bytes, " bytes)"));
+  text += row("total", concat(format_bytes(static_cast<double>(plan.footprint.total())), "  (", plan.footprint.total(),
+                              " bytes)"));
   auto const tokens = static_cast<double>(c.train.global_batch * c.model.sequence_length);
-  text += "A step:\n" + row("tokens", format_count(tokens)) + row("model FLOPs", format_count(plan.model_flops)) + row("hardware FLOPs", format_count(plan.hardware_flops)) +
+  text += "A step:\n" + row("tokens", format_count(tokens)) + row("model FLOPs", format_count(plan.model_flops)) +
+          row("hardware FLOPs", format_count(plan.hardware_flops)) +
           row("executed FLOPs a rank", format_count(plan.step.flops));
   if (!machine) return text + concat("Counted as ", flops_convention, ".\n");
   text += row("expected time", format_duration(plan.step_seconds));
@@ -75,10 +85,16 @@ std::string describe(Plan const& plan, Config const& c, Machine const* machine) 
   for (std::size_t i = 0; i < cause_count; ++i) {
     Cause const cause = static_cast<Cause>(i);
     bool const known = links || cause != Cause::communication;
-    text += row(concat("  ", name(cause)), known ? format_duration(plan.step.seconds[i]) : "not known (the machine has no figures for links)");
+    text += row(concat("  ", name(cause)),
+                known ? format_duration(plan.step.seconds[i]) : "not known (the machine has no figures for links)");
   }
-  double const peak = machine->peak(c.train.precision == Precision::fp32 ? DType::fp32 : DType::bf16), ranks = static_cast<double>(c.layout.data);
-  text += row("tokens/s", format_count(tokens / plan.step_seconds)) + row("MFU", concat(format_double(static_cast<double>(static_cast<int>(1000 * plan.model_flops / plan.step_seconds / ranks / peak)) / 10), " % of ", format_count(peak), "FLOP/s (", machine->name, ")"));
+  double const peak = machine->peak(c.train.precision == Precision::fp32 ? DType::fp32 : DType::bf16),
+               ranks = static_cast<double>(c.layout.data);
+  text += row("tokens/s", format_count(tokens / plan.step_seconds)) +
+          row("MFU", concat(format_double(static_cast<double>(static_cast<int>(1000 * plan.model_flops /
+                                                                               plan.step_seconds / ranks / peak)) /
+                                          10),
+                            " % of ", format_count(peak), "FLOP/s (", machine->name, ")"));
   return text + concat("Counted as ", flops_convention, ".\n");
 }
 

@@ -9,12 +9,12 @@ namespace selenite {
 /// What a rank will hold and do in a step, found by walking the training code with a context that prices.
 struct Plan {
   Footprint footprint;
-  std::int64_t parameters = 0;      ///< of the whole model, padding of the vocabulary included
-  std::int64_t micros = 0;          ///< micro-batches of this rank a step
-  Tally step;                       ///< of this rank and one step: FLOPs, bytes, seconds by cause
-  double step_seconds = 0;          ///< from the played schedule
-  double model_flops = 0;           ///< of the global batch over all ranks, by the published convention
-  double hardware_flops = 0;        ///< the same with recomputation
+  std::int64_t parameters = 0;  ///< of the whole model, padding of the vocabulary included
+  std::int64_t micros = 0;      ///< micro-batches of this rank a step
+  Tally step;                   ///< of this rank and one step: FLOPs, bytes, seconds by cause
+  double step_seconds = 0;      ///< from the played schedule
+  double model_flops = 0;       ///< of the global batch over all ranks, by the published convention
+  double hardware_flops = 0;    ///< the same with recomputation
 };
 /// `machine` may be null: sizes and counts without times. `config` must be resolved for the grid's world.
 Plan make_plan(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine);

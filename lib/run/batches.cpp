@@ -7,27 +7,38 @@ namespace selenite {
 std::int32_t eod_of(DataConfig const& data) {
   bool const needed = data.document_mask == DocumentMask::eod || data.reset_positions || data.eod_mask_loss;
   if (!needed) return -1;
-  validate(!data.tokenizer.empty(), "data.tokenizer is empty (document_mask = \"eod\", reset_positions and eod_mask_loss need to know the end-of-document token). Name the tokenizer.");
+  validate(!data.tokenizer.empty(),
+           "data.tokenizer is empty (document_mask = \"eod\", reset_positions and eod_mask_loss need to know the "
+           "end-of-document token). Name the tokenizer.");
   return load_tokenizer(data.tokenizer)->eod();
 }
 
 BatchOptions batch_options(Config const& c) {
-  return {.vocab_size = c.model.vocab_size, .eod = eod_of(c.data), .document_mask = c.data.document_mask, .reset_positions = c.data.reset_positions, .eod_mask_loss = c.data.eod_mask_loss};
+  return {.vocab_size = c.model.vocab_size,
+          .eod = eod_of(c.data),
+          .document_mask = c.data.document_mask,
+          .reset_positions = c.data.reset_positions,
+          .eod_mask_loss = c.data.eod_mask_loss};
 }
 
 Batches::Batches(Config const& c) {
-  validate(!c.data.train.empty(), "data.train is empty (there is nothing to train on). Name the prefix of a tokenized corpus; selenite-preprocess tokenize makes one.");
+  validate(!c.data.train.empty(),
+           "data.train is empty (there is nothing to train on). Name the prefix of a tokenized corpus; "
+           "selenite-preprocess tokenize makes one.");
   std::int64_t const rounds = c.train.valid_every > 0 ? c.train.steps / c.train.valid_every + 1 : 0;
   valid_samples_ = c.train.valid_batches * c.train.global_batch;
   auto const seed = static_cast<std::uint32_t>(c.train.seed);
   DataConfig data = c.data;
   if (data.cache.empty()) data.cache = c.run.folder + "/cache";
-  auto splits = open_corpora(data, {c.train.samples, rounds * valid_samples_, 0}, static_cast<std::int32_t>(c.model.sequence_length), seed);
-  validate(splits[0].has_value(), "The training split is empty (data.split = \"", c.data.split, "\" gives it no document, or the corpus is too small). Change data.split or use a larger corpus.");
+  auto splits = open_corpora(data, {c.train.samples, rounds * valid_samples_, 0},
+                             static_cast<std::int32_t>(c.model.sequence_length), seed);
+  validate(splits[0].has_value(), "The training split is empty (data.split = \"", c.data.split,
+           "\" gives it no document, or the corpus is too small). Change data.split or use a larger corpus.");
   BatchOptions const options = batch_options(c);
   train_.emplace(std::move(*splits[0]), options);
   if (rounds > 0) {
-    validate(splits[1].has_value(), "train.valid_every = ", c.train.valid_every, " but there is no validation split (data.valid is empty and data.split = \"", c.data.split,
+    validate(splits[1].has_value(), "train.valid_every = ", c.train.valid_every,
+             " but there is no validation split (data.valid is empty and data.split = \"", c.data.split,
              "\" gives it nothing). Name data.valid, change data.split, or set train.valid_every = 0.");
     valid_.emplace(std::move(*splits[1]), options);
   }
@@ -36,9 +47,14 @@ Batches::Batches(Config const& c) {
 void fill_batch(BatchSource const& source, std::int64_t first, Batch& batch) {
   auto count = static_cast<std::size_t>(batch.count());
   std::vector<std::int32_t> unused;
-  auto* starts = batch.document_starts.defined() ? batch.document_starts.data<std::int32_t>() : (unused.resize(count), unused.data());
-  source.fill(first, batch.samples, {{batch.tokens.data<std::int32_t>(), count}, {batch.labels.data<std::int32_t>(), count}, {batch.weights.data<std::uint8_t>(), count},
-                                     {batch.positions.data<std::int32_t>(), count}, {starts, count}});
+  auto* starts = batch.document_starts.defined() ? batch.document_starts.data<std::int32_t>()
+                                                 : (unused.resize(count), unused.data());
+  source.fill(first, batch.samples,
+              {{batch.tokens.data<std::int32_t>(), count},
+               {batch.labels.data<std::int32_t>(), count},
+               {batch.weights.data<std::uint8_t>(), count},
+               {batch.positions.data<std::int32_t>(), count},
+               {starts, count}});
   for (std::int64_t s = 0; s < batch.samples; ++s) {
     batch.sample_ids.data<std::int64_t>()[s] = first + s;
     for (std::int64_t i = 0; i < batch.sequence; ++i) {
@@ -49,11 +65,15 @@ void fill_batch(BatchSource const& source, std::int64_t first, Batch& batch) {
 }
 
 LoadBatch Batches::training(StageState const& stage, std::int64_t consumed) const {
-  return [this, &stage, consumed](Micro micro, Batch& batch) { fill_batch(*train_, first_sample(stage.config(), stage.grid(), stage.rank(), consumed, micro), batch); };
+  return [this, &stage, consumed](Micro micro, Batch& batch) {
+    fill_batch(*train_, first_sample(stage.config(), stage.grid(), stage.rank(), consumed, micro), batch);
+  };
 }
 
 LoadBatch Batches::validation(StageState const& stage, std::int64_t round) const {
-  return [this, &stage, round](Micro micro, Batch& batch) { fill_batch(*valid_, first_sample(stage.config(), stage.grid(), stage.rank(), round * valid_samples_, micro), batch); };
+  return [this, &stage, round](Micro micro, Batch& batch) {
+    fill_batch(*valid_, first_sample(stage.config(), stage.grid(), stage.rank(), round * valid_samples_, micro), batch);
+  };
 }
 
 }  // namespace selenite

@@ -2,9 +2,9 @@
 
 #include <cstring>
 
+#include "core/files.hpp"
 #include "core/text.hpp"
 #include "io/build_info.hpp"
-#include "core/files.hpp"
 #include "kernels/cast/cast.hpp"
 
 namespace selenite {
@@ -29,7 +29,8 @@ CheckpointPiece piece(StageState const& stage, Kind const& kind, std::size_t i) 
 /// All ranks learn the first error that any of them had.
 void agree(Comm& comm, std::string const& error) {
   auto const all = comm.all_gather(error);
-  for (std::size_t r = 0; r < all.size(); ++r) validate(all[r].empty(), all.size() > 1 ? concat("Rank ", r, ": ") : "", all[r]);
+  for (std::size_t r = 0; r < all.size(); ++r)
+    validate(all[r].empty(), all.size() > 1 ? concat("Rank ", r, ": ") : "", all[r]);
 }
 template <class Body>
 std::string error_of(Body&& body) {
@@ -71,18 +72,22 @@ void restore(Ctx& ctx, StageState& stage, CheckpointReader& reader, bool with_mo
   auto const pieces = pieces_to_read(stage, with_moments);
   for (CheckpointPiece const& p : pieces) {
     auto const info = reader.find(p.kind, p.name);
-    validate(info.has_value(), "The checkpoint ", reader.folder().string(), " has no ", p.kind, " of ", p.name, " (it is of another model, or incomplete). Use the config it was made with, or another folder.");
-    validate(info->shape == p.shape, "The checkpoint ", reader.folder().string(), " has ", p.name, " with shape ", to_string(info->shape), " but this model's is ", to_string(p.shape),
+    validate(info.has_value(), "The checkpoint ", reader.folder().string(), " has no ", p.kind, " of ", p.name,
+             " (it is of another model, or incomplete). Use the config it was made with, or another folder.");
+    validate(info->shape == p.shape, "The checkpoint ", reader.folder().string(), " has ", p.name, " with shape ",
+             to_string(info->shape), " but this model's is ", to_string(p.shape),
              " (it is of another model). Use the config it was made with, or another checkpoint.folder.");
   }
   std::size_t expected = stage.parameters().size();
-  validate(reader.names("weight").size() == expected || stage.grid().size(Axis::pipe) > 1, "The checkpoint ", reader.folder().string(), " has ", reader.names("weight").size(),
-           " parameters but this model ", expected, " (it is of another model). Use the config it was made with, or another checkpoint.folder.");
+  validate(reader.names("weight").size() == expected || stage.grid().size(Axis::pipe) > 1, "The checkpoint ",
+           reader.folder().string(), " has ", reader.names("weight").size(), " parameters but this model ", expected,
+           " (it is of another model). Use the config it was made with, or another checkpoint.folder.");
   reader.read(pieces);
   if (stage.master.defined()) ctx(Cast{.x = stage.master, .y = stage.weights});
 }
 
-Checkpoints::Checkpoints(Config const& config, Comm& comm, StageState& stage, std::filesystem::path root) : config_(config), comm_(comm), stage_(stage), root_(std::move(root)) {
+Checkpoints::Checkpoints(Config const& config, Comm& comm, StageState& stage, std::filesystem::path root)
+    : config_(config), comm_(comm), stage_(stage), root_(std::move(root)) {
   agree(comm_, error_of([&] {
           make_folder(root_);
           if (*comm_.rank() == 0) discard_leftovers(root_);
@@ -115,8 +120,8 @@ std::optional<Position> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& 
     }
     skipped.push_back(error);
   }
-  validate(skipped.empty(), skipped.empty() ? "" : skipped.front(), " None of the ", skipped.size(), " checkpoints in ", root_.string(),
-           " can be loaded. Set checkpoint.resume = false to begin anew, or use another run.folder.");
+  validate(skipped.empty(), skipped.empty() ? "" : skipped.front(), " None of the ", skipped.size(), " checkpoints in ",
+           root_.string(), " can be loaded. Set checkpoint.resume = false to begin anew, or use another run.folder.");
   return std::nullopt;
 }
 

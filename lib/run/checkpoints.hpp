@@ -17,23 +17,23 @@ struct Position {
   std::int64_t step = 0, consumed = 0;
 };
 
-/// The pieces that this rank writes: of every parameter its share among the ranks that hold the same, so that each value is
-/// written once. Kinds: weight (exact), and the moments m and v.
+/// The pieces that this rank writes: of every parameter its share among the ranks that hold the same, so that each
+/// value is written once. Kinds: weight (exact), and the moments m and v.
 std::vector<CheckpointPiece> pieces_to_write(StageState const& stage);
 /// The pieces that this rank needs back. `with_moments`: to go on training; else weights alone.
 std::vector<CheckpointPiece> pieces_to_read(StageState const& stage, bool with_moments);
-/// Fills weights (and moments) from a checkpoint of any layout. Throws Error if the checkpoint lacks a tensor or has another
-/// shape: then it is of another model, and the differences are named.
+/// Fills weights (and moments) from a checkpoint of any layout. Throws Error if the checkpoint lacks a tensor or has
+/// another shape: then it is of another model, and the differences are named.
 void restore(Ctx& ctx, StageState& stage, CheckpointReader& reader, bool with_moments);
 
-/// Saves of a run: started at a step boundary, written beside the training, committed at the first boundary at which all
-/// ranks' shards are on disk.
+/// Saves of a run: started at a step boundary, written beside the training, committed at the first boundary at which
+/// all ranks' shards are on disk.
 class Checkpoints {
  public:
   Checkpoints(Config const& config, Comm& comm, StageState& stage, std::filesystem::path root);
-  /// Loads the newest checkpoint that can be loaded whole and says where the training stands; none if there is no checkpoint at
-  /// all. `skipped` tells of newer ones that are damaged. Throws Error if there are checkpoints but none can be loaded: to begin
-  /// anew in silence would lose them.
+  /// Loads the newest checkpoint that can be loaded whole and says where the training stands; none if there is no
+  /// checkpoint at all. `skipped` tells of newer ones that are damaged. Throws Error if there are checkpoints but none
+  /// can be loaded: to begin anew in silence would lose them.
   std::optional<Position> resume(Ctx& ctx, std::vector<std::string>& skipped);
   /// Starts a save; waits for one still under way.
   void start(Position const& at);

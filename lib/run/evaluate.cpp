@@ -15,22 +15,28 @@ namespace selenite {
 double Evaluation::perplexity() const { return std::exp(std::min(20.0, loss)); }
 double Evaluation::unigram_perplexity() const { return std::exp(std::min(20.0, unigram_loss)); }
 double Evaluation::bits_per_byte() const { return bytes > 0 ? loss * tokens / bytes / std::log(2.0) : 0; }
-double Evaluation::word_perplexity() const { return words > 1 ? std::exp(std::min(20.0, loss * tokens / (words - 1))) : 0; }
+double Evaluation::word_perplexity() const {
+  return words > 1 ? std::exp(std::min(20.0, loss * tokens / (words - 1))) : 0;
+}
 
 namespace {
 
 /// The checkpoint that a path means.
 std::filesystem::path find_checkpoint(std::filesystem::path const& path) {
-  validate(std::filesystem::exists(path), "There is no ", path.string(), " (no such file or folder). Name a run folder, a folder of checkpoints or a checkpoint.");
+  validate(std::filesystem::exists(path), "There is no ", path.string(),
+           " (no such file or folder). Name a run folder, a folder of checkpoints or a checkpoint.");
   if (std::filesystem::exists(path / "index.h5")) return path;
   std::filesystem::path const root = std::filesystem::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
   IoThread io;
   NewestCheckpoint const newest = newest_checkpoint(io, root);
-  validate(newest.found.has_value(), "There is no whole checkpoint in ", root.string(), newest.skipped.empty() ? "" : concat(" (", join(newest.skipped, "; "), ")"), ". Name a run folder or a checkpoint.");
+  validate(newest.found.has_value(), "There is no whole checkpoint in ", root.string(),
+           newest.skipped.empty() ? "" : concat(" (", join(newest.skipped, "; "), ")"),
+           ". Name a run folder or a checkpoint.");
   return newest.found->folder;
 }
 
-Config evaluation_config(CheckpointHeader const& header, std::vector<std::string> const& settings, std::filesystem::path const& folder, std::int64_t ranks) {
+Config evaluation_config(CheckpointHeader const& header, std::vector<std::string> const& settings,
+                         std::filesystem::path const& folder, std::int64_t ranks) {
   Config c = parse_config(header.config, settings, (folder / "index.h5").string());
   c.layout = LayoutConfig{};
   c.layout.data = ranks;
@@ -41,7 +47,8 @@ Config evaluation_config(CheckpointHeader const& header, std::vector<std::string
 
 }  // namespace
 
-Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string> const& settings, Comm& comm) : comm_(comm), folder_(find_checkpoint(path)) {
+Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string> const& settings, Comm& comm)
+    : comm_(comm), folder_(find_checkpoint(path)) {
   IoThread io;
   CheckpointReader reader(io, folder_);
   header_ = reader.header();
@@ -57,15 +64,19 @@ Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string>
 
 std::string Evaluator::describe_memory() const {
   std::string text;
-  for (auto const& [label, bytes] : stage_->footprint().rows()) text += concat(label, "  ", format_bytes(static_cast<double>(bytes)), "\n");
+  for (auto const& [label, bytes] : stage_->footprint().rows())
+    text += concat(label, "  ", format_bytes(static_cast<double>(bytes)), "\n");
   return text + concat("total  ", format_bytes(static_cast<double>(stage_->footprint().total())), "\n");
 }
 
 Tokenizer& Evaluator::tokenizer() {
   if (!tokenizer_) {
-    validate(!config_.data.tokenizer.empty(), "data.tokenizer is empty in the checkpoint's config (text needs one). Name it by --set data.tokenizer=PATH.");
+    validate(
+        !config_.data.tokenizer.empty(),
+        "data.tokenizer is empty in the checkpoint's config (text needs one). Name it by --set data.tokenizer=PATH.");
     tokenizer_ = load_tokenizer(config_.data.tokenizer);
-    validate(tokenizer_->vocab_size() <= config_.model.vocab_size, "The tokenizer ", config_.data.tokenizer, " has ", tokenizer_->vocab_size(), " tokens but the model only ", config_.model.vocab_size,
+    validate(tokenizer_->vocab_size() <= config_.model.vocab_size, "The tokenizer ", config_.data.tokenizer, " has ",
+             tokenizer_->vocab_size(), " tokens but the model only ", config_.model.vocab_size,
              ". Name the tokenizer that the model was trained with by --set data.tokenizer=PATH.");
   }
   return *tokenizer_;
@@ -136,10 +147,13 @@ Evaluation Evaluator::split(std::string const& split, std::int64_t samples) {
   wanted[which] = std::nullopt;
   DataConfig data = config_.data;
   data.cache.clear();
-  auto splits = open_corpora(data, wanted, static_cast<std::int32_t>(config_.model.sequence_length), static_cast<std::uint32_t>(config_.train.seed), true);
-  validate(splits[which].has_value() && splits[which]->size() > 0, "The ", split, " split is empty (data.", split, " is not set and data.split = \"", config_.data.split, "\" gives it nothing). Name one that is not.");
+  auto splits = open_corpora(data, wanted, static_cast<std::int32_t>(config_.model.sequence_length),
+                             static_cast<std::uint32_t>(config_.train.seed), true);
+  validate(splits[which].has_value() && splits[which]->size() > 0, "The ", split, " split is empty (data.", split,
+           " is not set and data.split = \"", config_.data.split, "\" gives it nothing). Name one that is not.");
   BatchSource const source(std::move(*splits[which]), batch_options(config_));
-  std::int64_t const all = samples > 0 ? std::min(samples, source.size()) : source.size(), per_pass = config_.train.micro_batch;
+  std::int64_t const all = samples > 0 ? std::min(samples, source.size()) : source.size(),
+                     per_pass = config_.train.micro_batch;
   double loss = 0, tokens = 0, unigram_sum = 0;
   for (std::int64_t first = *comm_.rank() * per_pass; first < all; first += comm_.world() * per_pass) {
     Batch const batch = stage_->batch(0).first(std::min(per_pass, all - first), config_.model.sequence_length);
@@ -152,9 +166,10 @@ Evaluation Evaluator::split(std::string const& split, std::int64_t samples) {
 }
 
 namespace {
-/// Rows of a batch from a token stream: row s takes the window that starts at starts[s]; labels before `scored_from` and beyond the
-/// stream do not count.
-void fill_windows(Batch& b, std::vector<std::int32_t> const& stream, std::vector<std::int64_t> const& starts, std::int64_t stride) {
+/// Rows of a batch from a token stream: row s takes the window that starts at starts[s]; labels before `scored_from`
+/// and beyond the stream do not count.
+void fill_windows(Batch& b, std::vector<std::int32_t> const& stream, std::vector<std::int64_t> const& starts,
+                  std::int64_t stride) {
   auto const end = static_cast<std::int64_t>(stream.size());
   for (std::int64_t s = 0; s < b.samples; ++s) {
     std::int64_t const start = starts[static_cast<std::size_t>(s)], scored_from = start == 0 ? 0 : b.sequence - stride;
@@ -176,16 +191,22 @@ void fill_windows(Batch& b, std::vector<std::int32_t> const& stream, std::vector
 Evaluation Evaluator::text(std::string const& text, std::int64_t stride) {
   std::vector<std::int32_t> stream;
   tokenizer().encode(text, stream);
-  validate(stream.size() >= 2, "The text has ", stream.size(), " tokens (a loss needs at least two). Use a longer text.");
+  validate(stream.size() >= 2, "The text has ", stream.size(),
+           " tokens (a loss needs at least two). Use a longer text.");
   std::int64_t const length = config_.model.sequence_length;
   if (stride == 0) stride = length;
-  validate(stride > 0 && stride <= length, "--stride ", stride, " is out of range (it must be at least 1 and at most the sequence length ", length, "). Correct it.");
+  validate(stride > 0 && stride <= length, "--stride ", stride,
+           " is out of range (it must be at least 1 and at most the sequence length ", length, "). Correct it.");
   std::vector<std::int64_t> starts{0};
-  while (starts.back() + length + 1 < static_cast<std::int64_t>(stream.size())) starts.push_back(starts.back() + stride);
+  while (starts.back() + length + 1 < static_cast<std::int64_t>(stream.size()))
+    starts.push_back(starts.back() + stride);
   double loss = 0, tokens = 0, unigram_sum = 0;
-  auto const per_pass = static_cast<std::size_t>(config_.train.micro_batch), step = per_pass * static_cast<std::size_t>(comm_.world());
+  auto const per_pass = static_cast<std::size_t>(config_.train.micro_batch),
+             step = per_pass * static_cast<std::size_t>(comm_.world());
   for (std::size_t first = static_cast<std::size_t>(*comm_.rank()) * per_pass; first < starts.size(); first += step) {
-    std::vector<std::int64_t> const rows(starts.begin() + static_cast<std::ptrdiff_t>(first), starts.begin() + static_cast<std::ptrdiff_t>(std::min(first + per_pass, starts.size())));
+    std::vector<std::int64_t> const rows(
+        starts.begin() + static_cast<std::ptrdiff_t>(first),
+        starts.begin() + static_cast<std::ptrdiff_t>(std::min(first + per_pass, starts.size())));
     Batch batch = stage_->batch(0).first(static_cast<std::int64_t>(rows.size()), length);
     fill_windows(batch, stream, rows, stride);
     tokens += counted(batch), unigram_sum += baseline(unigram(), batch);

@@ -16,35 +16,37 @@ namespace selenite {
 /// A loss in nats a token, and what it means.
 struct Evaluation {
   double loss = 0, tokens = 0;
-  double unigram_loss = 0;               ///< of the token frequencies of the training data, on the same tokens; < 0: unknown
-  double bytes = 0, words = 0;           ///< of the text, where there is one
+  double unigram_loss = 0;      ///< of the token frequencies of the training data, on the same tokens; < 0: unknown
+  double bytes = 0, words = 0;  ///< of the text, where there is one
   std::int64_t ranks = 1;
   double perplexity() const;
   double unigram_perplexity() const;
-  double bits_per_byte() const;          ///< 0 without a text
+  double bits_per_byte() const;  ///< 0 without a text
   /// exp(loss * (T-1)/(W-1)) with W blank-separated words: comparable between tokenizers (zero-shot WikiText's figure).
   double word_perplexity() const;
 };
 
 struct SamplingOptions {
   std::int64_t tokens = 100, top_k = 40, seed = 1;
-  double temperature = 0.8;              ///< 0: always the likeliest token
+  double temperature = 0.8;  ///< 0: always the likeliest token
 };
 
 /// A trained model from a checkpoint of any layout, for evaluation: weights only, forward only.
 class Evaluator {
  public:
-  /// `path`: a run folder, a folder of checkpoints (the newest whole one is taken), or one checkpoint. `settings` change the
-  /// checkpoint's own config. Data parallel over the ranks of `comm`.
+  /// `path`: a run folder, a folder of checkpoints (the newest whole one is taken), or one checkpoint. `settings`
+  /// change the checkpoint's own config. Data parallel over the ranks of `comm`.
   Evaluator(std::filesystem::path const& path, std::vector<std::string> const& settings, Comm& comm);
 
   /// Over one epoch of "train", "valid" or "test"; all ranks call it. At most `samples` of them if above 0.
   Evaluation split(std::string const& split, std::int64_t samples);
-  /// Over a text as one stream, in windows that overlap: each but the first scores its last `stride` tokens, so that every token
-  /// but the first is scored once with at least sequence_length - stride tokens before it. stride 0: a whole sequence.
+  /// Over a text as one stream, in windows that overlap: each but the first scores its last `stride` tokens, so that
+  /// every token but the first is scored once with at least sequence_length - stride tokens before it. stride 0: a
+  /// whole sequence.
   Evaluation text(std::string const& text, std::int64_t stride);
   /// Text that follows the prompt, drawn token by token; calls `emit` with each piece.
-  void sample(std::string const& prompt, SamplingOptions const& options, std::function<void(std::string const&)> const& emit);
+  void sample(std::string const& prompt, SamplingOptions const& options,
+              std::function<void(std::string const&)> const& emit);
 
   /// Bytes by label.
   std::string describe_memory() const;

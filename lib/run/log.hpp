@@ -6,8 +6,9 @@
 
 namespace selenite {
 
-/// Where the words of a run go: plain lines with the time into a file, and to a sink of main's choice (the library itself
-/// prints nothing). The sink is told whether a text is a line to keep or a progress line that the next one replaces.
+/// Where the words of a run go: plain lines with the time into a file, and to a sink of main's choice (the library
+/// itself prints nothing). The sink is told whether a text is a line to keep or a progress line that the next one
+/// replaces.
 class RunLog {
  public:
   enum class Kind : std::uint8_t { line, progress };

@@ -3,9 +3,9 @@
 #include <chrono>
 #include <cmath>
 
+#include "core/files.hpp"
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
-#include "core/files.hpp"
 #include "io/metrics.hpp"
 #include "io/tensorboard.hpp"
 #include "plan/calibrate.hpp"
@@ -17,7 +17,10 @@
 
 namespace selenite {
 
-std::filesystem::path checkpoint_root(Config const& c) { return c.checkpoint.folder.empty() ? std::filesystem::path(c.run.folder) / "checkpoints" : std::filesystem::path(c.checkpoint.folder); }
+std::filesystem::path checkpoint_root(Config const& c) {
+  return c.checkpoint.folder.empty() ? std::filesystem::path(c.run.folder) / "checkpoints"
+                                     : std::filesystem::path(c.checkpoint.folder);
+}
 
 namespace {
 
@@ -29,18 +32,24 @@ constexpr int hang_exit_code = 75;
 class Trainer {
  public:
   Trainer(Config const& config, Comm& comm, RunRecord& record, RunLog& log)
-      : config_(config), comm_(comm), record_(record), log_(log), first_(*comm.rank() == 0), grid_(make_grid(config.layout)),
+      : config_(config),
+        comm_(comm),
+        record_(record),
+        log_(log),
+        first_(*comm.rank() == 0),
+        grid_(make_grid(config.layout)),
         watchdog_(config.run.watchdog, [this](std::string const& action) { hang(action); }) {
     comm_.set_grid(grid_);
     require_same(comm_, "config", to_toml(config_));
     set_threads(static_cast<int>(config_.run.threads));
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);
+    stage_.emplace(config_, grid_, comm_.rank(), make_schedule(config_, grid_));
+    stage_->require_memory();
     watchdog_.announce("measuring the machine");
     machine_ = find_machine(config_, comm_, grid_);
     plan_ = make_plan(config_, grid_, comm_.rank(), &machine_);
     if (first_) log_.line(describe(plan_, config_, &machine_));
-    stage_.emplace(config_, grid_, comm_.rank(), make_schedule(config_, grid_));
     stage_->take_memory();
     ctx_.emplace(stage_->place(), cpu_, &comm_);
     statistics_.emplace(config_, plan_, machine_);
@@ -64,20 +73,26 @@ class Trainer {
     }
     watchdog_.announce("waiting for the last checkpoint");
     committed(checkpoints_->poll(true));
-    if (signal && first_) log_.line(concat("Stopped after step ", at_.step, " by signal ", signal, "; start the same command again to go on."));
+    if (signal && first_)
+      log_.line(
+          concat("Stopped after step ", at_.step, " by signal ", signal, "; start the same command again to go on."));
     finish();
     return signal && at_.step < config_.train.steps ? Ending::stopped : Ending::finished;
   }
 
   /// The message of a failure, with the checkpoint to go on from.
   std::string where_to_go_on() const {
-    return checkpoints_ && !checkpoints_->last().empty() ? concat(" The last good checkpoint is ", checkpoints_->last().string(), ".") : " There is no checkpoint yet.";
+    return checkpoints_ && !checkpoints_->last().empty()
+               ? concat(" The last good checkpoint is ", checkpoints_->last().string(), ".")
+               : " There is no checkpoint yet.";
   }
   void finish() { record_.summary = statistics_->summary(); }
 
  private:
   void hang(std::string const& action) {
-    log_.line(concat("[rank ", comm_.rank(), "] No progress for ", format_duration(config_.run.watchdog), " in: ", action, ". The job ends with code ", hang_exit_code, ". Look for a dead or stopped rank, or raise run.watchdog."));
+    log_.line(concat("[rank ", comm_.rank(), "] No progress for ", format_duration(config_.run.watchdog),
+                     " in: ", action, ". The job ends with code ", hang_exit_code,
+                     ". Look for a dead or stopped rank, or raise run.watchdog."));
     comm_.abort(hang_exit_code);
   }
 
@@ -91,8 +106,10 @@ class Trainer {
       if (progress) {
         at_ = *progress;
         std::string const folder = checkpoints_->last().string();
-        if (first_) log_.line(concat("Resumed from ", folder, " after step ", at_.step, " (", at_.consumed, " samples)."));
-        validate(at_.consumed == at_.step * config_.train.global_batch, "The checkpoint ", folder, " was made with another train.global_batch (step ", at_.step, ", ", at_.consumed,
+        if (first_)
+          log_.line(concat("Resumed from ", folder, " after step ", at_.step, " (", at_.consumed, " samples)."));
+        validate(at_.consumed == at_.step * config_.train.global_batch, "The checkpoint ", folder,
+                 " was made with another train.global_batch (step ", at_.step, ", ", at_.consumed,
                  " samples). Use the batch it was made with, or another run.folder.");
         return;
       }
@@ -136,22 +153,32 @@ class Trainer {
     if (!first_) return;
     if (metrics_) metrics_->append(statistics_->metrics());
     if (events_) {
-      std::vector<Scalar> const scalars{{"train/loss", result.loss}, {"train/grad_norm", result.grad_norm}, {"train/lr", result.lr}, {"speed/mfu", statistics_->mfu(statistics_->median_seconds())}};
+      std::vector<Scalar> const scalars{{"train/loss", result.loss},
+                                        {"train/grad_norm", result.grad_norm},
+                                        {"train/lr", result.lr},
+                                        {"speed/mfu", statistics_->mfu(statistics_->median_seconds())}};
       events_->append(at_.step, scalars);
     }
-    if (at_.step % config_.log.every == 0 || at_.step == config_.train.steps) log_.line(statistics_->line());
-    else log_.progress(statistics_->progress_line());
+    if (at_.step % config_.log.every == 0 || at_.step == config_.train.steps)
+      log_.line(statistics_->line());
+    else
+      log_.progress(statistics_->progress_line());
   }
 
   void validate_model() {
-    watchdog_.announce("validation");
     Tally const before = ctx_->tally();
     std::int64_t const micros = config_.train.valid_batches * plan_.micros;
-    StepResult const result = evaluate_batches(*ctx_, *stage_, micros, batches_->validation(*stage_, at_.step / config_.train.valid_every - (at_.step % config_.train.valid_every == 0)));
+    auto const load = batches_->validation(
+        *stage_, at_.step / config_.train.valid_every - (at_.step % config_.train.valid_every == 0));
+    StepResult const result = evaluate_batches(*ctx_, *stage_, micros, [&](Micro micro, Batch& batch) {
+      watchdog_.announce(concat("validation after step ", at_.step, ", micro-batch ", micro));
+      load(micro, batch);
+    });
     ctx_->tally() = before;
     statistics_->add_validation(result.loss);
     if (!first_) return;
-    log_.line(concat("step ", at_.step, "  validation loss ", result.loss, "  perplexity ", std::exp(std::min(20.0, result.loss)), "  (", format_count(result.tokens), " tokens)"));
+    log_.line(concat("step ", at_.step, "  validation loss ", result.loss, "  perplexity ",
+                     std::exp(std::min(20.0, result.loss)), "  (", format_count(result.tokens), " tokens)"));
     if (metrics_) metrics_->append({{"step", at_.step}, {"valid_loss", result.loss}});
     if (events_) {
       std::vector<Scalar> const scalars{{"valid/loss", result.loss}};

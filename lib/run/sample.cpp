@@ -13,13 +13,18 @@ std::int32_t draw(std::vector<float> const& logits, SamplingOptions const& optio
   std::vector<std::int32_t> order(logits.size());
   for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
   auto value = [&](std::int32_t i) { return logits[static_cast<std::size_t>(i)]; };
-  std::size_t const k = options.top_k > 0 ? std::min(order.size(), static_cast<std::size_t>(options.top_k)) : order.size();
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(), [&](std::int32_t a, std::int32_t b) { return value(a) > value(b); });
+  std::size_t const k =
+      options.top_k > 0 ? std::min(order.size(), static_cast<std::size_t>(options.top_k)) : order.size();
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(k), order.end(),
+                    [&](std::int32_t a, std::int32_t b) { return value(a) > value(b); });
   if (options.temperature <= 0) return order[0];
   std::vector<double> cumulative;
   double sum = 0;
-  for (std::size_t i = 0; i < k; ++i) cumulative.push_back(sum += std::exp((value(order[i]) - value(order[0])) / options.temperature));
-  double const u = uniform(philox(pack_counter(Purpose::sampling, 0, 0, number, 0), static_cast<std::uint64_t>(options.seed))[0]) * sum;
+  for (std::size_t i = 0; i < k; ++i)
+    cumulative.push_back(sum += std::exp((value(order[i]) - value(order[0])) / options.temperature));
+  double const u =
+      uniform(philox(pack_counter(Purpose::sampling, 0, 0, number, 0), static_cast<std::uint64_t>(options.seed))[0]) *
+      sum;
   auto const found = std::upper_bound(cumulative.begin(), cumulative.end(), u) - cumulative.begin();
   return order[std::min(static_cast<std::size_t>(found), k - 1)];
 }
@@ -37,7 +42,8 @@ std::size_t unfinished(std::string const& text) {
 
 }  // namespace
 
-void Evaluator::sample(std::string const& prompt, SamplingOptions const& options, std::function<void(std::string const&)> const& emit) {
+void Evaluator::sample(std::string const& prompt, SamplingOptions const& options,
+                       std::function<void(std::string const&)> const& emit) {
   std::vector<std::int32_t> tokens;
   tokenizer().encode(prompt, tokens);
   if (tokens.empty()) tokens.push_back(std::max(0, tokenizer().eod()));
@@ -61,7 +67,8 @@ void Evaluator::sample(std::string const& prompt, SamplingOptions const& options
     ctx_->set_save(stage_->slot(0));
     stage_->chunk().forward(*ctx_, batch, Tensor{}, Tensor{}, stage_->totals, saved_);
     std::vector<float> logits(static_cast<std::size_t>(tokenizer().vocab_size()));
-    for (std::size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(load(saved_.head.logits, used - 1, static_cast<std::int64_t>(i)));
+    for (std::size_t i = 0; i < logits.size(); ++i)
+      logits[i] = static_cast<float>(load(saved_.head.logits, used - 1, static_cast<std::int64_t>(i)));
     stage_->slot(0).release(0);
     std::int32_t const next = draw(logits, options, static_cast<std::uint64_t>(n));
     if (next == tokenizer().eod()) break;

@@ -1,9 +1,8 @@
 #include "run/signals.hpp"
 
-#include <unistd.h>
-
 #include <array>
 #include <csignal>
+#include <unistd.h>
 
 namespace selenite {
 namespace {

@@ -2,8 +2,8 @@
 
 namespace selenite {
 
-/// Takes SIGTERM, SIGUSR1 and SIGINT while it lives: they set a flag, which the loop looks at after every step. A second
-/// SIGINT ends the process at once, as users expect.
+/// Takes SIGTERM, SIGUSR1 and SIGINT while it lives: they set a flag, which the loop looks at after every step. A
+/// second SIGINT ends the process at once, as users expect.
 class SignalGuard {
  public:
   SignalGuard();

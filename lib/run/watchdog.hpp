@@ -7,8 +7,8 @@
 
 namespace selenite {
 
-/// Ends a job that no longer moves: if no action is announced for `limit` seconds, `expired` is called once with the action in
-/// flight. A limit of 0 switches it off.
+/// Ends a job that no longer moves: if no action is announced for `limit` seconds, `expired` is called once with the
+/// action in flight. A limit of 0 switches it off.
 class Watchdog {
  public:
   Watchdog(double limit_seconds, std::function<void(std::string const& action)> expired);

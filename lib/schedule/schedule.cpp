@@ -15,7 +15,9 @@ std::string to_string(Action a) {
 }
 
 Action parse_action(std::string_view text) {
-  auto bad = [&] { return concat("\"", text, "\" is not an action (it takes F0.3, B0.3, G or O). Correct the schedule."); };
+  auto bad = [&] {
+    return concat("\"", text, "\" is not an action (it takes F0.3, B0.3, G or O). Correct the schedule.");
+  };
   validate(!text.empty(), bad());
   char const letter = text[0];
   if (text == "G" || text == "O") return {static_cast<What>(letter), Chunk(0), Micro(0)};
@@ -90,13 +92,16 @@ struct Player {
   explicit Player(Schedule const& s)
       : schedule(s), forward_done(cells()), backward_done(cells()), at(s.rows.size(), 0), clock(s.rows.size(), 0) {}
   std::size_t cells() const { return static_cast<std::size_t>(schedule.stages * schedule.chunks * schedule.micros); }
-  std::size_t cell(std::int64_t virtual_stage, Micro micro) const { return static_cast<std::size_t>(virtual_stage * schedule.micros + *micro); }
+  std::size_t cell(std::int64_t virtual_stage, Micro micro) const {
+    return static_cast<std::size_t>(virtual_stage * schedule.micros + *micro);
+  }
 
   /// When the inputs of stage r's next action are there; none if they are not yet.
   std::optional<double> ready(std::size_t r, double message) const {
     Action const a = schedule.rows[r][at[r]];
     if (a.what == What::sync || a.what == What::step) return clock[r];
-    std::int64_t const v = *a.chunk * schedule.stages + static_cast<std::int64_t>(r), last = schedule.stages * schedule.chunks - 1;
+    std::int64_t const v = *a.chunk * schedule.stages + static_cast<std::int64_t>(r),
+                       last = schedule.stages * schedule.chunks - 1;
     if (a.what == What::forward) {
       if (v == 0) return 0;
       auto const& before = forward_done[cell(v - 1, a.micro)];
@@ -137,16 +142,21 @@ std::string table_with_mark(Schedule const& schedule, std::size_t row, std::size
 void check_counts(Schedule const& s) {
   for (std::size_t r = 0; r < s.rows.size(); ++r) {
     std::vector<int> seen(static_cast<std::size_t>(2 * s.chunks * s.micros), 0);
-    bool const trains = std::any_of(s.rows[r].begin(), s.rows[r].end(), [](Action a) { return a.what == What::backward; });
+    bool const trains =
+        std::any_of(s.rows[r].begin(), s.rows[r].end(), [](Action a) { return a.what == What::backward; });
     for (std::size_t i = 0; i < s.rows[r].size(); ++i) {
       Action const a = s.rows[r][i];
       if (a.what == What::sync || a.what == What::step) continue;
-      auto const cell = static_cast<std::size_t>(((a.what == What::backward) * s.chunks + *a.chunk) * s.micros + *a.micro);
-      validate(++seen[cell] == 1, "The schedule is wrong: stage ", r, " does ", to_string(a), " twice.\n", table_with_mark(s, r, i), "Correct the schedule.");
+      auto const cell =
+          static_cast<std::size_t>(((a.what == What::backward) * s.chunks + *a.chunk) * s.micros + *a.micro);
+      validate(++seen[cell] == 1, "The schedule is wrong: stage ", r, " does ", to_string(a), " twice.\n",
+               table_with_mark(s, r, i), "Correct the schedule.");
     }
     for (std::size_t cell = 0; cell < (trains ? seen.size() : seen.size() / 2); ++cell)
-      validate(seen[cell] == 1, "The schedule is wrong: stage ", r, " lacks a ", cell < seen.size() / 2 ? "forward" : "backward", " pass of micro-batch ",
-               cell % static_cast<std::size_t>(s.micros), ".\n", table_with_mark(s, r, s.rows[r].size()), "Correct the schedule.");
+      validate(seen[cell] == 1, "The schedule is wrong: stage ", r, " lacks a ",
+               cell < seen.size() / 2 ? "forward" : "backward", " pass of micro-batch ",
+               cell % static_cast<std::size_t>(s.micros), ".\n", table_with_mark(s, r, s.rows[r].size()),
+               "Correct the schedule.");
   }
 }
 
@@ -161,7 +171,11 @@ double play(Schedule const& schedule, std::vector<ActionSeconds> const& seconds)
         auto const start = player.ready(r, seconds[r].message);
         if (!start) break;
         What const what = schedule.rows[r][player.at[r]].what;
-        player.finish(r, *start, what == What::forward ? seconds[r].forward : what == What::backward ? seconds[r].backward : what == What::sync ? seconds[r].sync : seconds[r].step);
+        player.finish(r, *start,
+                      what == What::forward    ? seconds[r].forward
+                      : what == What::backward ? seconds[r].backward
+                      : what == What::sync     ? seconds[r].sync
+                                               : seconds[r].step);
         moved = true;
       }
     }
@@ -169,8 +183,9 @@ double play(Schedule const& schedule, std::vector<ActionSeconds> const& seconds)
   if (!player.at_end())
     for (std::size_t r = 0; r < schedule.rows.size(); ++r)
       if (player.at[r] < schedule.rows[r].size())
-        throw Error(concat("The schedule deadlocks: stage ", r, " waits for ever before ", to_string(schedule.rows[r][player.at[r]]), ".\n",
-                           table_with_mark(schedule, r, player.at[r]), "Correct the schedule."));
+        throw Error(concat("The schedule deadlocks: stage ", r, " waits for ever before ",
+                           to_string(schedule.rows[r][player.at[r]]), ".\n", table_with_mark(schedule, r, player.at[r]),
+                           "Correct the schedule."));
   return *std::max_element(player.clock.begin(), player.clock.end());
 }
 

@@ -9,8 +9,8 @@
 
 namespace selenite {
 
-/// What a stage does: a forward or backward pass of a chunk for a micro-batch, and once a step the gradient sync and the
-/// optimizer step.
+/// What a stage does: a forward or backward pass of a chunk for a micro-batch, and once a step the gradient sync and
+/// the optimizer step.
 enum class What : char { forward = 'F', backward = 'B', sync = 'G', step = 'O' };
 
 /// One entry of a schedule; prints as "F0.3" (forward, chunk 0, micro-batch 3), "G" and "O".
@@ -34,14 +34,14 @@ struct Schedule {
 std::string to_string(Schedule const& schedule);
 Schedule parse_schedule(std::string_view text);
 
-/// One forward, one backward (PipeDream-flush): stage r runs min(stages - r - 1, micros) forwards ahead, then alternates.
-/// Bubble (stages-1)/micros of the ideal time, min(stages - r, micros) micro-batches in flight on stage r.
+/// One forward, one backward (PipeDream-flush): stage r runs min(stages - r - 1, micros) forwards ahead, then
+/// alternates. Bubble (stages-1)/micros of the ideal time, min(stages - r, micros) micro-batches in flight on stage r.
 Schedule one_f_one_b(std::int64_t stages, std::int64_t micros);
 /// Forward passes only, for evaluation.
 Schedule forward_only(std::int64_t stages, std::int64_t micros);
 
-/// Plays the table with every send waiting for its receive; throws Error with the table and the bad cell marked if an action is
-/// missing, comes twice, or a stage waits for ever.
+/// Plays the table with every send waiting for its receive; throws Error with the table and the bad cell marked if an
+/// action is missing, comes twice, or a stage waits for ever.
 void validate_schedule(Schedule const& schedule);
 /// The largest number of micro-batches between F and B that stage r holds at once, per chunk.
 std::int64_t slots_needed(Schedule const& schedule, Stage stage, Chunk chunk);

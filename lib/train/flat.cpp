@@ -14,8 +14,10 @@ struct Group {
 std::vector<Group> groups_of(ParameterList const& parameters) {
   std::vector<Group> groups;
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    if (parameters[i]->spec.beside_previous) groups.back().last = i + 1;
-    else groups.push_back({i, i + 1, parameters[i]->spec.decay});
+    if (parameters[i]->spec.beside_previous)
+      groups.back().last = i + 1;
+    else
+      groups.push_back({i, i + 1, parameters[i]->spec.decay});
   }
   return groups;
 }
@@ -31,7 +33,8 @@ FlatLayout flat_layout(ParameterList const& parameters, ProcessGrid const& grid,
     Run run{layout.elements, 0, decay};
     for (std::size_t g = first_group; g < last_group; ++g) {
       if (groups[g].decay != decay) continue;
-      for (std::size_t i = groups[g].first; i < groups[g].last; ++i) layout.offsets[i] = layout.elements, layout.elements += elements(i);
+      for (std::size_t i = groups[g].first; i < groups[g].last; ++i)
+        layout.offsets[i] = layout.elements, layout.elements += elements(i);
       layout.elements = align_up(layout.elements, FlatLayout::alignment);
     }
     run.count = layout.elements - run.begin;
@@ -51,11 +54,13 @@ FlatLayout flat_layout(ParameterList const& parameters, ProcessGrid const& grid,
   return layout;
 }
 
-void bind_parameters(ParameterList const& parameters, FlatLayout const& layout, ProcessGrid const& grid, Rank rank, Tensor const& weights, Tensor const& gradients) {
+void bind_parameters(ParameterList const& parameters, FlatLayout const& layout, ProcessGrid const& grid, Rank rank,
+                     Tensor const& weights, Tensor const& gradients) {
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     Shape const shape = box_of(parameters[i]->spec, grid, rank).count;
     auto view = [&](Tensor const& flat) {
-      return Tensor(flat.raw() ? flat.raw() + layout.offsets[i] * size_of(flat.dtype()) : nullptr, flat.dtype(), shape, flat.device());
+      return Tensor(flat.raw() ? flat.raw() + layout.offsets[i] * size_of(flat.dtype()) : nullptr, flat.dtype(), shape,
+                    flat.device());
     };
     parameters[i]->weight = view(weights);
     parameters[i]->gradient = view(gradients);

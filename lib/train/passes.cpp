@@ -38,21 +38,38 @@ namespace {
 
 Tensor run_of(Tensor const& flat, Run const& run) {
   if (!flat.defined()) return {};
-  return Tensor(flat.raw() ? flat.raw() + run.begin * size_of(flat.dtype()) : nullptr, flat.dtype(), {run.count}, flat.device());
+  return Tensor(flat.raw() ? flat.raw() + run.begin * size_of(flat.dtype()) : nullptr, flat.dtype(), {run.count},
+                flat.device());
 }
 
 void update(Ctx& ctx, StageState& stage, std::int64_t step, double lr, double decay) {
   TrainConfig const& t = stage.config().train;
   bool const split = stage.master.defined();
   for (Run const& run : stage.layout().decay_runs) {
-    Tensor const gradient = run_of(stage.gradients, run), exact = run_of(stage.exact_weights(), run), weight = split ? run_of(stage.weights, run) : Tensor{};
+    Tensor const gradient = run_of(stage.gradients, run), exact = run_of(stage.exact_weights(), run),
+                 weight = split ? run_of(stage.weights, run) : Tensor{};
     double const wd = run.decay ? decay : 0;
     if (t.optimizer == OptimizerKind::sgd) {
-      ctx(Sgd{.gradient = gradient, .master = exact, .weight = weight, .gradient_scale = stage.gradient_scale, .lr = lr, .weight_decay = wd});
+      ctx(Sgd{.gradient = gradient,
+              .master = exact,
+              .weight = weight,
+              .gradient_scale = stage.gradient_scale,
+              .lr = lr,
+              .weight_decay = wd});
       continue;
     }
-    ctx(AdamW{.gradient = gradient, .master = exact, .m = run_of(stage.moment1, run), .v = run_of(stage.moment2, run), .weight = weight, .gradient_scale = stage.gradient_scale,
-              .lr = lr, .beta1 = t.beta1, .beta2 = t.beta2, .eps = t.eps, .weight_decay = wd, .step = step});
+    ctx(AdamW{.gradient = gradient,
+              .master = exact,
+              .m = run_of(stage.moment1, run),
+              .v = run_of(stage.moment2, run),
+              .weight = weight,
+              .gradient_scale = stage.gradient_scale,
+              .lr = lr,
+              .beta1 = t.beta1,
+              .beta2 = t.beta2,
+              .eps = t.eps,
+              .weight_decay = wd,
+              .step = step});
   }
 }
 
@@ -68,9 +85,11 @@ StepResult optimizer_step(Ctx& ctx, StageState& stage, std::int64_t step, std::i
   double const correction = 1 / (backward_seed(stage.config()) * std::max(result.tokens, 1.0));
   result.grad_norm = std::sqrt(ctx.fetch(stage.norm, 1)) * correction;
   result.lr = learning_rate(t, consumed);
-  validate(std::isfinite(result.loss) && std::isfinite(result.grad_norm), "Step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
-           " is not finite (the training diverged, or a rank computes wrongly). Weights and optimizer are as after step ", step - 1,
-           ". Lower train.lr or train.clip, lengthen train.warmup, or skip the data.");
+  validate(
+      std::isfinite(result.loss) && std::isfinite(result.grad_norm), "Step ", step, ": the ",
+      std::isfinite(result.loss) ? "gradient norm" : "loss",
+      " is not finite (the training diverged, or a rank computes wrongly). Weights and optimizer are as after step ",
+      step - 1, ". Lower train.lr or train.clip, lengthen train.warmup, or skip the data.");
   double const clip = t.clip > 0 ? std::min(1.0, t.clip / (result.grad_norm + 1e-6)) : 1;
   ctx.put(stage.gradient_scale, 0, correction * clip);
   update(ctx, stage, step, result.lr, weight_decay(t, consumed));

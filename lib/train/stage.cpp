@@ -7,7 +7,8 @@
 namespace selenite {
 
 std::vector<std::pair<std::string, std::int64_t>> Footprint::rows() const {
-  return {{"weights", weights}, {"gradients", gradients}, {"master", master}, {"moments", moments}, {"slots", slots}, {"messages", messages}, {"scratch", scratch}};
+  return {{"weights", weights}, {"gradients", gradients}, {"master", master},  {"moments", moments},
+          {"slots", slots},     {"messages", messages},   {"scratch", scratch}};
 }
 std::int64_t Footprint::total() const {
   std::int64_t sum = 0;
@@ -16,12 +17,21 @@ std::int64_t Footprint::total() const {
 }
 
 namespace {
-DType compute_dtype(Precision precision) { return precision == Precision::fp32 ? DType::fp32 : precision == Precision::fp16 ? DType::fp16 : DType::bf16; }
+DType compute_dtype(Precision precision) {
+  return precision == Precision::fp32 ? DType::fp32 : precision == Precision::fp16 ? DType::fp16 : DType::bf16;
+}
 }  // namespace
 
-StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Schedule const& schedule, Purposes purpose)
-    : config_(config), grid_(grid), rank_(rank), schedule_(schedule), purpose_(purpose), dtype_(compute_dtype(config.train.precision)) {
-  chunk_ = std::make_unique<GptChunk>(config.model, grid, rank, ChunkSpec{0, config.model.layers, true, true}, dtype_, static_cast<std::uint64_t>(config.train.seed));
+StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Schedule const& schedule,
+                       Purposes purpose)
+    : config_(config),
+      grid_(grid),
+      rank_(rank),
+      schedule_(schedule),
+      purpose_(purpose),
+      dtype_(compute_dtype(config.train.precision)) {
+  chunk_ = std::make_unique<GptChunk>(config.model, grid, rank, ChunkSpec{0, config.model.layers, true, true}, dtype_,
+                                      static_cast<std::uint64_t>(config.train.seed));
   parameters_ = chunk_->parameters();
   layout_ = flat_layout(parameters_, grid, rank, config.train.bucket_bytes);
   Stage const stage(grid.coord(rank, Axis::pipe));
@@ -36,7 +46,8 @@ Batch StageState::lay_out_batch(Arena& arena) const {
   Shape const tokens{b.count()};
   for (Tensor* t : {&b.tokens, &b.labels, &b.positions, &b.places}) *t = arena.allocate(DType::int32, tokens);
   b.weights = arena.allocate(DType::uint8, tokens);
-  b.document_starts = config_.data.document_mask == DocumentMask::none ? Tensor{} : arena.allocate(DType::int32, tokens);
+  b.document_starts =
+      config_.data.document_mask == DocumentMask::none ? Tensor{} : arena.allocate(DType::int32, tokens);
   b.token_samples = arena.allocate(DType::int64, tokens);
   b.sample_ids = arena.allocate(DType::int64, {b.samples});
   return b;
@@ -65,14 +76,17 @@ void StageState::lay_out(std::byte* base) {
   messages_ = Arena("messages", at(state));
   batches_.clear();
   for (std::size_t i = 0; i < slot_total_; ++i) batches_.push_back(lay_out_batch(messages_));
-  totals = messages_.allocate(DType::fp64, {2}), norm = messages_.allocate(DType::fp64, {1}), gradient_scale = messages_.allocate(DType::fp32, {1});
+  totals = messages_.allocate(DType::fp64, {2}), norm = messages_.allocate(DType::fp64, {1}),
+  gradient_scale = messages_.allocate(DType::fp32, {1});
   footprint_.messages = messages_.peak();
 
   slots_.clear();
   std::int64_t offset = state + footprint_.messages;
-  for (std::size_t i = 0; i < slot_total_; ++i) slots_.emplace_back("slot", at(offset), slot_bytes_), offset += base ? slot_bytes_ : 0;
+  for (std::size_t i = 0; i < slot_total_; ++i)
+    slots_.emplace_back("slot", at(offset), slot_bytes_), offset += base ? slot_bytes_ : 0;
   scratch_ = Arena("scratch", at(offset), scratch_bytes_);
-  if (base) footprint_.slots = slot_bytes_ * static_cast<std::int64_t>(slot_total_), footprint_.scratch = scratch_bytes_;
+  if (base)
+    footprint_.slots = slot_bytes_ * static_cast<std::int64_t>(slot_total_), footprint_.scratch = scratch_bytes_;
 }
 
 /// Each kind of action once, with null memory, counts what it needs.
@@ -91,21 +105,35 @@ void StageState::walk() {
   footprint_.slots = slot_bytes_ * static_cast<std::int64_t>(slot_total_), footprint_.scratch = scratch_bytes_;
 }
 
+void StageState::require_memory() const {
+  if (footprint_.total() <= available_memory()) return;
+  std::string room;
+  for (auto const& [label, bytes] : footprint_.rows())
+    room += concat(room.empty() ? "" : ", ", label, " ", format_bytes(static_cast<double>(bytes)));
+  throw Error(concat("The run needs ", format_bytes(static_cast<double>(footprint_.total())),
+                     " of memory a rank, but this machine has ", format_bytes(static_cast<double>(available_memory())),
+                     " left (", room,
+                     "). Lower train.micro_batch (slots and scratch), use a smaller model (weights, gradients, master, "
+                     "moments), or more memory."));
+}
+
 void StageState::take_memory() {
-  if (footprint_.total() > available_memory()) {
-    std::string room;
-    for (auto const& [label, bytes] : footprint_.rows()) room += concat(room.empty() ? "" : ", ", label, " ", format_bytes(static_cast<double>(bytes)));
-    throw Error(concat("The run needs ", format_bytes(static_cast<double>(footprint_.total())), " of memory a rank, but this machine has ", format_bytes(static_cast<double>(available_memory())), " left (", room,
-                       "). Lower train.micro_batch (slots and scratch), use a smaller model (weights, gradients, master, moments), or more memory."));
-  }
+  require_memory();
   memory_ = Memory(footprint_.total());
   lay_out(memory_.base());
 }
 
-Ctx::Place StageState::place() { return {.grid = grid_, .rank = rank_, .save = &slots_[0], .scratch = &scratch_, .workspace_budget = config_.run.workspace}; }
+Ctx::Place StageState::place() {
+  return {.grid = grid_,
+          .rank = rank_,
+          .save = &slots_[0],
+          .scratch = &scratch_,
+          .workspace_budget = config_.run.workspace};
+}
 
 Tensor StageState::view(Tensor const& flat, std::size_t i) const {
-  return Tensor(flat.raw() ? flat.raw() + layout_.offsets[i] * size_of(flat.dtype()) : nullptr, flat.dtype(), parameters_[i]->weight.shape(), flat.device());
+  return Tensor(flat.raw() ? flat.raw() + layout_.offsets[i] * size_of(flat.dtype()) : nullptr, flat.dtype(),
+                parameters_[i]->weight.shape(), flat.device());
 }
 
 void StageState::initialize(Ctx& ctx) {
@@ -116,8 +144,13 @@ void StageState::initialize(Ctx& ctx) {
     if (p.init.rule != Init::Rule::normal) continue;
     Box const box = box_of(p, grid_, rank_);
     bool const matrix = p.shape.rank() == 2;
-    ctx(InitNormal{.x = target, .seed = static_cast<std::uint64_t>(config_.train.seed), .name_hash = name_hash(p.name), .row0 = matrix ? box.begin[0] : 0,
-                   .col0 = box.begin[-1], .logical_cols = p.shape[-1], .std = p.init.std});
+    ctx(InitNormal{.x = target,
+                   .seed = static_cast<std::uint64_t>(config_.train.seed),
+                   .name_hash = name_hash(p.name),
+                   .row0 = matrix ? box.begin[0] : 0,
+                   .col0 = box.begin[-1],
+                   .logical_cols = p.shape[-1],
+                   .std = p.init.std});
   }
   if (master.defined()) ctx(Cast{.x = master, .y = weights});
 }

@@ -15,7 +15,7 @@ namespace selenite {
 /// Bytes of everything a rank holds, by label. Found by walking the same code with null memory.
 struct Footprint {
   std::int64_t weights = 0, gradients = 0, master = 0, moments = 0;  ///< state
-  std::int64_t slots = 0;     ///< what forward passes keep for backward
+  std::int64_t slots = 0;                                            ///< what forward passes keep for backward
   std::int64_t messages = 0;  ///< inputs of the passes: the micro-batches' tokens
   std::int64_t scratch = 0;   ///< temporaries and kernels' workspace
   std::vector<std::pair<std::string, std::int64_t>> rows() const;
@@ -26,13 +26,18 @@ struct Footprint {
 /// What a rank is for.
 enum class Purposes : std::uint8_t { training, evaluation };
 
-/// What one rank holds of the model: its chunks, their parameters bound to flat buffers, slots and scratch. Constructed for any
-/// rank of any world without memory; `take_memory` makes it real.
+/// What one rank holds of the model: its chunks, their parameters bound to flat buffers, slots and scratch. Constructed
+/// for any rank of any world without memory; `take_memory` makes it real.
 class StageState {
  public:
-  StageState(Config const& config, ProcessGrid const& grid, Rank rank, Schedule const& schedule, Purposes purpose = Purposes::training);
+  StageState(Config const& config, ProcessGrid const& grid, Rank rank, Schedule const& schedule,
+             Purposes purpose = Purposes::training);
 
   Footprint const& footprint() const { return footprint_; }
+  /// Throws Error with what takes the room if the machine has not enough.
+  void require_memory() const;
+  /// Throws Error, with what takes the room, if the machine has not enough left.
+  void require_memory() const;
   /// Allocates all memory of the rank at once and binds every tensor to it.
   void take_memory();
   /// Draws the initial weights into fresh memory, which is zero; the same bits under every layout.
