@@ -34,8 +34,6 @@ class StageState {
              Purposes purpose = Purposes::training);
 
   Footprint const& footprint() const { return footprint_; }
-  /// Throws Error with what takes the room if the machine has not enough.
-  void require_memory() const;
   /// Throws Error, with what takes the room, if the machine has not enough left.
   void require_memory() const;
   /// Allocates all memory of the rank at once and binds every tensor to it.
