@@ -1,0 +1,128 @@
+// What goes wrong is said, with the right exit code and record, and nothing that was there is lost.
+#include <boost/test/unit_test.hpp>
+
+#include "run/watchdog.hpp"
+#include "tests/run/support.hpp"
+
+using namespace selenite;
+using namespace selenite::test;
+
+namespace {
+
+/// A run that fails: exit code 1 and a message with these parts.
+void fails(Workplace const& work, std::vector<std::string> const& settings, std::vector<std::string> const& parts) {
+  auto const result = work.pretrain("fails", settings);
+  BOOST_TEST(result.code == 1, result.output);
+  for (std::string const& part : parts)
+    BOOST_TEST(contains(result.output, part), "\"" << part << "\" is not in:\n" << result.output);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(errors)
+
+BOOST_AUTO_TEST_CASE(wrong_configs_and_corpora_are_named) {
+  Workplace const work;
+  fails(work, {"train.micro_bach=2"}, {"Did you mean train.micro_batch?"});
+  fails(work, {"model.heads=5"}, {"model.heads = 5 does not divide model.hidden = 32"});
+  fails(work, {"data.train=" + (work / "nothing").string()}, {(work / "nothing").string()});
+  fails(work, {"data.train="}, {"data.train is empty"});
+  fails(work, {"model.vocab_size=200"}, {"corpus", "vocab"});
+  fails(work, {"data.reset_positions=true"}, {"data.tokenizer is empty"});
+  fails(work, {"checkpoint.load=" + (work / "nothing").string()}, {(work / "nothing").string()});
+  fails(work, {"model.layers=12", "model.hidden=16384"}, {"of memory a rank, but this machine has", "moments"});
+  BOOST_TEST(contains(read_file(work / "fails" / "run.json"), "\"result\": \"failed\""));
+  Program config({SELENITE_PRETRAIN, (work / "none.toml").string()}, work / "config.out");
+  BOOST_TEST(config.wait() == 1);
+  BOOST_TEST(contains(config.output(), "none.toml"), config.output());
+  Program option({SELENITE_PRETRAIN, "--wrold", "2"}, work / "option.out");
+  BOOST_TEST(option.wait() == 2);
+}
+
+BOOST_AUTO_TEST_CASE(a_truncated_corpus_is_refused) {
+  Workplace const work;
+  std::filesystem::resize_file(work / "corpus.bin", std::filesystem::file_size(work / "corpus.bin") - 2);
+  fails(work, {}, {"corpus"});
+}
+
+BOOST_AUTO_TEST_CASE(divergence_stops_with_the_last_good_checkpoint) {
+  Workplace const work;
+  std::vector<std::string> const settings{
+      "train.optimizer=sgd", "train.lr=1e6",   "train.min_lr=1e6",   "train.warmup=0",
+      "train.clip=0",        "train.steps=50", "checkpoint.every=1", "checkpoint.asynchronous=false"};
+  auto const result = work.pretrain("diverges", settings);
+  BOOST_TEST(result.code == 1, result.output);
+  BOOST_TEST(contains(result.output, "is not finite"), result.output);
+  std::size_t const steps = work.steps("diverges").size();
+  BOOST_TEST_REQUIRE(steps >= 1u);
+  std::string const last = work.checkpoint("diverges", static_cast<std::int64_t>(steps)).string();
+  BOOST_TEST(contains(result.output, "The last good checkpoint is " + last), result.output);
+  std::string const record = read_file(work / "diverges" / "run.json");
+  BOOST_TEST(contains(record, "\"result\": \"failed\""), record);
+  BOOST_TEST(contains(record, "is not finite"), record);
+  BOOST_TEST(!values_of(last, "weight").empty());
+}
+
+BOOST_AUTO_TEST_CASE(another_models_checkpoint_is_refused_and_kept) {
+  Workplace const work;
+  BOOST_TEST_REQUIRE(work.pretrain("run", {"train.steps=4"}).code == 0);
+  auto const before = values_of(work.checkpoint("run", 4), "weight");
+  for (auto const& [setting, part] : {std::pair<char const*, char const*>{"model.hidden=64", "with shape"},
+                                      {"model.layers=3", "layers.2."},
+                                      {"model.layers=1", "parameters but this model"},
+                                      {"train.global_batch=4", "another train.global_batch"}}) {
+    auto const result = work.pretrain("run", {"train.steps=8", setting});
+    BOOST_TEST(result.code == 1, result.output);
+    BOOST_TEST(contains(result.output, part), setting << ": " << result.output);
+    BOOST_TEST(contains(result.output, work.checkpoint("run", 4).string()), result.output);
+  }
+  BOOST_CHECK(values_of(work.checkpoint("run", 4), "weight") == before);
+  auto const again = work.pretrain("run", {"train.steps=8"});
+  BOOST_TEST(again.code == 0, again.output);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(watchdog)
+
+BOOST_AUTO_TEST_CASE(it_fires_once_with_the_action_in_flight) {
+  std::atomic<int> fired = 0;
+  std::string action;
+  {
+    Watchdog dog(0.1, [&](std::string const& a) { action = a, ++fired; });
+    for (int i = 0; i < 20; ++i) dog.announce(concat("step ", i)), pause_ms(10);
+    BOOST_TEST(fired == 0);
+    dog.announce("step 20 G");
+    BOOST_TEST(wait_until(10, [&] { return fired > 0; }));
+    pause_ms(250);
+  }
+  BOOST_TEST(fired == 1);
+  BOOST_TEST(action == "step 20 G");
+}
+
+BOOST_AUTO_TEST_CASE(zero_switches_it_off_and_ending_does_not_wait) {
+  auto const start = std::chrono::steady_clock::now();
+  {
+    Watchdog const off(0, [](std::string const&) { BOOST_ERROR("it fired"); });
+    Watchdog const late(1000, [](std::string const&) { BOOST_ERROR("it fired"); });
+    pause_ms(30);
+  }
+  BOOST_TEST((std::chrono::steady_clock::now() - start < std::chrono::seconds(60)));
+}
+
+BOOST_AUTO_TEST_CASE(a_silent_rank_ends_the_job_with_code_75) {
+  Workplace const work;
+  Program program(work.command("hangs", {"train.steps=50000", "checkpoint.every=0", "run.watchdog=2"}, 2),
+                  work / "hangs.out");
+  BOOST_TEST_REQUIRE(wait_until(90, [&] { return work.steps("hangs").size() >= 3; }), program.output());
+  auto const ranks = program.children();
+  BOOST_TEST_REQUIRE(ranks.size() == 2u);
+  kill(ranks[1], SIGSTOP);
+  bool const ended = wait_until(60, [&] { return program.ended(); });
+  if (!ended) kill(ranks[1], SIGKILL);
+  BOOST_TEST(ended);
+  BOOST_TEST(program.wait() == 75, program.output());
+  BOOST_TEST(contains(program.output(), "No progress"), program.output());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
