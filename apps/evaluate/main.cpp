@@ -4,7 +4,7 @@
 using namespace selenite;
 
 int main(int argc, char** argv) {
-  return app::guarded("selenite-evaluate", [&] {
+  return app::guarded("selenite-evaluate", argv, [&] {
     app::CommandLine command("selenite-evaluate",
                              "Loss and perplexity of a checkpoint on a split or a text, and sampled text.");
     app::EvaluateOptions options;

@@ -3,7 +3,7 @@
 
 int main(int argc, char** argv) {
   using namespace selenite::app;
-  return guarded("selenite-preprocess", [&] {
+  return guarded("selenite-preprocess", argv, [&] {
     CommandLine line("selenite-preprocess", "Trains tokenizers, and turns text into tokenized corpora.");
     add_tokenize(line);
     add_train_tokenizer(line);

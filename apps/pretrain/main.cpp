@@ -6,7 +6,7 @@
 using namespace selenite;
 
 int main(int argc, char** argv) {
-  return app::guarded("selenite-pretrain", [&] {
+  return app::guarded("selenite-pretrain", argv, [&] {
     app::CommandLine command("selenite-pretrain",
                              "Trains a transformer language model as a TOML file says; goes on from the newest "
                              "checkpoint of its run folder.");

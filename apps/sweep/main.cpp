@@ -5,7 +5,7 @@
 using namespace selenite;
 
 int main(int argc, char** argv) {
-  return app::guarded("selenite-sweep", [&] {
+  return app::guarded("selenite-sweep", argv, [&] {
     app::SweepOptions o;
     app::CommandLine line(
         "selenite-sweep",
