@@ -1,0 +1,97 @@
+// Evaluation of a checkpoint: every token scored once, a baseline that can be recomputed, and text that depends on its
+// seed alone.
+#include "run/evaluate.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+
+#include "data/indexed.hpp"
+#include "tests/run/support.hpp"
+
+using namespace selenite;
+using namespace selenite::test;
+
+namespace {
+
+struct Trained {
+  Workplace work;
+  std::unique_ptr<Comm> comm = make_self_comm();
+  Trained() {
+    auto const run = work.pretrain("run", {"train.steps=60", "train.lr=1e-2", "train.warmup=40", "checkpoint.every=0",
+                                           "data.tokenizer=bytes", "data.split=90,10,0"});
+    BOOST_TEST_REQUIRE(run.code == 0, run.output);
+  }
+  Evaluator evaluator(std::vector<std::string> const& settings = {}) {
+    return Evaluator(work / "run", settings, *comm);
+  }
+};
+
+/// Mean of -log of smoothed frequencies over all tokens of the corpus.
+double unigram_entropy(std::filesystem::path const& prefix, std::size_t vocab) {
+  IndexedDataset const corpus(prefix);
+  std::vector<double> counts(vocab, 0);
+  for (std::int64_t i = 0; i < corpus.sequences(); ++i) {
+    std::vector<std::int32_t> tokens(static_cast<std::size_t>(corpus.length(i)));
+    corpus.read(i, 0, tokens);
+    for (std::int32_t t : tokens) counts[static_cast<std::size_t>(t)] += 1;
+  }
+  double const n = static_cast<double>(corpus.tokens());
+  double sum = 0;
+  for (double c : counts) sum -= c / n * std::log((c + 1) / (n + static_cast<double>(vocab)));
+  return sum;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(evaluate)
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_is_scored_beside_its_baseline_and_writes_text) {
+  Trained trained;
+  Evaluator evaluator = trained.evaluator();
+  BOOST_TEST(evaluator.step() == 60);
+
+  Evaluation const train = evaluator.split("train", 0);
+  BOOST_TEST(train.tokens > 4000);
+  BOOST_TEST(train.loss < train.unigram_loss - 0.5,
+             train.loss << " and " << train.unigram_loss);  // it has learned the corpus
+  BOOST_TEST(std::abs(train.unigram_loss / unigram_entropy(trained.work / "corpus", 300) - 1) < 0.02);
+  BOOST_TEST(train.perplexity() == std::exp(train.loss));
+  BOOST_TEST(evaluator.split("train", 0).loss == train.loss);  // no dropout, same bits
+  BOOST_TEST(evaluator.split("valid", 2).tokens == 64);
+  BOOST_CHECK_EXCEPTION(evaluator.split("test", 0), Error,
+                        [](Error const& e) { return contains(e.what(), "split is empty"); });
+
+  std::string text;
+  for (int i = 0; i < 200; ++i) text += static_cast<char>('a' + i * i % 17);
+  for (std::int64_t stride : {0, 1, 7, 32}) {
+    Evaluation const e = evaluator.text(text, stride);
+    BOOST_TEST(e.tokens == 199);  // every token but the first, once
+    BOOST_TEST(e.bytes == 200);
+    BOOST_TEST(std::abs(e.bits_per_byte() - e.loss * 199 / 200 / std::log(2.0)) < 1e-12);
+  }
+  BOOST_TEST(evaluator.text(text, 0).loss == evaluator.text(text, 32).loss);  // 0 is a whole sequence
+  BOOST_CHECK_THROW(evaluator.text(text, 33), Error);
+  BOOST_CHECK_THROW(evaluator.text("a", 0), Error);
+
+  auto sample = [&](std::int64_t seed, double temperature) {
+    std::string out;
+    evaluator.sample("hello", {.tokens = 40, .top_k = 20, .seed = seed, .temperature = temperature},
+                     [&](std::string const& piece) { out += piece; });
+    return out;
+  };
+  BOOST_TEST(sample(1, 1.0).starts_with("hello"));
+  BOOST_TEST(sample(1, 1.0) == sample(1, 1.0));
+  BOOST_TEST(sample(1, 1.0) != sample(2, 1.0));
+  BOOST_TEST(sample(1, 0) == sample(2, 0));  // the likeliest, whatever the seed
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_checkpoint_is_refused) {
+  Workplace const work;
+  auto const comm = make_self_comm();
+  std::filesystem::create_directories(work / "empty");
+  for (char const* name : {"empty", "nowhere"})
+    BOOST_CHECK_EXCEPTION(Evaluator(work / name, {}, *comm), Error,
+                          [](Error const& e) { return contains(e.what(), "Name a run folder"); });
+}
+
+BOOST_AUTO_TEST_SUITE_END()
