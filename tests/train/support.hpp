@@ -16,8 +16,8 @@ inline Config config_of(std::vector<std::string> const& settings) {
   return resolve(parse_config("", settings, "test"), 1);
 }
 
-/// One rank with its memory: what the loop of a run holds, without files. There is no communicator: a layout of ones asks for
-/// none, or it would crash here.
+/// One rank with its memory: what the loop of a run holds, without files. There is no communicator: a layout of ones
+/// asks for none, or it would crash here.
 class OneRank {
  public:
   explicit OneRank(Config const& config)
