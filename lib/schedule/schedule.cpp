@@ -141,6 +141,11 @@ std::string table_with_mark(Schedule const& schedule, std::size_t row, std::size
 
 void check_counts(Schedule const& s) {
   for (std::size_t r = 0; r < s.rows.size(); ++r) {
+    // the table is printed only where something is wrong: with 65,000 actions it is long
+    auto refuse = [&](std::size_t column, std::string const& problem) {
+      throw Error(concat("The schedule is wrong: stage ", r, " ", problem, ".\n", table_with_mark(s, r, column),
+                         "Correct the schedule."));
+    };
     std::vector<int> seen(static_cast<std::size_t>(2 * s.chunks * s.micros), 0);
     bool const trains =
         std::any_of(s.rows[r].begin(), s.rows[r].end(), [](Action a) { return a.what == What::backward; });
@@ -149,14 +154,12 @@ void check_counts(Schedule const& s) {
       if (a.what == What::sync || a.what == What::step) continue;
       auto const cell =
           static_cast<std::size_t>(((a.what == What::backward) * s.chunks + *a.chunk) * s.micros + *a.micro);
-      validate(++seen[cell] == 1, "The schedule is wrong: stage ", r, " does ", to_string(a), " twice.\n",
-               table_with_mark(s, r, i), "Correct the schedule.");
+      if (++seen[cell] > 1) refuse(i, concat("does ", to_string(a), " twice"));
     }
     for (std::size_t cell = 0; cell < (trains ? seen.size() : seen.size() / 2); ++cell)
-      validate(seen[cell] == 1, "The schedule is wrong: stage ", r, " lacks a ",
-               cell < seen.size() / 2 ? "forward" : "backward", " pass of micro-batch ",
-               cell % static_cast<std::size_t>(s.micros), ".\n", table_with_mark(s, r, s.rows[r].size()),
-               "Correct the schedule.");
+      if (!seen[cell])
+        refuse(s.rows[r].size(), concat("lacks a ", cell < seen.size() / 2 ? "forward" : "backward",
+                                        " pass of micro-batch ", cell % static_cast<std::size_t>(s.micros)));
   }
 }
 

@@ -69,7 +69,7 @@ BOOST_AUTO_TEST_CASE(step_time_and_slots_are_the_closed_forms) {
       BOOST_TEST_REQUIRE(play(s, all_take(p, seconds)) == static_cast<double>(m + p - 1) * 3 + 0.75);
       for (std::int64_t r = 0; r < p; ++r)
         BOOST_TEST_REQUIRE(slots_needed(s, Stage(r), Chunk(0)) == std::min(p - r, m));
-      if (p * m <= 2048) validate_schedule(s);
+      validate_schedule(s);
     }
 }
 
