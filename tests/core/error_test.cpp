@@ -36,8 +36,10 @@ BOOST_AUTO_TEST_CASE(fp16_round_trips_every_value) {
     h.bits = static_cast<std::uint16_t>(b);
     bool const nan = (b & 0x7c00u) == 0x7c00u && (b & 0x3ffu);
     fp16 const back(static_cast<float>(h));
-    if (nan) BOOST_REQUIRE((back.bits & 0x7fffu) > 0x7c00u);
-    else BOOST_REQUIRE(back.bits == h.bits);
+    if (nan)
+      BOOST_REQUIRE((back.bits & 0x7fffu) > 0x7c00u);
+    else
+      BOOST_REQUIRE(back.bits == h.bits);
   }
   BOOST_TEST(fp16(65520.0f).bits == 0x7c00);
   BOOST_TEST(fp16(65519.0f).bits == 0x7bff);
@@ -45,7 +47,9 @@ BOOST_AUTO_TEST_CASE(fp16_round_trips_every_value) {
 
 BOOST_AUTO_TEST_CASE(parallel_for_covers_every_index_once_and_rethrows) {
   std::vector<int> seen(10007, 0);
-  parallel_for(10007, 64, [&](std::int64_t first, std::int64_t last) { for (auto i = first; i < last; ++i) ++seen[i]; });
+  parallel_for(10007, 64, [&](std::int64_t first, std::int64_t last) {
+    for (auto i = first; i < last; ++i) ++seen[i];
+  });
   for (int s : seen) BOOST_REQUIRE(s == 1);
   BOOST_CHECK_THROW(parallel_for(100, 1, [](std::int64_t i, std::int64_t) { validate(i != 50, "fifty"); }), Error);
 }
