@@ -25,10 +25,13 @@ void check_stats(Tensor const& x, char const* name, AttentionShape const& s) {
            to_string(x.shape()), " (it holds one value a sample, head and query). Pass [samples, heads, queries].");
 }
 
-void check_places(AttentionPlaces const& places, char const* name, std::int64_t count) {
+/// A row a sample: kernels find a sample's places by the row stride, so a flat list of the same count would be read
+/// wrongly.
+void check_places(AttentionPlaces const& places, char const* name, std::int64_t samples, std::int64_t length) {
   for (Tensor const* x : {&places.positions, &places.document_starts})
-    validate(!x->defined() || (x->count() == count && x->dtype() == DType::int32), "Attention's ", name, " places are ",
-             to_string(x->shape()), " ", selenite::name(x->dtype()), " (one int32 a token). Pass [samples, length].");
+    validate(!x->defined() || (x->rows() == samples && x->cols() == length && x->dtype() == DType::int32),
+             "Attention's ", name, " places are ", to_string(x->shape()), " ", selenite::name(x->dtype()),
+             " (one int32 a token). Pass [samples, length].");
 }
 
 template <class Op>
@@ -39,8 +42,8 @@ void check_inputs(Op const& op) {
   check_tokens(op.k, "k", s.samples * s.keys, s.kv_heads * s.head_dim);
   check_tokens(op.v, "v", s.samples * s.keys, s.kv_heads * s.head_dim);
   check_stats(op.logsumexp, "logsumexp", s);
-  check_places(op.query_places, "query", s.samples * s.queries);
-  check_places(op.key_places, "key", s.samples * s.keys);
+  check_places(op.query_places, "query", s.samples, s.queries);
+  check_places(op.key_places, "key", s.samples, s.keys);
   validate(op.q.dtype() == op.k.dtype() && op.q.dtype() == op.v.dtype(), "Attention's q, k and v are ",
            name(op.q.dtype()), ", ", name(op.k.dtype()), " and ", name(op.v.dtype()),
            " (one dtype is needed). Convert them.");
