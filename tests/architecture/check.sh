@@ -80,7 +80,9 @@ for file in "${headers[@]}"; do
 done
 
 # 4. #if inside a function or class: what follows at namespace level is not indented.
-awk 'FNR == 1 {after = 0}
+awk 'FNR == 1 {after = 0; continued = 0}
+  continued {continued = /\\$/; next}   # the rest of a macro
+  after && /^[ \t]*#.*\\$/ {continued = 1; next}
   /^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else)/ {after = FNR; next}
   after && /^[ \t]*(#|\/\/|$)/ {next}
   after && /^[ \t]/ {print FILENAME ":" after ": #if inside a function (choices belong to files and CMake). Put the choice into a file of its own."}
