@@ -16,12 +16,12 @@ constexpr bool poisoning = false;
 #endif
 }  // namespace
 
-Arena::Arena(std::string label, std::byte* base, std::int64_t capacity, Device device)
-    : label_(std::move(label)), base_(base), capacity_(capacity), device_(device) {}
+Arena::Arena(std::string label, std::byte* base, std::int64_t capacity, Device device, Use use)
+    : label_(std::move(label)), base_(base), capacity_(capacity), device_(device), use_(use) {}
 
 void Arena::poison(std::int64_t begin, std::int64_t end) const {
   // 0xff bytes are a NaN in every floating type and -1 in every integer
-  if (poisoning && base_ && device_ == Device::cpu && end > begin)
+  if (poisoning && use_ == Use::temporary && base_ && device_ == Device::cpu && end > begin)
     std::memset(base_ + begin, 0xff, static_cast<std::size_t>(end - begin));
 }
 

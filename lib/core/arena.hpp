@@ -12,11 +12,13 @@ namespace selenite {
 class Arena {
  public:
   static constexpr std::int64_t alignment = 256;
+  /// What is permanent keeps the zeros of fresh memory; temporaries are poisoned in debug builds.
+  enum class Use : std::uint8_t { temporary, permanent };
   /// `label` names the region in errors and the memory report; `capacity` is in bytes (unlimited while measuring).
   explicit Arena(std::string label, std::byte* base = nullptr, std::int64_t capacity = INT64_MAX,
-                 Device device = Device::cpu);
+                 Device device = Device::cpu, Use use = Use::temporary);
 
-  /// A tensor at the top of the stack, uninitialized (NaN-filled in debug builds).
+  /// A tensor at the top of the stack, uninitialized if temporary (NaN-filled in debug builds).
   Tensor allocate(DType dtype, Shape shape);
   std::int64_t mark() const { return top_; }
   /// Gives back all that was allocated after `mark`. In debug builds it is filled with NaN.
@@ -33,6 +35,7 @@ class Arena {
   std::byte* base_;
   std::int64_t capacity_, top_ = 0, peak_ = 0;
   Device device_;
+  Use use_;
 };
 
 /// Releases an arena to where it stood at construction.

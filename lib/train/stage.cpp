@@ -55,7 +55,7 @@ Batch StageState::lay_out_batch(Arena& arena) const {
 
 void StageState::lay_out(std::byte* base) {
   bool const training = purpose_ == Purposes::training;
-  Arena arena("state", base);
+  Arena arena("state", base, INT64_MAX, Device::cpu, Arena::Use::permanent);
   Shape const flat{layout_.elements};
   auto region = [&](DType dtype, std::int64_t& bytes, bool wanted) {
     std::int64_t const before = arena.mark();
@@ -73,7 +73,7 @@ void StageState::lay_out(std::byte* base) {
   std::int64_t const state = arena.mark();
   auto at = [&](std::int64_t offset) { return base ? base + offset : nullptr; };
 
-  messages_ = Arena("messages", at(state));
+  messages_ = Arena("messages", at(state), INT64_MAX, Device::cpu, Arena::Use::permanent);
   batches_.clear();
   for (std::size_t i = 0; i < slot_total_; ++i) batches_.push_back(lay_out_batch(messages_));
   totals = messages_.allocate(DType::fp64, {2}), norm = messages_.allocate(DType::fp64, {1}),

@@ -23,7 +23,8 @@ using Strings = std::vector<std::string>;
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(greedy_blends_equal_the_plain_draw) {
-  for (auto const& c : load_json("blends.json")["greedy"]) {
+  auto const cases = load_json("blends.json");  // outlives the loop
+  for (auto const& c : cases.at("greedy")) {
     BOOST_TEST_CONTEXT(c["weights"].size() << " weights, " << c["requested"] << " samples") {
       auto const once = normalize_weights(doubles(c["weights"]));
       BOOST_TEST(once == doubles(c["normalized"]), boost::test_tools::per_element());
@@ -46,7 +47,8 @@ BOOST_AUTO_TEST_CASE(greedy_blends_equal_the_plain_draw) {
 }
 
 BOOST_AUTO_TEST_CASE(exhaustive_blends_draw_each_corpus_to_its_end) {
-  for (auto const& c : load_json("blends.json")["exhaustive"]) {
+  auto const cases = load_json("blends.json");  // outlives the loop
+  for (auto const& c : cases.at("exhaustive")) {
     auto const index = open_exhaustive_blend_index(c["sizes"].get<std::vector<std::int64_t>>(), {});
     auto const datasets = c["dataset"].get<std::vector<std::int16_t>>();
     auto const samples = c["sample"].get<std::vector<std::int64_t>>();
