@@ -71,11 +71,10 @@ BOOST_AUTO_TEST_CASE(bytes_and_flops_of_random_runs_are_the_predicted) {
       double const before = rank.cpu().flops;
       constexpr int steps = 2;
       toy_losses(rank, steps);
-      Footprint const measured = rank.stage().measured();
-      for (std::size_t k = 0; k < measured.rows().size(); ++k) {
-        auto const& [label, bytes] = measured.rows()[k];
-        BOOST_TEST(bytes == plan.footprint.rows()[k].second,
-                   label << ": planned " << plan.footprint.rows()[k].second << ", used " << bytes);
+      auto const measured = rank.stage().measured().rows(), planned = plan.footprint.rows();
+      for (std::size_t k = 0; k < measured.size(); ++k) {
+        auto const& [label, bytes] = measured[k];
+        BOOST_TEST(bytes == planned[k].second, label << ": planned " << planned[k].second << ", used " << bytes);
       }
       // With documents the planned FLOPs are a bound: the kernels skip what no token sees.
       double const executed = (rank.cpu().flops - before) / steps;
