@@ -85,10 +85,10 @@ void publish(fs::path const& from, fs::path const& to) {
   rename_durably(from, to);
 }
 
+/// Removes the oldest whole checkpoints, so that no more than `keep` are there beside `newest`.
 void remove_old(IoThread& io, fs::path const& root, fs::path const& newest, std::int64_t keep) {
-  if (keep <= 0) return;
   auto all = list_checkpoints(root);
-  std::int64_t kept = 1;  // the one just written
+  std::int64_t kept = 0;
   for (auto entry = all.rbegin(); entry != all.rend(); ++entry) {
     if (entry->folder == newest || !defect(io, entry->folder, CheckDepth::sizes).empty()) continue;
     if (++kept > keep) remove_checkpoint(entry->folder);
@@ -141,13 +141,15 @@ fs::path commit_checkpoint(IoThread& io, fs::path const& root, CheckpointHeader 
     io.run([&] { write_index(from / index_name, header, shards, tensors); });
     OpenFile(from / index_name, OpenFile::Mode::read).sync();
     sync_folder(from);
+    // Before too: processes killed between publishing and removing, again and again, shall not fill the disk.
+    if (keep > 0) remove_old(io, root, to, keep);
     publish(from, to);
   } catch (std::exception const& reason) {
     remove_quietly(from);
     throw Error(concat("The checkpoint ", to.string(), " cannot be completed (", reason_of(reason),
                        "). Older checkpoints are untouched."));
   }
-  remove_old(io, root, to, keep);
+  if (keep > 0) remove_old(io, root, to, keep - 1);
   return to;
 }
 
