@@ -25,30 +25,43 @@ struct MaximumAndSum {
   float maximum, sum;
 };
 
-/// One pass over memory: a block of columns stays in the first-level cache for its maximum and then its exponentials;
-/// where the maximum grows, what was summed is scaled down.
+/// One pass: the exponentials are taken against the largest logit of the first block while the maximum of all is sought;
+/// only where a block goes far beyond that is it done again against its own. What is summed stays far from overflow.
 template <class T>
 MaximumAndSum statistics(T const* logits, std::int64_t n) {
-  constexpr std::int64_t block = 2048;
-  constexpr float lowest = -std::numeric_limits<float>::infinity();
-  float maximum = lowest;
+  constexpr std::int64_t block = 1024;
+  constexpr float lowest = -std::numeric_limits<float>::infinity(), far = 40;
+  if (n <= 0) return {lowest, 0};
+  Floats top[4] = {broadcast(lowest), broadcast(lowest), broadcast(lowest), broadcast(lowest)};
+  auto const maximum_of = [&] {
+    return simd::maximum(simd::maximum(simd::maximum(top[0], top[1]), simd::maximum(top[2], top[3])));
+  };
+  for_lanes4(std::min(block, n), [&](auto i, auto part, auto k) SELENITE_LAMBDA {
+    top[k] = simd::maximum(top[k], keep(load(logits + i, part), lowest, part));
+  });
+  float pivot = maximum_of();
   Floats sums[4]{};
   for (std::int64_t first = 0; first < n; first += block) {
     T const* const x = logits + first;
     std::int64_t const count = std::min(block, n - first);
-    Floats top[4] = {broadcast(lowest), broadcast(lowest), broadcast(lowest), broadcast(lowest)};
-    for_lanes4(count, [&](auto i, auto part, auto k)
-                          SELENITE_LAMBDA { top[k] = simd::maximum(top[k], keep(load(x + i, part), lowest, part)); });
-    float const grown = simd::maximum(simd::maximum(simd::maximum(top[0], top[1]), simd::maximum(top[2], top[3])));
-    if (grown > maximum) {
-      float const shrink = std::exp(maximum - grown);
-      for (Floats& s : sums) s *= shrink;
-      maximum = grown;
+    Floats const before[4] = {sums[0], sums[1], sums[2], sums[3]};
+    auto const add = [&] {
+      for_lanes4(count, [&](auto i, auto part, auto k) SELENITE_LAMBDA {
+        Floats const value = load(x + i, part);
+        top[k] = simd::maximum(top[k], keep(value, lowest, part));
+        sums[k] += keep(exp_softmax(value - pivot), 0, part);
+      });
+    };
+    add();
+    if (float const grown = maximum_of(); grown > pivot + far) {
+      float const shrink = std::exp(pivot - grown);
+      for (int k = 0; k < 4; ++k) sums[k] = before[k] * shrink;
+      pivot = grown;
+      add();
     }
-    for_lanes4(count, [&](auto i, auto part, auto k)
-                          SELENITE_LAMBDA { sums[k] += keep(exp_softmax(load(x + i, part) - maximum), 0, part); });
   }
-  return {maximum, simd::sum((sums[0] + sums[1]) + (sums[2] + sums[3]))};
+  float const maximum = maximum_of();
+  return {maximum, simd::sum((sums[0] + sums[1]) + (sums[2] + sums[3])) * std::exp(pivot - maximum)};
 }
 
 template <class T>
