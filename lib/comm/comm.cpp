@@ -19,6 +19,10 @@ class SelfComm final : public Comm {
   void launch(AllGather const& op) override { copy(op.input, op.output); }
   void launch(ReduceScatter const& op) override { copy(op.input, op.output); }
   void launch(Broadcast const&) override {}
+  void launch(RingShift const& op) override { copy(op.send, op.recv); }
+  void launch(Send const&) override { no_peer(); }
+  void launch(Recv const&) override { no_peer(); }
+  void finish(Channel) override {}
   void all_reduce(std::span<double>, Reduction) override {}
   void broadcast(std::vector<std::byte>&, Rank) override {}
   std::vector<std::string> all_gather(std::string const& text) override { return {text}; }
@@ -26,6 +30,11 @@ class SelfComm final : public Comm {
   [[noreturn]] void abort(int code) override { std::_Exit(code); }
 
  private:
+  [[noreturn]] static void no_peer() {
+    throw Error(
+        "One rank alone can't send or receive (there is no other rank). This is a defect of Selenite; please report "
+        "it.");
+  }
   static void copy(Tensor const& from, Tensor const& to) {
     if (from.raw() != to.raw()) std::copy_n(from.raw(), from.bytes(), to.raw());
   }

@@ -3,9 +3,10 @@
 #include <cstring>
 #include <map>
 #include <mpi.h>
+#include <sched.h>
 
+#include "comm/combine.hpp"
 #include "comm/comm.hpp"
-#include "core/error.hpp"
 
 namespace selenite {
 namespace {
@@ -20,53 +21,35 @@ void check(int code, char const* expression, int line) {
 }
 #define MPI_CHECK(call) check((call), #call, __LINE__)
 
-constexpr std::int64_t piece_bytes = 1 << 20;
+using Requests = std::vector<MPI_Request>;
 
-template <class T>
-struct Accumulate {
-  using type = float;
-};
-template <>
-struct Accumulate<double> {
-  using type = double;
-};
-
-/// sum[i] = pieces[0][i] + pieces[1][i] + ... in this order.
-template <class T>
-void combine(std::vector<std::byte const*> const& pieces, std::byte* out, std::int64_t count, Reduction reduction) {
-  using A = typename Accumulate<T>::type;
-  auto* result = reinterpret_cast<T*>(out);
-  constexpr std::int64_t block = 2048;
-  A sums[block];
-  for (std::int64_t first = 0; first < count; first += block) {
-    std::int64_t const n = std::min(block, count - first);
-    auto const* p0 = reinterpret_cast<T const*>(pieces[0]) + first;
-    for (std::int64_t i = 0; i < n; ++i) sums[i] = static_cast<A>(p0[i]);
-    for (std::size_t r = 1; r < pieces.size(); ++r) {
-      auto const* p = reinterpret_cast<T const*>(pieces[r]) + first;
-      if (reduction == Reduction::sum)
-        for (std::int64_t i = 0; i < n; ++i) sums[i] += static_cast<A>(p[i]);
-      else
-        for (std::int64_t i = 0; i < n; ++i) sums[i] = std::max(sums[i], static_cast<A>(p[i]));
-    }
-    for (std::int64_t i = 0; i < n; ++i) result[first + i] = static_cast<T>(sums[i]);
+/// Waits for all of them, and empties the list. Polls, and soon gives the core away between polls: MPI's own wait
+/// spins, which costs time slices where ranks exceed cores.
+void wait_all(Requests& requests) {
+  constexpr int eager_polls = 200;
+  int done = 0;
+  for (int polls = 0;; ++polls) {
+    MPI_CHECK(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE));
+    if (done) break;
+    if (polls >= eager_polls) sched_yield();
   }
+  requests.clear();
 }
 
-void combine(DType dtype, std::vector<std::byte const*> const& pieces, std::byte* out, std::int64_t count,
-             Reduction reduction) {
-  switch (dtype) {
-    case DType::fp32:
-      return combine<float>(pieces, out, count, reduction);
-    case DType::fp64:
-      return combine<double>(pieces, out, count, reduction);
-    case DType::bf16:
-      return combine<bf16>(pieces, out, count, reduction);
-    default:
-      throw Error(concat("Tensors of ", name(dtype),
-                         " can't be reduced between ranks (only fp32, fp64 and bf16 can). This is a defect of "
-                         "Selenite; please report it."));
-  }
+constexpr std::int64_t message_limit = 1 << 30;  // counts are ints
+
+/// Starts a message of any size: in pieces, which arrive in the order sent.
+void post_send(Requests& requests, std::byte const* data, std::int64_t bytes, std::int64_t to, std::int64_t tag,
+               MPI_Comm comm) {
+  for (std::int64_t first = 0; first == 0 || first < bytes; first += message_limit)
+    MPI_CHECK(MPI_Isend(data + first, static_cast<int>(std::min(message_limit, bytes - first)), MPI_BYTE,
+                        static_cast<int>(to), static_cast<int>(tag), comm, &requests.emplace_back()));
+}
+void post_receive(Requests& requests, std::byte* data, std::int64_t bytes, std::int64_t from, std::int64_t tag,
+                  MPI_Comm comm) {
+  for (std::int64_t first = 0; first == 0 || first < bytes; first += message_limit)
+    MPI_CHECK(MPI_Irecv(data + first, static_cast<int>(std::min(message_limit, bytes - first)), MPI_BYTE,
+                        static_cast<int>(from), static_cast<int>(tag), comm, &requests.emplace_back()));
 }
 
 class MpiComm final : public Comm {
@@ -86,9 +69,15 @@ class MpiComm final : public Comm {
     MPI_CHECK(MPI_Comm_size(MPI_COMM_WORLD, &n));
     rank_ = Rank(r), world_ = n;
     MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &control_));
+    for (MPI_Comm& channel : channels_) MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &channel));
+    void* bound = nullptr;
+    int known = 0;
+    MPI_CHECK(MPI_Comm_get_attr(MPI_COMM_WORLD, MPI_TAG_UB, &bound, &known));
+    largest_tag_ = known ? *static_cast<int*>(bound) : 32767;
   }
   ~MpiComm() override {
     free_groups();
+    for (MPI_Comm& channel : channels_) MPI_Comm_free(&channel);
     MPI_Comm_free(&control_);
     MPI_Finalize();
   }
@@ -111,55 +100,79 @@ class MpiComm final : public Comm {
   }
 
   void launch(AllReduce const& op) override {
-    std::int64_t const size = size_of(op.data.dtype());
-    auto const [comm, index, n] = group(op.group);
-    std::int64_t const piece = piece_bytes / size;
-    std::byte* data = op.data.raw();
-    for (std::int64_t first = 0, count = op.data.count(); first < count; first += piece * n) {
-      std::int64_t const block = std::min(piece * n, count - first);
-      std::vector<std::int64_t> const starts = even_starts(block, n);
-      reduce_block(comm, index, op.data.dtype(), data + first * size, starts, data + (first + starts[index]) * size,
-                   op.reduction);
-      gather_block(comm, data + first * size, starts, size);
-      bytes_sent_ +=
-          (block - (starts[index + 1] - starts[index])) * size + (starts[index + 1] - starts[index]) * size * (n - 1);
-    }
+    DType const dtype = op.data.dtype();
+    std::int64_t const size = size_of(dtype);
+    Group const g = group(op.group);
+    for_blocks(op.data.count(), size, g.size, [&](std::int64_t first, std::int64_t count) {
+      std::byte* const block = op.data.raw() + first * size;
+      auto place = [&](std::int64_t r) {
+        Piece const piece = piece_of(count, g.size, r);
+        return std::span(block + piece.first * size, static_cast<std::size_t>(piece.count() * size));
+      };
+      exchange_and_combine(g, op.group, dtype, place, place(g.index).data(), op.reduction);
+      gather(g, op.group, place);
+    });
   }
 
   void launch(ReduceScatter const& op) override {
-    std::int64_t const size = size_of(op.input.dtype()), mine = op.output.count();
-    auto const [comm, index, n] = group(op.group);
-    std::int64_t const piece = piece_bytes / size;
-    for (std::int64_t first = 0; first < mine; first += piece) {
-      std::int64_t const count = std::min(piece, mine - first);
-      exchange_and_combine(comm, index, n, op.input.dtype(), count, op.output.raw() + first * size, Reduction::sum,
-                           [&](std::int64_t r) {
-                             return std::pair{op.input.raw() + (r * mine + first) * size, count};
-                           });
-      bytes_sent_ += count * size * (n - 1);
+    DType const dtype = op.input.dtype();
+    std::int64_t const size = size_of(dtype), mine = op.output.count(), step = piece_bytes / size;
+    Group const g = group(op.group);
+    for (std::int64_t first = 0; first < mine; first += step) {
+      std::int64_t const count = std::min(step, mine - first);
+      auto place = [&](std::int64_t r) {
+        return std::span(op.input.raw() + (r * mine + first) * size, static_cast<std::size_t>(count * size));
+      };
+      exchange_and_combine(g, op.group, dtype, place, op.output.raw() + first * size, Reduction::sum);
     }
   }
 
   void launch(AllGather const& op) override {
-    auto const [comm, index, n] = group(op.group);
+    Group const g = group(op.group);
     std::int64_t const bytes = op.input.bytes();
-    if (op.output.raw() + index * bytes != op.input.raw())
-      std::memmove(op.output.raw() + index * bytes, op.input.raw(), static_cast<std::size_t>(bytes));
-    std::vector<std::int64_t> starts(static_cast<std::size_t>(n) + 1);
-    for (std::int64_t r = 0; r <= n; ++r) starts[static_cast<std::size_t>(r)] = r * bytes;
-    gather_block(comm, op.output.raw(), starts, 1);
-    bytes_sent_ += bytes * (n - 1);
+    std::byte* const own = op.output.raw() + g.index * bytes;
+    if (own != op.input.raw()) std::memcpy(own, op.input.raw(), static_cast<std::size_t>(bytes));
+    gather(g, op.group,
+           [&](std::int64_t r) { return std::span(op.output.raw() + r * bytes, static_cast<std::size_t>(bytes)); });
   }
 
   void launch(Broadcast const& op) override {
-    auto const [comm, index, n] = group(op.group);
-    broadcast_bytes(comm, op.data.raw(), op.data.bytes(), static_cast<int>(op.root));
-    if (index == op.root) bytes_sent_ += op.data.bytes();
+    Group const g = group(op.group);
+    broadcast_bytes(g.comm, op.data.raw(), op.data.bytes(), static_cast<int>(op.root));
+    if (g.index == op.root) sent_[op.group] += op.data.bytes();
   }
 
+  void launch(RingShift const& op) override {
+    Group const g = group(op.group);
+    post_receive(requests_, op.recv.raw(), op.recv.bytes(), (g.index + g.size - 1) % g.size, 0, g.comm);
+    post_send(requests_, op.send.raw(), op.send.bytes(), (g.index + 1) % g.size, 0, g.comm);
+    sent_[op.group] += op.send.bytes();
+    wait_all(requests_);
+  }
+
+  void launch(Send const& op) override {
+    auto const channel = static_cast<std::size_t>(op.channel);
+    post_send(sends_[channel], op.data.raw(), op.data.bytes(), *op.to, checked(op.tag), channels_[channel]);
+    sent_[op.channel] += op.data.bytes();
+  }
+  void launch(Recv const& op) override {
+    Requests requests;
+    post_receive(requests, op.data.raw(), op.data.bytes(), *op.from, checked(op.tag),
+                 channels_[static_cast<std::size_t>(op.channel)]);
+    wait_all(requests);
+  }
+  void finish(Channel channel) override { wait_all(sends_[static_cast<std::size_t>(channel)]); }
+
   void all_reduce(std::span<double> values, Reduction reduction) override {
-    MPI_CHECK(MPI_Allreduce(MPI_IN_PLACE, values.data(), static_cast<int>(values.size()), MPI_DOUBLE,
-                            reduction == Reduction::sum ? MPI_SUM : MPI_MAX, control_));
+    std::size_t const count = values.size();
+    std::vector<double> all(count * static_cast<std::size_t>(world_));
+    MPI_CHECK(MPI_Allgather(values.data(), static_cast<int>(count), MPI_DOUBLE, all.data(), static_cast<int>(count),
+                            MPI_DOUBLE, control_));
+    std::vector<std::byte const*> parts;
+    for (std::size_t r = 0; r < static_cast<std::size_t>(world_); ++r)
+      parts.push_back(reinterpret_cast<std::byte const*>(all.data() + r * count));
+    combine(DType::fp64, parts, reinterpret_cast<std::byte*>(values.data()), static_cast<std::int64_t>(count),
+            reduction);
   }
   void broadcast(std::vector<std::byte>& bytes, Rank root) override {
     auto size = static_cast<std::int64_t>(bytes.size());
@@ -208,71 +221,64 @@ class MpiComm final : public Comm {
              " (it has one rank). This is a defect of Selenite; please report it.");
     return {found->second, grid_.index_in_group(rank_, axes), grid_.size(axes)};
   }
-  static std::vector<std::int64_t> even_starts(std::int64_t count, std::int64_t n) {
-    std::vector<std::int64_t> starts;
-    for (std::int64_t r = 0; r <= n; ++r) starts.push_back(count * r / n);
-    return starts;
+  std::int64_t checked(std::int64_t tag) const {
+    validate(tag >= 0 && tag <= largest_tag_, "A message can't have the tag ", tag, " (this MPI has 0 to ",
+             largest_tag_, "). Use an MPI with larger tags.");
+    return tag;
   }
 
-  /// Every rank gets its piece of all ranks' data, pieces added in rank order.
-  template <class PieceFor>
-  void exchange_and_combine(MPI_Comm comm, std::int64_t index, std::int64_t n, DType dtype, std::int64_t mine,
-                            std::byte* out, Reduction reduction, PieceFor piece_for) {
-    std::int64_t const size = size_of(dtype);
-    staging_.resize(static_cast<std::size_t>(mine * size * n));
-    requests_.clear();
-    std::vector<std::byte const*> pieces(static_cast<std::size_t>(n));
-    for (std::int64_t d = 1; d < n; ++d) {
-      std::int64_t const from = (index - d + n) % n, to = (index + d) % n;
-      std::byte* place = staging_.data() + from * mine * size;
-      pieces[static_cast<std::size_t>(from)] = place;
-      MPI_CHECK(MPI_Irecv(place, static_cast<int>(mine * size), MPI_BYTE, static_cast<int>(from), 0, comm,
-                          &requests_.emplace_back()));
-      auto const [data, count] = piece_for(to);
-      MPI_CHECK(MPI_Isend(data, static_cast<int>(count * size), MPI_BYTE, static_cast<int>(to), 0, comm,
-                          &requests_.emplace_back()));
+  /// Every rank gets its piece of all ranks' data, and adds the pieces in rank order into `out`. place(r): rank r's
+  /// piece in this rank's data.
+  template <class Place>
+  void exchange_and_combine(Group const& g, AxisSet axes, DType dtype, Place place, std::byte* out,
+                            Reduction reduction) {
+    std::size_t const mine = place(g.index).size();
+    staging_.resize(mine * static_cast<std::size_t>(g.size));
+    std::vector<std::byte const*> parts(static_cast<std::size_t>(g.size));
+    for (std::int64_t d = 1; d < g.size; ++d) {
+      std::int64_t const from = (g.index - d + g.size) % g.size, to = (g.index + d) % g.size;
+      std::byte* const staged = staging_.data() + static_cast<std::size_t>(from) * mine;
+      parts[static_cast<std::size_t>(from)] = staged;
+      post_receive(requests_, staged, static_cast<std::int64_t>(mine), from, 0, g.comm);
+      send_piece(g, axes, place(to), to);
     }
-    pieces[static_cast<std::size_t>(index)] = piece_for(index).first;
-    MPI_CHECK(MPI_Waitall(static_cast<int>(requests_.size()), requests_.data(), MPI_STATUSES_IGNORE));
-    combine(dtype, pieces, out, mine, reduction);
+    parts[static_cast<std::size_t>(g.index)] = place(g.index).data();
+    wait_all(requests_);
+    combine(dtype, parts, out, static_cast<std::int64_t>(mine) / size_of(dtype), reduction);
   }
 
-  void reduce_block(MPI_Comm comm, std::int64_t index, DType dtype, std::byte* block,
-                    std::vector<std::int64_t> const& starts, std::byte* out, Reduction reduction) {
-    std::int64_t const size = size_of(dtype);
-    exchange_and_combine(comm, index, static_cast<std::int64_t>(starts.size()) - 1, dtype,
-                         starts[static_cast<std::size_t>(index) + 1] - starts[static_cast<std::size_t>(index)], out,
-                         reduction, [&](std::int64_t r) {
-                           auto const i = static_cast<std::size_t>(r);
-                           return std::pair{block + starts[i] * size, starts[i + 1] - starts[i]};
-                         });
-  }
-
-  void gather_block(MPI_Comm comm, std::byte* block, std::vector<std::int64_t> const& starts, std::int64_t size) {
-    std::vector<int> counts, places;
-    constexpr std::int64_t limit = 1 << 30;
-    validate(starts.back() * size <= limit, "A gathered message of ", starts.back() * size,
-             " bytes is larger than this backend sends at once. Lower train.bucket_bytes.");
-    for (std::size_t r = 0; r + 1 < starts.size(); ++r) {
-      counts.push_back(static_cast<int>((starts[r + 1] - starts[r]) * size));
-      places.push_back(static_cast<int>(starts[r] * size));
+  /// Every rank sends its place to all others.
+  template <class Place>
+  void gather(Group const& g, AxisSet axes, Place place) {
+    for (std::int64_t d = 1; d < g.size; ++d) {
+      std::int64_t const from = (g.index - d + g.size) % g.size;
+      post_receive(requests_, place(from).data(), static_cast<std::int64_t>(place(from).size()), from, 0, g.comm);
+      send_piece(g, axes, place(g.index), (g.index + d) % g.size);
     }
-    MPI_CHECK(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, block, counts.data(), places.data(), MPI_BYTE, comm));
+    wait_all(requests_);
+  }
+
+  void send_piece(Group const& g, AxisSet axes, std::span<std::byte const> piece, std::int64_t to) {
+    auto const bytes = static_cast<std::int64_t>(piece.size());
+    post_send(requests_, piece.data(), bytes, to, 0, g.comm);
+    sent_[axes] += bytes;
   }
 
   static void broadcast_bytes(MPI_Comm comm, std::byte* data, std::int64_t bytes, int root) {
-    constexpr std::int64_t limit = 1 << 30;
-    for (std::int64_t first = 0; first < bytes; first += limit)
-      MPI_CHECK(MPI_Bcast(data + first, static_cast<int>(std::min(limit, bytes - first)), MPI_BYTE, root, comm));
+    for (std::int64_t first = 0; first < bytes; first += message_limit)
+      MPI_CHECK(
+          MPI_Bcast(data + first, static_cast<int>(std::min(message_limit, bytes - first)), MPI_BYTE, root, comm));
   }
 
   Rank rank_;
-  std::int64_t world_ = 1;
+  std::int64_t world_ = 1, largest_tag_ = 0;
   ProcessGrid grid_;
   MPI_Comm control_ = MPI_COMM_NULL;
+  std::array<MPI_Comm, channel_count> channels_{};
   std::map<unsigned, MPI_Comm> groups_;
+  std::array<Requests, channel_count> sends_;
   std::vector<std::byte> staging_;
-  std::vector<MPI_Request> requests_;
+  Requests requests_;
 };
 
 }  // namespace

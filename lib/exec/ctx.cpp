@@ -39,6 +39,13 @@ void Ctx::count(Cost const& cost, double seconds) {
   ++tally_.launches;
 }
 
+void Ctx::finish(Channel channel) {
+  if (!running() || !comm_) return;
+  auto const start = now();
+  comm_->finish(channel);
+  tally_.seconds[static_cast<std::size_t>(Cause::communication)] += now() - start;
+}
+
 double Ctx::fetch(Tensor const& tensor, double assumed, std::int64_t element) const {
   if (!running()) return assumed;
   return tensor.dtype() == DType::fp64 ? tensor.data<double>()[element]

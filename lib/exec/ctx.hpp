@@ -25,6 +25,7 @@ struct Tally {
   double hardware_flops = 0;    ///< the same with recomputation
   double bytes = 0;             ///< memory traffic, from cost()
   double collective_bytes = 0;  ///< of whole messages
+  SentBytes sent;               ///< what this rank hands to the transport, from sent_bytes()
   std::int64_t launches = 0;
   double total_seconds() const;
 };
@@ -70,13 +71,18 @@ class Ctx {
   /// A collective over a group of one rank is nothing at all.
   template <Collective Op>
   void operator()(Op const& op) {
-    if (grid().size(op.group) == 1) return;
-    Cost const c = cost(op);
-    if (!cpu_) return price(c);
-    auto const start = now();
-    comm_->launch(op);
-    count(c, now() - start);
+    std::int64_t const n = grid().size(op.group);
+    if (n == 1) return;
+    tally_.sent[op.group] += sent_bytes(op, n, grid().index_in_group(rank(), op.group));
+    communicate(op);
   }
+  template <PointToPoint Op>
+  void operator()(Op const& op) {
+    tally_.sent[op.channel] += sent_bytes(op);
+    communicate(op);
+  }
+  /// What was sent on the channel may be changed after this.
+  void finish(Channel channel);
 
   /// Work that `body` gives to this context goes on `lane`, behind what the current lane has so far.
   template <class Body>
@@ -96,9 +102,24 @@ class Ctx {
   /// What forward keeps for backward.
   Tensor save(DType dtype, Shape shape) { return place_.save->allocate(dtype, shape); }
   /// An output gradient that backward_input leaves for backward_weight; scratch while the two run in turn.
-  Tensor keep(DType dtype, Shape shape) { return temporary(dtype, shape); }
+  Tensor keep(DType dtype, Shape shape) { return kept().allocate(dtype, shape); }
+  Arena& kept() { return kept_ ? *kept_ : *place_.scratch; }
   Arena& scratch() { return *place_.scratch; }
   void set_save(Arena& slot) { place_.save = &slot; }
+  /// save() takes from another arena as long as this lives: what recomputation makes again goes into scratch.
+  class SavingTo {
+   public:
+    SavingTo(Ctx& ctx, Arena& arena) : ctx_(ctx), before_(ctx.place_.save) { ctx.place_.save = &arena; }
+    ~SavingTo() { ctx_.place_.save = before_; }
+    SavingTo(SavingTo const&) = delete;
+    SavingTo& operator=(SavingTo const&) = delete;
+
+   private:
+    Ctx& ctx_;
+    Arena* before_;
+  };
+  /// Where keep() takes from while backward's two halves run apart; null: scratch.
+  void set_kept(Arena* slot) { kept_ = slot; }
 
   /// A value that the host needs: read from `tensor` (fp32 or fp64 [1]), or `assumed` where nothing runs.
   double fetch(Tensor const& tensor, double assumed, std::int64_t element = 0) const;
@@ -121,6 +142,14 @@ class Ctx {
   void advance(Lane lane, Event event) {
     clocks_[index(lane)] = event.time > clocks_[index(lane)] ? event.time : clocks_[index(lane)];
   }
+  template <class Op>
+  void communicate(Op const& op) {
+    Cost const c = cost(op);
+    if (!cpu_) return price(c);
+    auto const start = now();
+    comm_->launch(op);
+    count(c, now() - start);
+  }
   void price(Cost const& cost);
   void count(Cost const& cost, double seconds);
 
@@ -128,6 +157,7 @@ class Ctx {
   Cpu* cpu_ = nullptr;
   Comm* comm_ = nullptr;
   Machine const* machine_ = nullptr;
+  Arena* kept_ = nullptr;
   Lane lane_ = Lane::compute;
   std::array<double, lane_count> clocks_{};
   Tally tally_;
