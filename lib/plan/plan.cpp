@@ -1,6 +1,7 @@
 #include "plan/plan.hpp"
 
 #include "core/text.hpp"
+#include "schedule/play.hpp"
 #include "train/passes.hpp"
 
 namespace selenite {
@@ -12,8 +13,20 @@ char const* const flops_convention =
 ProcessGrid make_grid(LayoutConfig const& l) { return ProcessGrid({l.tensor, l.context, l.expert, l.data, l.pipe}); }
 
 Schedule make_schedule(Config const& config, ProcessGrid const& grid) {
-  return one_f_one_b(grid.size(Axis::pipe),
-                     config.train.global_batch / (config.train.micro_batch * grid.size(Axis::data)));
+  std::int64_t const stages = grid.size(Axis::pipe),
+                     micros = config.train.global_batch / (config.train.micro_batch * grid.size(Axis::data));
+  if (stages == 1) return one_f_one_b(1, micros);
+  switch (config.layout.schedule) {
+    case ScheduleKind::zero_bubble:
+      return zero_bubble_h1(stages, micros);
+    case ScheduleKind::zero_bubble_h2:
+      return zero_bubble_h2(stages, micros);
+    case ScheduleKind::one_f_one_b:
+    case ScheduleKind::interleaved:
+      break;
+  }
+  return config.layout.interleave > 1 ? interleaved(stages, config.layout.interleave, micros, stages)
+                                      : one_f_one_b(stages, micros);
 }
 
 namespace {
@@ -47,9 +60,8 @@ Plan make_plan(Config const& config, ProcessGrid const& grid, Rank rank, Machine
   Tally const step = priced(stage, machine, [&](Ctx& ctx) { optimizer_step(ctx, stage, 1, 0); });
   auto const micros = static_cast<double>(plan.micros);
   add(plan.step, forward, micros), add(plan.step, backward, micros), add(plan.step, sync, 1), add(plan.step, step, 1);
-  plan.step_seconds = play(
-      schedule, std::vector<ActionSeconds>(schedule.rows.size(), {forward.total_seconds(), backward.total_seconds(),
-                                                                  sync.total_seconds(), step.total_seconds(), 0}));
+  ActionSeconds const passes{.forward = forward.total_seconds(), .backward = backward.total_seconds()};
+  plan.step_seconds = play(schedule, same_seconds(schedule, passes, sync.total_seconds(), step.total_seconds()));
   auto const ranks = static_cast<double>(grid.world());
   plan.model_flops = plan.step.model_flops * ranks, plan.hardware_flops = plan.step.hardware_flops * ranks;
   return plan;

@@ -1,0 +1,116 @@
+#include <algorithm>
+
+#include "core/error.hpp"
+#include "schedule/schedule.hpp"
+
+namespace selenite {
+
+namespace {
+
+Schedule empty_schedule(std::int64_t stages, std::int64_t chunks, std::int64_t micros) {
+  validate(stages > 0 && chunks > 0 && micros > 0, "A schedule of ", stages, " stages, ", chunks, " chunks and ",
+           micros, " micro-batches has no work (each must be at least 1). Correct the layout or the batch.");
+  Schedule schedule{stages, chunks, micros, {}};
+  schedule.rows.resize(static_cast<std::size_t>(stages));
+  return schedule;
+}
+
+void end_step(std::vector<Action>& row) {
+  row.push_back({What::sync, Chunk(0), Micro(0)});
+  row.push_back({What::step, Chunk(0), Micro(0)});
+}
+
+/// Both zero-bubble schedules: stage r runs `depth` * (stages - r - 1) forwards ahead and puts the weights' half off by
+/// `depth` * r micro-batches, so that all stages have as many micro-batches in flight.
+Schedule zero_bubble(std::int64_t stages, std::int64_t micros, std::int64_t depth) {
+  Schedule schedule = empty_schedule(stages, 1, micros);
+  for (std::int64_t r = 0; r < stages; ++r) {
+    auto& row = schedule.rows[static_cast<std::size_t>(r)];
+    std::int64_t f = 0, w = 0;
+    auto forward = [&] { row.push_back({What::forward, Chunk(0), Micro(f++)}); };
+    auto weight = [&] { row.push_back({What::backward_weight, Chunk(0), Micro(w++)}); };
+    for (std::int64_t const ahead = std::min(depth * (stages - r - 1), micros); f < ahead;) forward();
+    for (std::int64_t i = 0; i < micros; ++i) {
+      if (f < micros) forward();
+      row.push_back({What::backward_input, Chunk(0), Micro(i)});
+      if (i >= depth * r) weight();
+    }
+    while (w < micros) weight();
+    end_step(row);
+  }
+  return schedule;
+}
+
+/// A chunk's turn with a micro-batch.
+struct Turn {
+  std::int64_t chunk = 0, micro = 0;
+};
+
+/// Order of the forward passes of interleaved 1F1B: `group` micro-batches through chunk 0, the same through chunk 1,
+/// ... A group is filled up to one micro-batch a stage, because the order of passes counts on that many between a chunk
+/// and the next (it deadlocks otherwise). The fillers have numbers from `micros` on and are left out of the table,
+/// which can break no order that it has without them.
+std::vector<Turn> forward_turns(std::int64_t stages, std::int64_t chunks, std::int64_t micros, std::int64_t group) {
+  std::vector<Turn> turns;
+  for (std::int64_t first = 0; first < micros; first += group) {
+    std::int64_t const real = std::min(group, micros - first);
+    for (std::int64_t c = 0; c < chunks; ++c)
+      for (std::int64_t i = 0; i < std::max(real, stages); ++i) turns.push_back({c, i < real ? first + i : micros});
+  }
+  return turns;
+}
+
+}  // namespace
+
+Schedule one_f_one_b(std::int64_t stages, std::int64_t micros) {
+  Schedule schedule = empty_schedule(stages, 1, micros);
+  for (std::int64_t r = 0; r < stages; ++r) {
+    auto& row = schedule.rows[static_cast<std::size_t>(r)];
+    std::int64_t f = 0, b = 0;
+    auto forward = [&] { row.push_back({What::forward, Chunk(0), Micro(f++)}); };
+    auto backward = [&] { row.push_back({What::backward, Chunk(0), Micro(b++)}); };
+    for (std::int64_t const ahead = std::min(stages - r - 1, micros); f < ahead;) forward();
+    while (f < micros) forward(), backward();
+    while (b < micros) backward();
+    end_step(row);
+  }
+  return schedule;
+}
+
+Schedule interleaved(std::int64_t stages, std::int64_t chunks, std::int64_t micros, std::int64_t group) {
+  validate(group > 0, "Groups of ", group,
+           " micro-batches cannot be taken through the chunks of a stage. Use 1 or more, as a rule the number of "
+           "stages.");
+  if (chunks == 1) return one_f_one_b(stages, micros);
+  Schedule schedule = empty_schedule(stages, chunks, micros);
+  group = std::min(group, micros);
+  std::vector<Turn> const turns = forward_turns(stages, chunks, micros, group);
+  for (std::int64_t r = 0; r < stages; ++r) {
+    auto& row = schedule.rows[static_cast<std::size_t>(r)];
+    auto add = [&](What what, Turn turn) {
+      if (turn.micro < micros) row.push_back({what, Chunk(turn.chunk), Micro(turn.micro)});
+    };
+    auto forward = [&](std::size_t i) { add(What::forward, turns[i]); };
+    auto backward = [&](std::size_t i) { add(What::backward, {chunks - 1 - turns[i].chunk, turns[i].micro}); };
+    auto const ahead =
+        std::min(turns.size(), static_cast<std::size_t>(2 * (stages - r - 1) + (chunks - 1) * std::max(group, stages)));
+    for (std::size_t i = 0; i < ahead; ++i) forward(i);
+    for (std::size_t i = ahead; i < turns.size(); ++i) forward(i), backward(i - ahead);
+    for (std::size_t i = turns.size() - ahead; i < turns.size(); ++i) backward(i);
+    end_step(row);
+  }
+  return schedule;
+}
+
+Schedule zero_bubble_h1(std::int64_t stages, std::int64_t micros) { return zero_bubble(stages, micros, 1); }
+Schedule zero_bubble_h2(std::int64_t stages, std::int64_t micros) { return zero_bubble(stages, micros, 2); }
+
+Schedule forward_only(std::int64_t stages, std::int64_t chunks, std::int64_t micros) {
+  Schedule schedule = empty_schedule(stages, chunks, micros);
+  for (auto& row : schedule.rows)
+    for (Turn turn : forward_turns(stages, chunks, micros, std::min(stages, micros)))
+      if (turn.micro < micros) row.push_back({What::forward, Chunk(turn.chunk), Micro(turn.micro)});
+  return schedule;
+}
+
+}  // namespace selenite
