@@ -25,9 +25,11 @@ class Player {
         clock_(schedule.rows.size(), 0) {
     auto const parts = static_cast<std::size_t>(schedule.virtual_stages());
     for (Direction d : {forwards, backwards}) {
-      start_[d].assign(parts * micros_, never), end_[d] = start_[d];
-      order_[d].assign(parts * micros_, 0), sent_[d].assign(parts, 0);
+      pass_[d].assign(parts * micros_, {never, never});
+      order_[d].resize(parts * micros_), sent_[d].assign(parts, 0);
     }
+    for (std::size_t c = 0; c < static_cast<std::size_t>(schedule.chunks); ++c)
+      for (StageSeconds const& s : seconds) part_seconds_.push_back(s.chunks[c]);
     for (auto const& row : schedule.rows)
       syncs_left_ += std::count_if(row.begin(), row.end(), [](Action a) { return a.what == What::sync; });
   }
@@ -63,30 +65,38 @@ class Player {
   double ready(std::size_t r) const;
   double input_there(std::size_t r, Action a) const;
   double buffer_free(std::size_t r, Action a) const;
-  double message_from(std::size_t part, Direction d) const;
+  double message_there(std::size_t part, Direction d, Micro micro) const;
   double duration(std::size_t r, Action a) const;
   void finish(std::size_t r, double start);
 
   Schedule const& schedule_;
   std::vector<StageSeconds> const& seconds_;
   std::size_t buffers_, micros_;
-  std::vector<std::size_t> at_;  // [stage]: the next action's place in the row
-  std::vector<double> clock_;    // [stage]
-  // [direction][virtual stage, micro]: when F, and B or I, start and end
-  std::vector<double> start_[2], end_[2];
+  std::vector<std::size_t> at_;              // [stage]: the next action's place in the row
+  std::vector<double> clock_;                // [stage]
+  std::vector<ActionSeconds> part_seconds_;  // [virtual stage]
+  std::vector<Span> pass_[2];                // [direction][virtual stage, micro]: when F, and B or I, runs
   // [direction][virtual stage, place]: micro-batches in the order of sending; [direction][virtual stage]: how many
-  std::vector<std::size_t> order_[2], sent_[2];
+  std::vector<std::uint32_t> order_[2];
+  std::vector<std::size_t> sent_[2];
   std::int64_t syncs_left_ = 0;
   double synced_ = 0;
 };
 
+/// When the output of a virtual stage is with its receiver; `never` if it is not sent yet.
+double Player::message_there(std::size_t part, Direction d, Micro micro) const {
+  ActionSeconds const& s = part_seconds_[part];
+  double const way = schedule_.stages == 1 ? 0 : d == forwards ? s.forward_message : s.backward_message;
+  return pass_[d][cell(part, micro)].end + way;
+}
+
 /// When the input of the pass is on the stage; `never` if it is not sent yet.
 double Player::input_there(std::size_t r, Action a) const {
-  std::size_t const v = part(r, a.chunk), last = static_cast<std::size_t>(schedule_.virtual_stages()) - 1;
-  if (a.what == What::backward_weight) return end_[backwards][cell(v, a.micro)];
-  if (a.what == What::forward) return v == 0 ? 0 : end_[forwards][cell(v - 1, a.micro)] + message_from(v - 1, forwards);
-  double const own = end_[forwards][cell(v, a.micro)];
-  return v == last ? own : std::max(own, end_[backwards][cell(v + 1, a.micro)] + message_from(v + 1, backwards));
+  std::size_t const v = part(r, a.chunk);
+  if (a.what == What::backward_weight) return pass_[backwards][cell(v, a.micro)].end;
+  if (a.what == What::forward) return v == 0 ? 0 : message_there(v - 1, forwards, a.micro);
+  double const own = pass_[forwards][cell(v, a.micro)].end;
+  return v + 1 == part_seconds_.size() ? own : std::max(own, message_there(v + 1, backwards, a.micro));
 }
 
 /// When the receiver starts to take the message whose buffer this action writes to.
@@ -96,14 +106,7 @@ double Player::buffer_free(std::size_t r, Action a) const {
   std::size_t const v = part(r, a.chunk);
   if (sent_[d][v] < buffers_) return 0;
   std::size_t const earlier = order_[d][v * micros_ + sent_[d][v] - buffers_];
-  return start_[d][(d == forwards ? v + 1 : v - 1) * micros_ + earlier];
-}
-
-double Player::message_from(std::size_t part, Direction d) const {
-  if (schedule_.stages == 1) return 0;
-  auto const stages = static_cast<std::size_t>(schedule_.stages);
-  ActionSeconds const& s = seconds_[part % stages].chunks[part / stages];
-  return d == forwards ? s.forward_message : s.backward_message;
+  return pass_[d][(d == forwards ? v + 1 : v - 1) * micros_ + earlier].start;
 }
 
 double Player::ready(std::size_t r) const {
@@ -116,7 +119,7 @@ double Player::ready(std::size_t r) const {
 double Player::duration(std::size_t r, Action a) const {
   if (a.what == What::sync) return seconds_[r].sync;
   if (a.what == What::step) return seconds_[r].step;
-  ActionSeconds const& s = seconds_[r].chunks[static_cast<std::size_t>(*a.chunk)];
+  ActionSeconds const& s = part_seconds_[part(r, a.chunk)];
   return a.what == What::forward          ? s.forward
          : a.what == What::backward       ? s.backward
          : a.what == What::backward_input ? s.backward_input
@@ -129,9 +132,10 @@ void Player::finish(std::size_t r, double start) {
   if (a.what == What::sync) --syncs_left_, synced_ = std::max(synced_, clock_[r]);
   if (!is_pass(a.what) || a.what == What::backward_weight) return;
   Direction const d = direction(a);
-  std::size_t const v = part(r, a.chunk), here = cell(v, a.micro);
-  order_[d][v * micros_ + sent_[d][v]++ % micros_] = static_cast<std::size_t>(*a.micro);
-  start_[d][here] = start, end_[d][here] = clock_[r];
+  std::size_t const v = part(r, a.chunk);
+  EXPECTS(sent_[d][v] < micros_);
+  order_[d][v * micros_ + sent_[d][v]++] = static_cast<std::uint32_t>(*a.micro);
+  pass_[d][cell(v, a.micro)] = {start, clock_[r]};
 }
 
 void Player::report_deadlock() const {
