@@ -21,7 +21,7 @@ std::int64_t sent_bytes(AllReduce const& op, std::int64_t n, std::int64_t index)
   std::int64_t const size = size_of(op.data.dtype());
   std::int64_t elements = 0;
   for_blocks(op.data.count(), size, n, [&](std::int64_t, std::int64_t count) {
-    std::int64_t const own = piece_of(count, n, index).count();
+    std::int64_t const own = share_of(count, n, index).count();
     elements += count - own + own * (n - 1);
   });
   return elements * size;

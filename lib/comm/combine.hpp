@@ -13,17 +13,21 @@ namespace selenite {
 constexpr std::int64_t piece_bytes = 1 << 20;
 
 /// [first, last) elements that rank `index` of n reduces, of a block of `count` elements.
-struct Piece {
+struct Share {
   std::int64_t first, last;
   std::int64_t count() const { return last - first; }
 };
-constexpr Piece piece_of(std::int64_t count, std::int64_t n, std::int64_t index) {
+constexpr Share share_of(std::int64_t count, std::int64_t n, std::int64_t index) {
   return {count * index / n, count * (index + 1) / n};
+}
+/// Elements of a block of an all-reduce over n ranks.
+constexpr std::int64_t block_elements(std::int64_t element_bytes, std::int64_t n) {
+  return piece_bytes / element_bytes * n;
 }
 /// Calls body(first, count) for the blocks of an all-reduce of `count` elements over n ranks.
 template <class Body>
 void for_blocks(std::int64_t count, std::int64_t element_bytes, std::int64_t n, Body&& body) {
-  std::int64_t const block = piece_bytes / element_bytes * n;
+  std::int64_t const block = block_elements(element_bytes, n);
   for (std::int64_t first = 0; first < count; first += block)
     body(first, block < count - first ? block : count - first);
 }

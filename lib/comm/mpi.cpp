@@ -25,11 +25,11 @@ using Requests = std::vector<MPI_Request>;
 
 /// Waits for all of them, and empties the list. Polls, and soon gives the core away between polls: MPI's own wait
 /// spins, which costs time slices where ranks exceed cores.
-void wait_all(Requests& requests) {
+void wait_all(Requests& requests, MPI_Status* statuses = MPI_STATUSES_IGNORE) {
   constexpr int eager_polls = 200;
   int done = 0;
   for (int polls = 0;; ++polls) {
-    MPI_CHECK(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE));
+    MPI_CHECK(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, statuses));
     if (done) break;
     if (polls >= eager_polls) sched_yield();
   }
@@ -106,7 +106,7 @@ class MpiComm final : public Comm {
     for_blocks(op.data.count(), size, g.size, [&](std::int64_t first, std::int64_t count) {
       std::byte* const block = op.data.raw() + first * size;
       auto place = [&](std::int64_t r) {
-        Piece const piece = piece_of(count, g.size, r);
+        Share const piece = share_of(count, g.size, r);
         return std::span(block + piece.first * size, static_cast<std::size_t>(piece.count() * size));
       };
       exchange_and_combine(g, op.group, dtype, place, place(g.index).data(), op.reduction);
@@ -159,7 +159,16 @@ class MpiComm final : public Comm {
     Requests requests;
     post_receive(requests, op.data.raw(), op.data.bytes(), *op.from, checked(op.tag),
                  channels_[static_cast<std::size_t>(op.channel)]);
-    wait_all(requests);
+    std::vector<MPI_Status> statuses(requests.size());
+    wait_all(requests, statuses.data());
+    std::int64_t received = 0;
+    for (MPI_Status const& status : statuses) {
+      int bytes = 0;
+      MPI_CHECK(MPI_Get_count(&status, MPI_BYTE, &bytes));
+      received += bytes;
+    }
+    validate(received == op.data.bytes(), "A message of ", received, " bytes from rank ", op.from, " came where ",
+             op.data.bytes(), " were expected (tag ", op.tag, "). This is a defect of Selenite; please report it.");
   }
   void finish(Channel channel) override { wait_all(sends_[static_cast<std::size_t>(channel)]); }
 

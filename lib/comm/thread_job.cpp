@@ -1,0 +1,128 @@
+#include "comm/thread_job.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <string_view>
+#include <thread>
+
+#include "comm/comm.hpp"
+
+namespace selenite {
+
+void Gate::throw_if_stopped() const {
+  if (stop_.raised.load(std::memory_order_acquire)) throw Stopped();
+}
+
+void Gate::pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+void Meeting::sync() {
+  std::uint64_t mine = 0;
+  gate_.update([&] {
+    mine = generation_;
+    if (++arrived_ < members()) return false;
+    arrived_ = 0;
+    ++generation_;
+    return true;
+  });
+  gate_.wait([&] { return generation_ != mine; });
+}
+
+void Meeting::show(std::int64_t index, Post const& post) {
+  posts_[static_cast<std::size_t>(index)] = post;
+  sync();
+  for (Post const& other : posts_)
+    validate(std::string_view(other.what) == posts_[0].what && other.bytes == posts_[0].bytes,
+             "The ranks of a group do not do the same (one is in ", posts_[0].what, " of ", posts_[0].bytes,
+             " bytes, another in ", other.what, " of ", other.bytes,
+             "). This is a defect of Selenite; please report it.");
+}
+
+void Meeting::wait_until_empty() const {
+  while (inside_.load(std::memory_order_acquire) > 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
+}
+
+void Meeting::wake() {
+  gate_.update([] { return true; });
+}
+
+void Mailbox::put(Rank from, Channel channel, std::int64_t tag, Tensor const& data) {
+  std::list<Message> one;
+  gate_.update([&] {
+    if (!spare_.empty()) one.splice(one.begin(), spare_, spare_.begin());
+    return false;
+  });
+  if (one.empty()) one.emplace_back();
+  one.front().from = from, one.front().channel = channel, one.front().tag = tag;
+  one.front().bytes.assign(data.raw(), data.raw() + data.bytes());
+  gate_.update([&] {
+    messages_.splice(messages_.end(), one);
+    return true;
+  });
+}
+
+void Mailbox::take(Rank from, Channel channel, std::int64_t tag, Tensor const& data) {
+  std::list<Message> one;
+  gate_.wait([&] {
+    auto const found = std::find_if(messages_.begin(), messages_.end(), [&](Message const& m) {
+      return m.from == from && m.channel == channel && m.tag == tag;
+    });
+    if (found == messages_.end()) return false;
+    one.splice(one.begin(), messages_, found);
+    return true;
+  });
+  std::vector<std::byte> const& bytes = one.front().bytes;
+  validate(static_cast<std::int64_t>(bytes.size()) == data.bytes(), "A message of ", bytes.size(), " bytes from rank ",
+           from, " came where ", data.bytes(), " were expected (tag ", tag,
+           "). This is a defect of Selenite; please report it.");
+  std::copy(bytes.begin(), bytes.end(), data.raw());
+  gate_.update([&] {
+    spare_.splice(spare_.begin(), one);
+    return false;
+  });
+}
+
+void Mailbox::wake() {
+  gate_.update([] { return true; });
+}
+
+ThreadJob::ThreadJob(std::int64_t world) : control_(stop_, world) {
+  stop_.spins = world <= static_cast<std::int64_t>(std::thread::hardware_concurrency()) ? 2000 : 0;
+  for (std::int64_t r = 0; r < world; ++r) boxes_.emplace_back(stop_);
+}
+
+Meeting& ThreadJob::group(unsigned bits, Rank first, std::int64_t members) {
+  std::lock_guard lock(mutex_);
+  return groups_.try_emplace({bits, first}, stop_, members).first->second;
+}
+
+void ThreadJob::clear_groups() {
+  std::lock_guard lock(mutex_);
+  groups_.clear();
+}
+
+void ThreadJob::fail(Rank rank, std::exception_ptr error) {
+  std::lock_guard lock(mutex_);
+  if (error_) return;
+  error_ = std::move(error);
+  failed_ = rank;
+  stop_.raised.store(true, std::memory_order_release);
+  control_.wake();
+  for (Mailbox& box : boxes_) box.wake();
+  for (auto& [name, group] : groups_) group.wake();
+}
+
+void ThreadJob::rethrow() const {
+  if (!error_) return;
+  if (world() == 1) std::rethrow_exception(error_);
+  try {
+    std::rethrow_exception(error_);
+  } catch (std::exception const& e) {
+    throw Error(concat("rank ", failed_, ": ", e.what()));
+  }
+}
+
+}  // namespace selenite

@@ -1,0 +1,160 @@
+#include <atomic>
+#include <boost/test/data/test_case.hpp>
+#include <boost/test/unit_test.hpp>
+#include <chrono>
+#include <iostream>
+#include <thread>
+
+#include "checks.hpp"
+#include "core/parallel_for.hpp"
+
+using namespace selenite;
+using namespace std::chrono_literals;
+
+namespace selenite {
+std::ostream& operator<<(std::ostream& out, Check const& check) { return out << check.name; }
+}  // namespace selenite
+
+namespace {
+std::int64_t const worlds[] = {1, 2, 3, 4, 8, 16};
+
+/// What run_threads throws, and that it does so soon.
+template <class Body>
+std::string error_of(std::int64_t world, Body body) {
+  auto const start = std::chrono::steady_clock::now();
+  std::string message = "no error";
+  try {
+    run_threads(world, body);
+  } catch (Error const& e) {
+    message = e.what();
+  }
+  BOOST_TEST((std::chrono::steady_clock::now() - start < 1s), "the ranks took more than a second to end");
+  return message;
+}
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(thread_ranks)
+
+BOOST_DATA_TEST_CASE(backend, boost::unit_test::data::make(worlds) * boost::unit_test::data::make(checks()), world,
+                     check) {
+  std::string error;
+  try {
+    run_threads(world, check.run);
+  } catch (Error const& e) {
+    error = e.what();
+  }
+  BOOST_TEST(error == "");
+}
+
+BOOST_AUTO_TEST_CASE(an_exception_ends_all_ranks_wherever_they_wait) {
+  struct Wait {
+    char const* where;
+    void (*enter)(Comm&, Tensor const& data);
+  };
+  Wait const waits[] = {
+      {"all-reduce", [](Comm& c, Tensor const& t) { c.launch(AllReduce{.data = t, .group = {Axis::data}}); }},
+      {"ring", [](Comm& c, Tensor const& t) { c.launch(RingShift{.send = t, .recv = t, .group = {Axis::data}}); }},
+      {"recv", [](Comm& c, Tensor const& t) { c.launch(Recv{.data = t, .from = Rank(2)}); }},
+      {"barrier", [](Comm& c, Tensor const&) { c.barrier(); }},
+      {"text", [](Comm& c, Tensor const&) { c.all_gather("x"); }},
+      {"grid",
+       [](Comm& c, Tensor const&) {
+         c.set_grid(ProcessGrid({1, 1, 1, 4, 1}));
+       }},
+  };
+  for (Wait const& wait : waits) {
+    std::atomic<int> stopped{0};
+    std::string const message = error_of(4, [&](Comm& comm) {
+      comm.set_grid(ProcessGrid({1, 1, 1, 4, 1}));
+      if (*comm.rank() == 2) {
+        std::this_thread::sleep_for(20ms);  // the others are asleep by now
+        throw Error("The file is gone.");
+      }
+      std::vector<float> data(1000);
+      try {
+        wait.enter(comm, Tensor::of(data.data(), {1000}));
+      } catch (Stopped const&) {
+        ++stopped;
+        throw;
+      }
+    });
+    BOOST_TEST(message == "rank 2: The file is gone.", wait.where << ": " << message);
+    BOOST_TEST(stopped == 3, wait.where);
+  }
+}
+
+// The memory of a rank that fails is gone while others are in the middle of a collective, or of receiving from it.
+BOOST_AUTO_TEST_CASE(nobody_reads_the_memory_of_a_rank_that_is_gone) {
+  for (int round = 0; round < 60; ++round) {
+    std::string const message = error_of(4, [&](Comm& comm) {
+      comm.set_grid(ProcessGrid({1, 1, 2, 2, 1}));
+      std::vector<float> data(1 << 18, 1), other(1 << 18);  // mapped alone, and unmapped when freed
+      Tensor const t = Tensor::of(data.data(), {1 << 18}), o = Tensor::of(other.data(), {1 << 18});
+      Rank const next((*comm.rank() + 1) % 4), before((*comm.rank() + 3) % 4);
+      for (int i = 0;; ++i) {
+        comm.launch(Send{.data = t, .to = next, .tag = i});
+        if (*comm.rank() == round % 4 && i == round / 8) throw Error("gone");
+        comm.launch(AllReduce{.data = t, .group = {Axis::data}});
+        comm.launch(AllReduce{.data = t, .group = {Axis::expert}});
+        comm.launch(Recv{.data = o, .from = before, .tag = i});
+        comm.finish(Channel::forward);
+      }
+    });
+    BOOST_TEST(message == concat("rank ", round % 4, ": gone"));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(one_rank_alone_keeps_its_error) {
+  BOOST_TEST(error_of(1, [](Comm&) { throw Error("alone"); }) == "alone");
+}
+
+BOOST_AUTO_TEST_CASE(abort_ends_all) {
+  std::string const message = error_of(3, [](Comm& comm) {
+    if (*comm.rank() == 1) comm.abort(75);
+    comm.barrier();
+  });
+  BOOST_TEST(message.find("rank 1: The job was ended with exit code 75") == 0u, message);
+}
+
+BOOST_AUTO_TEST_CASE(ranks_that_do_different_things_are_told) {
+  auto const difference = [](auto body) {
+    return error_of(2, [&](Comm& comm) {
+      comm.set_grid(ProcessGrid({1, 1, 1, 2, 1}));
+      std::vector<float> data(8);
+      body(comm, data.data());
+    });
+  };
+  std::string const sizes = difference([](Comm& comm, float* data) {
+    comm.launch(AllReduce{.data = Tensor::of(data, {4 + *comm.rank()}), .group = {Axis::data}});
+  });
+  BOOST_TEST(sizes.find("all-reduce of 16 bytes, another in all-reduce of 20") != sizes.npos, sizes);
+  std::string const kinds = difference([](Comm& comm, float* data) {
+    Tensor const t = Tensor::of(data, {4});
+    if (*comm.rank() == 0)
+      comm.launch(AllReduce{.data = t, .group = {Axis::data}});
+    else
+      comm.launch(Broadcast{.data = t, .group = {Axis::data}});
+  });
+  BOOST_TEST(kinds.find("one is in all-reduce of 16 bytes, another in broadcast") != kinds.npos, kinds);
+  std::string const message = difference([](Comm& comm, float* data) {
+    if (*comm.rank() == 0)
+      comm.launch(Send{.data = Tensor::of(data, {4}), .to = Rank(1), .tag = 3});
+    else
+      comm.launch(Recv{.data = Tensor::of(data, {5}), .from = Rank(0), .tag = 3});
+  });
+  BOOST_TEST(message.find("rank 1: A message of 16 bytes from rank 0 came where 20 were expected (tag 3)") == 0u,
+             message);
+}
+
+BOOST_AUTO_TEST_CASE(ranks_share_the_threads) {
+  set_threads(6);
+  std::atomic<int> sum{0};
+  run_threads(3, [&](Comm&) { sum += selenite::threads(); });
+  BOOST_TEST(sum == 6);
+  run_threads(16, [&](Comm&) { sum += selenite::threads(); });
+  BOOST_TEST(sum == 6 + 16);
+  BOOST_TEST(selenite::threads() == 6);
+  set_threads(0);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
