@@ -22,6 +22,18 @@ Cost cost(CrossEntropyStatistics const& op);
 std::int64_t workspace(CrossEntropyStatistics const& op, std::int64_t budget);
 static_assert(Kernel<CrossEntropyStatistics>);
 
+/// sum[t] *= exp(maximum[t] - new_maximum[t]): a shard's sum seen against the maximum over all shards, so that the sums
+/// can be added. 0 for a shard that saw no real column.
+struct CrossEntropyRescale {
+  Tensor maximum, sum, new_maximum;  ///< fp32 [tokens]
+};
+void reference(CrossEntropyRescale const& op);
+void launch(Cpu& cpu, CrossEntropyRescale const& op);
+void launch(Cuda& cuda, CrossEntropyRescale const& op);
+Cost cost(CrossEntropyRescale const& op);
+std::int64_t workspace(CrossEntropyRescale const& op, std::int64_t budget);
+static_assert(Kernel<CrossEntropyRescale>);
+
 /// losses[t] = weight[t] * (logsumexp[t] - target[t]) from *global* statistics (logsumexp = maximum + log sum), and
 /// their sum and the number of counted tokens into totals (fp64 [2], added to what it holds; summed in double in token
 /// order).

@@ -101,6 +101,13 @@ void launch(Cpu&, CrossEntropyStatistics const& op) {
   });
 }
 
+void launch(Cpu&, CrossEntropyRescale const& op) {
+  float const *const maximum = op.maximum.data<float>(), *const largest = op.new_maximum.data<float>();
+  float* const sum = op.sum.data<float>();
+  for (std::int64_t t = 0; t < op.sum.count(); ++t)  // NaN stays NaN; a shard of padding alone has sum 0
+    if (sum[t] != 0) sum[t] *= std::exp(maximum[t] - largest[t]);
+}
+
 void launch(Cpu&, CrossEntropyLoss const& op) {
   std::int64_t const tokens = op.losses.count();
   float const *const maximum = op.maximum.data<float>(), *const sum = op.sum.data<float>(),
@@ -132,6 +139,9 @@ Cost cost(CrossEntropyStatistics const& op) {
           .bytes = static_cast<double>(op.logits.bytes() + op.labels.bytes() + op.maximum.bytes() + op.sum.bytes() +
                                        op.target.bytes())};
 }
+Cost cost(CrossEntropyRescale const& op) {
+  return {.work = Work::stream, .bytes = static_cast<double>(4 * op.sum.bytes())};
+}
 Cost cost(CrossEntropyLoss const& op) {
   return {.work = Work::stream,
           .bytes = static_cast<double>(5 * op.losses.bytes() + op.weights.bytes() + 2 * op.totals.bytes())};
@@ -142,6 +152,7 @@ Cost cost(CrossEntropyBackward const& op) {
                                        op.logsumexp.bytes())};
 }
 std::int64_t workspace(CrossEntropyStatistics const&, std::int64_t) { return 0; }
+std::int64_t workspace(CrossEntropyRescale const&, std::int64_t) { return 0; }
 std::int64_t workspace(CrossEntropyLoss const&, std::int64_t) { return 0; }
 std::int64_t workspace(CrossEntropyBackward const&, std::int64_t) { return 0; }
 

@@ -33,6 +33,12 @@ void reference(CrossEntropyStatistics const& op) {
   }
 }
 
+void reference(CrossEntropyRescale const& op) {
+  for (std::int64_t t = 0; t < op.sum.count(); ++t)
+    if (load(op.sum, t) > 0)
+      store(op.sum, t, load(op.sum, t) * std::exp(load(op.maximum, t) - load(op.new_maximum, t)));
+}
+
 void reference(CrossEntropyLoss const& op) {
   double loss_sum = 0, counted = 0;
   for (std::int64_t t = 0; t < op.losses.count(); ++t) {

@@ -10,8 +10,9 @@ enum class Positions : std::uint8_t { learned, rotary };
 enum class NormKind : std::uint8_t { layernorm, rmsnorm };
 enum class ActivationName : std::uint8_t { gelu, gelu_erf, swiglu };
 enum class AttentionPath : std::uint8_t { flash, matrix };
-enum class ScheduleKind : std::uint8_t { one_f_one_b, interleaved, zero_bubble };
+enum class ScheduleKind : std::uint8_t { one_f_one_b, interleaved, zero_bubble, zero_bubble_h2 };
 enum class Precision : std::uint8_t { fp32, bf16, fp16, fp8 };
+enum class ContextExchange : std::uint8_t { ring, gather };
 enum class Recompute : std::uint8_t { none, selective, full };
 enum class OptimizerKind : std::uint8_t { adamw, sgd };
 enum class LrSchedule : std::uint8_t { constant, linear, cosine, inverse_sqrt };
@@ -43,6 +44,7 @@ struct ModelConfig {
 struct LayoutConfig {
   std::int64_t tensor = 1, context = 1, expert = 1, data = 0, pipe = 1;  ///< data = 0: what is left of the world
   bool sequence_parallel = false;
+  ContextExchange context_exchange = ContextExchange::ring;
   ScheduleKind schedule = ScheduleKind::one_f_one_b;
   std::int64_t interleave = 1;
   std::string stages;

@@ -10,7 +10,8 @@ constexpr std::array<string_view, 2> position_names{"learned", "rotary"};
 constexpr std::array<string_view, 2> norm_names{"layernorm", "rmsnorm"};
 constexpr std::array<string_view, 3> activation_names{"gelu", "gelu_erf", "swiglu"};
 constexpr std::array<string_view, 2> attention_names{"flash", "matrix"};
-constexpr std::array<string_view, 3> schedule_names{"1f1b", "interleaved", "zero_bubble"};
+constexpr std::array<string_view, 4> schedule_names{"1f1b", "interleaved", "zero_bubble", "zero_bubble_h2"};
+constexpr std::array<string_view, 2> exchange_names{"ring", "gather"};
 constexpr std::array<string_view, 4> precision_names{"fp32", "bf16", "fp16", "fp8"};
 constexpr std::array<string_view, 3> recompute_names{"none", "selective", "full"};
 constexpr std::array<string_view, 2> optimizer_names{"adamw", "sgd"};
@@ -62,9 +63,11 @@ std::vector<Field> fields(LayoutConfig& c) {
           {"data", &c.data, "ranks that take different samples; 0: what is left of the world", "ranks", 0, 1 << 24},
           {"pipe", &c.pipe, "pipeline stages", "ranks", 1, 1 << 20},
           {"sequence_parallel", &c.sequence_parallel, "cut norms and dropouts by tokens over the tensor ranks"},
+          {"context_exchange", choice(c.context_exchange, exchange_names),
+           "how keys and values come to the context ranks: round the ring, or all gathered first"},
           {"schedule", choice(c.schedule, schedule_names), "order of forward and backward passes in the pipeline"},
           {"interleave", &c.interleave, "model chunks a stage", "", 1, 1024},
-          {"stages", &c.stages, "layers of each stage, for example 3,4,4,3; empty: by cost"},
+          {"stages", &c.stages, "layers of each stage, for example 3,4,4,3; empty: as even as can be"},
           {"overlap", &c.overlap, "communication hidden behind computation: gradients, parameters, tensor, pipe"},
           {"split_p2p", &c.split_p2p, "pipeline messages are cut over the tensor ranks"}};
 }

@@ -71,6 +71,13 @@ class ProcessGrid {
  private:
   Coords sizes_;
 };
+/// Where token `index` of the `count` that a context rank holds lies in the sequence: rank r of n holds chunks r and
+/// 2n - 1 - r of 2n, so that under a causal mask all ranks have equal work. With one rank: index.
+constexpr std::int64_t zigzag_place(std::int64_t index, std::int64_t count, std::int64_t ranks, std::int64_t rank) {
+  std::int64_t const chunk = count / 2;
+  if (ranks == 1) return index;
+  return index < chunk ? rank * chunk + index : (2 * ranks - 1 - rank) * chunk + index - chunk;
+}
 /// "data 1 tensor 5 pipe 0": the coordinates on axes longer than one, for messages.
 std::string describe(ProcessGrid const& grid, Rank rank);
 

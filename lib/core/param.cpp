@@ -19,19 +19,16 @@ Box box_of(Param const& param, ProcessGrid const& grid, Rank rank) {
   return box;
 }
 
-bool counts(Param const& param, ProcessGrid const& grid, Rank rank) {
-  auto first = [&](Axis axis) { return grid.coord(rank, axis) == 0; };
-  bool cut_tensor = false;
-  for (Cut const& cut : param.cuts)
-    if (cut.axis == Axis::tensor) {
-      cut_tensor = true;
-      std::int64_t const ranks = grid.size(Axis::tensor), parts = cut.parts ? cut.parts : ranks;
-      if (grid.coord(rank, Axis::tensor) % (ranks / parts)) return false;
-    }
-  if (!cut_tensor && !first(Axis::tensor)) return false;
+bool counts(Param const& param, ProcessGrid const& grid, Rank rank, AxisSet axes) {
+  if (param.second_copy && axes.has(Axis::pipe)) return false;
   for (Axis axis : {Axis::context, Axis::expert, Axis::data})
-    if (param.replicas().has(axis) && !first(axis)) return false;
-  return true;
+    if (axes.has(axis) && param.replicas().has(axis) && grid.coord(rank, axis) != 0) return false;
+  if (!axes.has(Axis::tensor)) return true;
+  std::int64_t const ranks = grid.size(Axis::tensor);
+  std::int64_t copies = ranks;  // neighbouring tensor ranks that hold the same
+  for (Cut const& cut : param.cuts)
+    if (cut.axis == Axis::tensor) copies = cut.parts ? ranks / cut.parts : 1;
+  return grid.coord(rank, Axis::tensor) % copies == 0;
 }
 
 }  // namespace selenite

@@ -32,6 +32,8 @@ struct Param {
   bool decay = false;  ///< weight decay applies
   bool beside_previous =
       false;            ///< lies without a gap behind the parameter before it (q, k, v are one matrix to the GEMM)
+  /// One of two copies of a tied parameter: the last pipeline stage's, which follows the first stage's.
+  bool second_copy = false;
   bool expert = false;  ///< an expert's: replicated over context x data only
   /// Axes over which the ranks' gradients are partial sums besides those of replication: tensor for what sequence
   /// parallelism feeds with token shards.
@@ -52,9 +54,9 @@ struct Box {
 };
 /// The part of `param` that `rank` holds. Throws Error if a cut does not divide.
 Box box_of(Param const& param, ProcessGrid const& grid, Rank rank);
-/// Of the ranks that hold the same box, does `rank` count in sums over parameters (norm, parameter count)? The first
-/// does.
-bool counts(Param const& param, ProcessGrid const& grid, Rank rank);
+/// Of the ranks that hold the same box and differ in `axes` only, does `rank` count in sums over parameters (norm,
+/// parameter count, what is saved)? The first does; of a tied parameter's copies the first stage's.
+bool counts(Param const& param, ProcessGrid const& grid, Rank rank, AxisSet axes = AxisSet::all());
 
 /// A parameter as a layer holds it: its declaration, and views of this rank's part once the stage has bound it to
 /// memory.

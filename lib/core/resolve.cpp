@@ -100,6 +100,21 @@ void resolve_layout(Config& c, std::int64_t world) {
   divides(2 * l.context, "2 x layout.context", l.context == 1 ? 2 : m.sequence_length, "model.sequence_length",
           "the sequence is cut into zig-zag chunks");
   if (l.tensor == 1) l.sequence_parallel = false;
+  std::int64_t const tokens = c.train.micro_batch * m.sequence_length / l.context;
+  if (l.sequence_parallel)
+    divides(l.tensor, "layout.tensor", tokens, "a micro-batch's tokens on a rank (micro_batch x sequence_length / context)",
+            "sequence parallelism gives each tensor rank an equal run of them");
+  validate(l.context == 1 || m.attention == AttentionPath::flash,
+           "model.attention = \"matrix\" does not work with layout.context = ", l.context,
+           " (only flash attention can merge what the ranks find). Use flash, or layout.context = 1.");
+  validate(l.interleave == 1 || l.pipe > 1, "layout.interleave = ", l.interleave,
+           " needs a pipeline (a single stage has no bubble to fill). Use layout.interleave = 1.");
+  bool const zero_bubble = l.schedule == ScheduleKind::zero_bubble || l.schedule == ScheduleKind::zero_bubble_h2;
+  validate(l.interleave == 1 || !zero_bubble, "layout.interleave = ", l.interleave,
+           " does not work with the zero-bubble schedules (they have one chunk a stage). Use 1f1b or interleaved.");
+  validate(!zero_bubble || c.train.recompute != Recompute::full,
+           "train.recompute = \"full\" does not work with the zero-bubble schedules (weight gradients come later and "
+           "need what would be thrown away). Use another layout.schedule, or no recomputation.");
   validate(m.layers >= l.pipe * l.interleave, "layout.pipe x interleave = ", l.pipe * l.interleave,
            " is more than model.layers = ", m.layers,
            " (every model chunk needs a layer). Use fewer stages or chunks.");
@@ -153,7 +168,6 @@ void refuse_missing(Config const& c) {
   validate(c.run.backend == BackendKind::cpu,
            "run.backend = \"cuda\" can't be run (this version computes on CPUs). Use cpu.");
   validate(c.log.trace.empty(), "log.trace can't be written (this version has no timeline). Leave it empty.");
-  validate(l.stages.empty(), "layout.stages can't be used (this version has one stage). Leave it empty.");
 }
 
 }  // namespace

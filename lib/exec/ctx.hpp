@@ -126,6 +126,8 @@ class Ctx {
   /// Sets a value of a small host-visible tensor (fp32 or fp64).
   void put(Tensor const& tensor, std::int64_t element, double value) const;
 
+  /// Priced seconds of the compute lane so far: what others do beside it is hidden.
+  double elapsed() const { return clocks_[index(Lane::compute)]; }
   bool running() const { return cpu_ != nullptr; }
   ProcessGrid const& grid() const { return place_.grid; }
   Rank rank() const { return place_.rank; }

@@ -4,25 +4,29 @@
 
 #include "kernels/matrix_attention/matrix_attention.hpp"
 #include "kernels/rotary/rotary.hpp"
+#include "model/branch.hpp"
 
 namespace selenite {
 
 AttentionLayer::AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid,
-                               std::uint64_t seed)
-    : norm_(name + ".norm", m),
+                               TensorParallel const& tensor, ContextExchange exchange, std::uint64_t seed)
+    : tensor_(tensor),
+      norm_(name + ".norm", m, tensor),
       head_dim_(m.head_dim),
       rotary_(m.positions == Positions::rotary),
       rotary_base_(m.rotary_base),
-      path_(m.attention) {
-  std::int64_t const tensor = grid.size(Axis::tensor), kv_parts = std::min(tensor, m.kv_heads);
-  heads_ = m.heads / tensor, kv_heads_ = m.kv_heads / kv_parts;
+      path_(m.attention),
+      context_ranks_(grid.size(Axis::context)),
+      ring_(context_ranks_, exchange) {
+  std::int64_t const kv_parts = std::min(tensor.ranks(), m.kv_heads);
+  heads_ = m.heads / tensor.ranks(), kv_heads_ = m.kv_heads / kv_parts, first_head_ = heads_ * tensor.index();
   std::string const n = name + ".";
   qkv_ = Linear({{n + "q", m.heads * m.head_dim},
                  {n + "k", m.kv_heads * m.head_dim, kv_parts},
                  {n + "v", m.kv_heads * m.head_dim, kv_parts}},
-                m.hidden, m.bias, m.init_std, Linear::CutBy::outputs);
+                m.hidden, m.bias, m.init_std, Linear::CutBy::outputs, tensor);
   projection_ = Linear({{n + "projection", m.hidden}}, m.heads * m.head_dim, m.bias,
-                       m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs);
+                       m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs, tensor);
   auto const number = static_cast<std::uint32_t>(*layer);
   hidden_dropout_ = {m.hidden_dropout, seed, number, 1};
   attention_dropout_ = {m.attention_dropout, seed, number, 0};
@@ -61,18 +65,14 @@ void AttentionLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tens
   saved.x = x;
   saved.normed = ctx.save(dtype, x.shape());
   norm_.forward(ctx, x, saved.normed, saved.norm);
-  saved.qkv = ctx.save(dtype, {x.rows(), q_width() + 2 * kv_width()});
+  std::int64_t const tokens = batch.count();
+  saved.qkv = ctx.save(dtype, {tokens, q_width() + 2 * kv_width()});
   qkv_.forward(ctx, saved.normed, saved.qkv);
   rotate(ctx, batch, saved.qkv, false);
-  saved.context = ctx.save(dtype, {x.rows(), q_width()});
+  saved.context = ctx.save(dtype, {tokens, q_width()});
   attend(ctx, batch, saved);
-  projection_.forward(ctx, saved.context, y, false);
-  ctx(DropoutAdd{.x = y,
-                 .residual = x,
-                 .y = y,
-                 .bias = projection_.bias(),
-                 .site = batch.active(hidden_dropout_),
-                 .tokens = batch.token_places()});
+  projection_.forward(ctx, saved.context, y);
+  add_branch(ctx, tensor_, batch, hidden_dropout_, projection_.bias(), x, y);
 }
 
 void AttentionLayer::attend(Ctx& ctx, Batch const& batch, Saved& saved) const {
@@ -82,6 +82,7 @@ void AttentionLayer::attend(Ctx& ctx, Batch const& batch, Saved& saved) const {
   AttentionPlaces const places = batch.attention_places();
   if (path_ == AttentionPath::flash) {
     saved.logsumexp = ctx.save(DType::fp32, {s.samples, s.heads, s.queries});
+    if (context_ranks_ > 1) return ring_.forward(ctx, batch, s, saved.qkv, saved.context, saved.logsumexp);
     return ctx(Attention{.shape = s,
                          .q = q,
                          .k = k,
@@ -116,6 +117,8 @@ void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const&
   Tensor const &qkv = saved.qkv, &d = saved.d_qkv;
   AttentionPlaces const places = batch.attention_places();
   ScopedMark const mark(ctx.scratch());
+  if (context_ranks_ > 1)
+    return ring_.backward(ctx, batch, s, qkv, saved.context, saved.logsumexp, d_context, d);
   if (path_ == AttentionPath::flash) {
     Tensor const delta = ctx.temporary(DType::fp32, saved.logsumexp.shape());
     return ctx(AttentionBackward{.shape = s,
@@ -152,12 +155,7 @@ void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const&
 
 void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx,
                                     Saved& saved) const {
-  saved.d_projection = dy;
-  if (hidden_dropout_.probability > 0) {
-    saved.d_projection = ctx.keep(dy.dtype(), dy.shape());
-    ctx(DropoutBackward{
-        .dy = dy, .dx = saved.d_projection, .site = batch.active(hidden_dropout_), .tokens = batch.token_places()});
-  }
+  saved.d_projection = branch_gradient(ctx, tensor_, batch, hidden_dropout_, dy);
   saved.d_qkv = ctx.keep(dy.dtype(), saved.qkv.shape());
   ScopedMark const mark(ctx.scratch());
   Tensor const d_context = ctx.temporary(dy.dtype(), saved.context.shape());

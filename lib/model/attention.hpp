@@ -4,6 +4,7 @@
 #include "model/batch.hpp"
 #include "model/linear.hpp"
 #include "model/norm.hpp"
+#include "model/ring_attention.hpp"
 
 namespace selenite {
 
@@ -13,7 +14,7 @@ class AttentionLayer {
   struct Saved {
     Tensor x;  ///< the layer's input, owned by whoever made it
     NormLayer::Saved norm;
-    Tensor normed;                  ///< [tokens, hidden]
+    Tensor normed;                  ///< [rows of this rank, hidden]
     Tensor qkv;                     ///< [tokens, (heads + 2 kv_heads) * head_dim], rotated
     Tensor context, logsumexp;      ///< [tokens, heads * head_dim], fp32 [samples, heads, sequence]
     Tensor probabilities, dropped;  ///< attention = matrix: [samples * heads, sequence, sequence]
@@ -21,7 +22,7 @@ class AttentionLayer {
   };
   AttentionLayer() = default;
   AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& model, ProcessGrid const& grid,
-                 std::uint64_t seed);
+                 TensorParallel const& tensor, ContextExchange exchange, std::uint64_t seed);
 
   void list(ParameterList& parameters);
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;
@@ -37,12 +38,15 @@ class AttentionLayer {
   std::int64_t q_width() const { return heads_ * head_dim_; }
   std::int64_t kv_width() const { return kv_heads_ * head_dim_; }
 
+  TensorParallel tensor_;
   NormLayer norm_;
   Linear qkv_, projection_;
   std::int64_t heads_ = 0, kv_heads_ = 0, head_dim_ = 0, first_head_ = 0;  ///< of this rank
   bool rotary_ = false;
   double rotary_base_ = 0;
   AttentionPath path_ = AttentionPath::flash;
+  std::int64_t context_ranks_ = 1;
+  RingAttention ring_;
   DropoutSite hidden_dropout_, attention_dropout_;
 };
 

@@ -1,13 +1,16 @@
 #pragma once
+#include "core/grid.hpp"
 #include "core/tensor.hpp"
 #include "kernels/attention/attention.hpp"
 #include "kernels/dropout/dropout.hpp"
 
 namespace selenite {
 
-/// One micro-batch on the device, sample-major: token = sample * sequence + place. All int32 [tokens] but where noted.
+/// One micro-batch on the device, sample-major: token = sample * sequence + index. All int32 [tokens] but where noted.
+/// `sequence` tokens of every sample are this rank's: all of them, or two chunks where context ranks share them.
 struct Batch {
   std::int64_t samples = 0, sequence = 0;
+  std::int64_t context_ranks = 1, context_index = 0;
   Tensor tokens, labels;
   Tensor weights;          ///< uint8: 1 where the label counts
   Tensor positions;        ///< for the position encoding (reset at documents if the config says so)
@@ -18,6 +21,8 @@ struct Batch {
   bool dropout = true;     ///< false in evaluation
 
   std::int64_t count() const { return samples * sequence; }
+  /// The place in its sample of token `index`.
+  std::int64_t place(std::int64_t index) const { return zigzag_place(index, sequence, context_ranks, context_index); }
   TokenPlaces token_places() const { return {token_samples, places}; }
   /// The same memory as a smaller batch.
   Batch first(std::int64_t fewer_samples, std::int64_t shorter) const {

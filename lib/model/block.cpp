@@ -2,9 +2,10 @@
 
 namespace selenite {
 
-Block::Block(LayerId layer, ModelConfig const& model, ProcessGrid const& grid, std::uint64_t seed)
-    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, seed),
-      mlp_(concat("layers.", layer, ".mlp"), layer, model, grid, seed) {}
+Block::Block(LayerId layer, ModelConfig const& model, ProcessGrid const& grid, TensorParallel const& tensor,
+             ContextExchange exchange, std::uint64_t seed)
+    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, tensor, exchange, seed),
+      mlp_(concat("layers.", layer, ".mlp"), layer, model, tensor, seed) {}
 
 void Block::list(ParameterList& parameters) {
   attention_.list(parameters);
@@ -26,6 +27,17 @@ void Block::backward(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor cons
     mlp_.backward_weight(ctx, saved.mlp);
   }
   attention_.backward_input(ctx, batch, d_middle, dx, saved.attention);
+  attention_.backward_weight(ctx, saved.attention);
+}
+
+void Block::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
+  saved.d_middle = ctx.keep(dy.dtype(), dy.shape());
+  mlp_.backward_input(ctx, batch, dy, saved.d_middle, saved.mlp);
+  attention_.backward_input(ctx, batch, saved.d_middle, dx, saved.attention);
+}
+
+void Block::backward_weight(Ctx& ctx, Saved const& saved) const {
+  mlp_.backward_weight(ctx, saved.mlp);
   attention_.backward_weight(ctx, saved.attention);
 }
 

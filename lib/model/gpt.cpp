@@ -1,14 +1,19 @@
 #include "model/gpt.hpp"
 
+#include <algorithm>
+
 namespace selenite {
 
-GptChunk::GptChunk(ModelConfig const& model, ProcessGrid const& grid, Rank rank, ChunkSpec spec, DType dtype,
-                   std::uint64_t seed)
-    : model_(model), spec_(spec), dtype_(dtype) {
-  if (spec.embedding) embedding_ = EmbeddingLayer(model, grid, rank, seed);
-  for (std::int64_t i = 0; i < spec.count; ++i) blocks_.emplace_back(LayerId(spec.first + i), model, grid, seed);
-  if (spec.head)
-    head_ = Head(model, grid, rank, model.tied_embeddings && spec.embedding ? &embedding_.tokens() : nullptr);
+GptChunk::GptChunk(Config const& c, ProcessGrid const& grid, Rank rank, ChunkSpec spec, DType dtype,
+                   Parameter const* tied)
+    : model_(c.model), spec_(spec), tensor_(grid, rank, c.layout.sequence_parallel), dtype_(dtype) {
+  auto const seed = static_cast<std::uint64_t>(c.train.seed);
+  if (c.train.recompute == Recompute::full) recompute_ = static_cast<std::size_t>(c.train.recompute_layers);
+  if (spec.embedding) embedding_ = EmbeddingLayer(c.model, tensor_, seed);
+  for (std::int64_t i = 0; i < spec.count; ++i)
+    blocks_.emplace_back(LayerId(spec.first + i), c.model, grid, tensor_, c.layout.context_exchange, seed);
+  Parameter const* const shared = spec.embedding ? &embedding_.tokens() : tied;
+  if (spec.head) head_ = Head(c.model, tensor_, c.model.tied_embeddings ? shared : nullptr);
 }
 
 ParameterList GptChunk::parameters() {
@@ -23,33 +28,84 @@ void GptChunk::forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor
                        Saved& saved) const {
   saved.blocks.resize(blocks_.size());
   saved.x.resize(blocks_.size() + 1);
-  Shape const shape{batch.count(), model_.hidden};
-  saved.x[0] = spec_.embedding ? ctx.save(dtype_, shape) : input;
+  saved.x[0] = spec_.embedding ? ctx.save(dtype_, boundary(batch)) : input;
   if (spec_.embedding) embedding_.forward(ctx, batch, saved.x[0]);
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    saved.x[i + 1] = i + 1 == blocks_.size() && !spec_.head ? output : ctx.save(dtype_, shape);
-    blocks_[i].forward(ctx, batch, saved.x[i], saved.x[i + 1], saved.blocks[i]);
+  std::size_t const together = recomputes() ? recompute_ : 1;
+  for (std::size_t i = 0; i < blocks_.size(); i += together) {
+    std::size_t const last = std::min(i + together, blocks_.size());
+    Tensor const out = last == blocks_.size() && !spec_.head ? output : ctx.save(dtype_, boundary(batch));
+    if (recomputes()) {
+      Ctx::SavingTo const scratch(ctx, ctx.scratch());
+      ScopedMark const mark(ctx.scratch());
+      forward_blocks(ctx, batch, i, last, out, saved);
+    } else {
+      forward_blocks(ctx, batch, i, last, out, saved);
+    }
   }
   if (spec_.head) head_.forward(ctx, batch, saved.x.back(), totals, saved.head);
+}
+
+void GptChunk::forward_blocks(Ctx& ctx, Batch const& batch, std::size_t first, std::size_t last, Tensor const& output,
+                              Saved& saved) const {
+  for (std::size_t i = first; i < last; ++i) {
+    saved.x[i + 1] = i + 1 == last ? output : ctx.save(dtype_, boundary(batch));
+    blocks_[i].forward(ctx, batch, saved.x[i], saved.x[i + 1], saved.blocks[i]);
+  }
+}
+
+void GptChunk::forward_again(Ctx& ctx, Batch const& batch, std::size_t first, std::size_t last, Saved& saved) const {
+  Tensor const kept = saved.x[last];
+  Tensor const output = ctx.temporary(dtype_, boundary(batch));  // known already; a block always writes one
+  ctx.set_recomputing(true);
+  forward_blocks(ctx, batch, first, last, output, saved);
+  ctx.set_recomputing(false);
+  saved.x[last] = kept;
 }
 
 void GptChunk::backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Tensor const& d_input, double seed,
                         Saved& saved) const {
   ScopedMark const mark(ctx.scratch());
-  Shape const shape{batch.count(), model_.hidden};
-  Tensor dx = ctx.temporary(dtype_, shape), other = ctx.temporary(dtype_, shape);  // change places after every block
+  Tensor dx = ctx.temporary(dtype_, boundary(batch)), other = ctx.temporary(dtype_, boundary(batch));  // in turns
   Tensor dy = d_output;
   if (spec_.head) {
     dy = other;
-    head_.backward(ctx, batch, dy, seed, saved.head);
+    head_.backward_input(ctx, batch, dy, seed, saved.head);
+    head_.backward_weight(ctx, saved.head);
   }
-  for (std::size_t i = blocks_.size(); i-- > 0;) {
-    if (i == 0 && !spec_.embedding) dx = d_input;
-    blocks_[i].backward(ctx, batch, dy, dx, saved.blocks[i]);
-    dy = dx;
-    std::swap(dx, other);
+  std::size_t const together = recomputes() ? recompute_ : 1;
+  for (std::size_t last = blocks_.size(); last > 0;) {
+    std::size_t const first = (last - 1) / together * together;
+    ScopedMark const again(ctx.scratch());
+    Ctx::SavingTo const scratch(ctx, ctx.scratch());
+    if (recomputes()) forward_again(ctx, batch, first, last, saved);
+    for (std::size_t i = last; i-- > first;) {
+      if (i == 0 && !spec_.embedding) dx = d_input;
+      blocks_[i].backward(ctx, batch, dy, dx, saved.blocks[i]);
+      dy = dx;
+      std::swap(dx, other);
+    }
+    last = first;
   }
   if (spec_.embedding) embedding_.backward(ctx, batch, dy);
+}
+
+void GptChunk::backward_input(Ctx& ctx, Batch const& batch, Tensor const& d_output, Tensor const& d_input, double seed,
+                              Saved& saved) const {
+  saved.dx.assign(blocks_.size() + 1, d_output);
+  if (spec_.head) {
+    saved.dx.back() = ctx.keep(dtype_, boundary(batch));
+    head_.backward_input(ctx, batch, saved.dx.back(), seed, saved.head);
+  }
+  for (std::size_t i = blocks_.size(); i-- > 0;) {
+    saved.dx[i] = i == 0 && !spec_.embedding ? d_input : ctx.keep(dtype_, boundary(batch));
+    blocks_[i].backward_input(ctx, batch, saved.dx[i + 1], saved.dx[i], saved.blocks[i]);
+  }
+  if (spec_.embedding) embedding_.backward(ctx, batch, saved.dx[0]);
+}
+
+void GptChunk::backward_weight(Ctx& ctx, Saved& saved) const {
+  if (spec_.head) head_.backward_weight(ctx, saved.head);
+  for (std::size_t i = blocks_.size(); i-- > 0;) blocks_[i].backward_weight(ctx, saved.blocks[i]);
 }
 
 }  // namespace selenite

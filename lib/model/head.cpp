@@ -1,20 +1,33 @@
 #include "model/head.hpp"
 
+#include "kernels/cast/cast.hpp"
 #include "kernels/cross_entropy/cross_entropy.hpp"
 #include "kernels/gemm/gemm.hpp"
+#include "model/embedding.hpp"
 
 namespace selenite {
+namespace {
 
-Head::Head(ModelConfig const& m, ProcessGrid const& grid, Rank rank, Parameter const* tied)
-    : norm_("final_norm", m),
+/// Row i of a matrix, as a vector.
+Tensor row_of(Tensor const& t, std::int64_t i) {
+  std::int64_t const bytes = t.cols() * size_of(t.dtype());
+  return Tensor(t.raw() ? t.raw() + i * bytes : nullptr, t.dtype(), {t.cols()}, t.device());
+}
+
+}  // namespace
+
+Head::Head(ModelConfig const& m, TensorParallel const& tensor, Parameter const* tied)
+    : tensor_(tensor),
+      norm_("final_norm", m, tensor),
       tied_(tied),
-      first_column_(m.padded_vocab() / grid.size(Axis::tensor) * grid.coord(rank, Axis::tensor)),
+      first_column_(m.padded_vocab() / tensor.ranks() * tensor.index()),
       vocab_size_(m.vocab_size) {
-  own_.spec = {.name = "head.weight",
+  own_.spec = {.name = m.tied_embeddings ? tied_name : "head.weight",
                .shape = {m.padded_vocab(), m.hidden},
                .cuts = {{0, Axis::tensor}},
                .init = {Init::Rule::normal, m.init_std},
-               .decay = true};
+               .decay = true,
+               .second_copy = m.tied_embeddings};
 }
 
 void Head::list(ParameterList& parameters) {
@@ -23,17 +36,20 @@ void Head::list(ParameterList& parameters) {
 }
 
 void Head::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& totals, Saved& saved) const {
-  std::int64_t const tokens = x.rows();
+  std::int64_t const tokens = batch.count();
   saved.x = x;
   saved.normed = ctx.save(x.dtype(), x.shape());
   norm_.forward(ctx, x, saved.normed, saved.norm);
   saved.logits = ctx.save(x.dtype(), {tokens, matrix().weight.rows()});
-  ctx(Gemm{.a = saved.normed, .b = matrix().weight, .out = saved.logits, .transpose_b = true});
+  {
+    ScopedMark const mark(ctx.scratch());
+    ctx(Gemm{.a = tensor_.gathered(ctx, saved.normed), .b = matrix().weight, .out = saved.logits, .transpose_b = true});
+  }
   saved.logsumexp = ctx.save(DType::fp32, {tokens});
   saved.losses = ctx.save(DType::fp32, {tokens});
   ScopedMark const mark(ctx.scratch());
-  Tensor const maximum = ctx.temporary(DType::fp32, {tokens}), sum = ctx.temporary(DType::fp32, {tokens}),
-               target = ctx.temporary(DType::fp32, {tokens});
+  Tensor const maximum = ctx.temporary(DType::fp32, {tokens}), sums = ctx.temporary(DType::fp32, {2, tokens}),
+               sum = row_of(sums, 0), target = row_of(sums, 1);
   ctx(CrossEntropyStatistics{.logits = saved.logits,
                              .labels = batch.labels,
                              .maximum = maximum,
@@ -41,6 +57,13 @@ void Head::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& 
                              .target = target,
                              .first_column = first_column_,
                              .vocab_size = vocab_size_});
+  if (tensor_.ranks() > 1) {
+    Tensor const largest = ctx.temporary(DType::fp32, {tokens});
+    ctx(Cast{.x = maximum, .y = largest});
+    ctx(AllReduce{.data = largest, .group = {Axis::tensor}, .reduction = Reduction::max});
+    ctx(CrossEntropyRescale{.maximum = maximum, .sum = sum, .new_maximum = largest});
+    ctx(AllReduce{.data = sums, .group = {Axis::tensor}});
+  }
   ctx(CrossEntropyLoss{.maximum = maximum,
                        .sum = sum,
                        .target = target,
@@ -50,7 +73,7 @@ void Head::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& 
                        .totals = totals});
 }
 
-void Head::backward(Ctx& ctx, Batch const& batch, Tensor const& dx, double seed, Saved& saved) const {
+void Head::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dx, double seed, Saved& saved) const {
   ctx(CrossEntropyBackward{.logits = saved.logits,
                            .dlogits = saved.logits,
                            .labels = batch.labels,
@@ -59,11 +82,20 @@ void Head::backward(Ctx& ctx, Batch const& batch, Tensor const& dx, double seed,
                            .first_column = first_column_,
                            .vocab_size = vocab_size_,
                            .scale = seed});
-  ctx(Gemm{.a = saved.logits, .b = saved.normed, .out = matrix().gradient, .transpose_a = true, .accumulate = true});
   ScopedMark const mark(ctx.scratch());
   Tensor const d_normed = ctx.temporary(dx.dtype(), dx.shape());
-  ctx(Gemm{.a = saved.logits, .b = matrix().weight, .out = d_normed});
+  tensor_.reduce(ctx, d_normed,
+                 [&](Tensor const& sum) { ctx(Gemm{.a = saved.logits, .b = matrix().weight, .out = sum}); });
   norm_.backward(ctx, saved.x, d_normed, Tensor{}, dx, saved.norm);
+}
+
+void Head::backward_weight(Ctx& ctx, Saved const& saved) const {
+  ScopedMark const mark(ctx.scratch());
+  ctx(Gemm{.a = saved.logits,
+           .b = tensor_.gathered(ctx, saved.normed),
+           .out = matrix().gradient,
+           .transpose_a = true,
+           .accumulate = true});
 }
 
 }  // namespace selenite

@@ -4,7 +4,9 @@
 
 namespace selenite {
 
-Linear::Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, double init_std, CutBy cut) {
+Linear::Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, double init_std, CutBy cut,
+               TensorParallel const& tensor)
+    : cut_(cut), tensor_(tensor) {
   for (Part const& part : parts) {
     Param weight{.name = part.name + ".weight",
                  .shape = {part.outputs, inputs},
@@ -38,20 +40,30 @@ Tensor Linear::joined(std::vector<Parameter> const& parts, Tensor Parameter::*me
   return Tensor(first.raw(), first.dtype(), shape, first.device());
 }
 
-void Linear::forward(Ctx& ctx, Tensor const& x, Tensor const& y, bool with_bias) const {
-  ctx(Gemm{.a = x,
-           .b = joined(weights_, &Parameter::weight),
-           .out = y,
-           .transpose_b = true,
-           .bias = with_bias ? bias() : Tensor{}});
+void Linear::forward(Ctx& ctx, Tensor const& x, Tensor const& y) const {
+  auto product = [&](Tensor const& input, Tensor const& output, Tensor const& bias) {
+    ctx(Gemm{.a = input,
+             .b = joined(weights_, &Parameter::weight),
+             .out = output,
+             .transpose_b = true,
+             .bias = bias});
+  };
+  if (cut_ == CutBy::inputs) return tensor_.reduce(ctx, y, [&](Tensor const& sum) { product(x, sum, {}); });
+  ScopedMark const mark(ctx.scratch());
+  product(tensor_.gathered(ctx, x), y, bias());
 }
 
 void Linear::backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
-  ctx(Gemm{.a = dy, .b = joined(weights_, &Parameter::weight), .out = dx});
+  auto product = [&](Tensor const& out) { ctx(Gemm{.a = dy, .b = joined(weights_, &Parameter::weight), .out = out}); };
+  if (cut_ == CutBy::outputs) return tensor_.reduce(ctx, dx, product);
+  product(dx);
 }
 
 void Linear::backward_weight(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
-  ctx(Gemm{.a = dy, .b = x, .out = joined(weights_, &Parameter::gradient), .transpose_a = true, .accumulate = true});
+  ScopedMark const mark(ctx.scratch());
+  Tensor const input = cut_ == CutBy::outputs ? tensor_.gathered(ctx, x) : x;
+  ctx(Gemm{
+      .a = dy, .b = input, .out = joined(weights_, &Parameter::gradient), .transpose_a = true, .accumulate = true});
   if (!biases_.empty()) ctx(SumRows{.x = dy, .out = bias_gradient(), .accumulate = true});
 }
 

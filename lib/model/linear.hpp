@@ -4,6 +4,7 @@
 
 #include "core/param.hpp"
 #include "exec/ctx.hpp"
+#include "model/tensor_parallel.hpp"
 
 namespace selenite {
 
@@ -20,14 +21,16 @@ class Linear {
   enum class CutBy : std::uint8_t { outputs, inputs };
 
   Linear() = default;
-  Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, double init_std, CutBy cut);
+  Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, double init_std, CutBy cut,
+         TensorParallel const& tensor);
 
   void list(ParameterList& parameters);
-  /// y [tokens, outputs of this rank] = x [tokens, inputs of this rank] W^T (+ bias unless left to the caller).
-  void forward(Ctx& ctx, Tensor const& x, Tensor const& y, bool with_bias = true) const;
-  /// dx = dy W
+  /// y = x W^T. A column-cut layer takes the rows that this rank holds, gathers the others, and adds its bias; a
+  /// row-cut one sums over the tensor ranks and leaves its bias to the caller, who has to add it once.
+  void forward(Ctx& ctx, Tensor const& x, Tensor const& y) const;
+  /// dx = dy W; dy [all tokens], dx summed over the tensor ranks where the layer is column-cut.
   void backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
-  /// dW += dy^T x, db += sum of dy
+  /// dW += dy^T x, db += sum of dy; dy [all tokens], x as forward had it (gathered again, not kept).
   void backward_weight(Ctx& ctx, Tensor const& x, Tensor const& dy) const;
 
   /// The bias as one tensor [outputs of this rank]; undefined without bias.
@@ -39,6 +42,8 @@ class Linear {
   static Tensor joined(std::vector<Parameter> const& parts, Tensor Parameter::*member);
 
   std::vector<Parameter> weights_, biases_;
+  CutBy cut_ = CutBy::outputs;
+  TensorParallel tensor_;
 };
 
 }  // namespace selenite

@@ -2,13 +2,16 @@
 
 #include <cmath>
 
+#include "model/branch.hpp"
+
 namespace selenite {
 
-MlpLayer::MlpLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid,
+MlpLayer::MlpLayer(std::string const& name, LayerId layer, ModelConfig const& m, TensorParallel const& tensor,
                    std::uint64_t seed)
-    : norm_(name + ".norm", m),
+    : tensor_(tensor),
+      norm_(name + ".norm", m, tensor),
       kind_(static_cast<ActivationKind>(m.activation)),
-      ffn_(m.ffn_hidden / grid.size(Axis::tensor)),
+      ffn_(m.ffn_hidden / tensor.ranks()),
       dropout_{m.hidden_dropout, seed, static_cast<std::uint32_t>(*layer), 2} {
   std::string const n = name + ".";
   bool const gated = kind_ == ActivationKind::swiglu;
@@ -16,9 +19,9 @@ MlpLayer::MlpLayer(std::string const& name, LayerId layer, ModelConfig const& m,
   std::vector<Linear::Part> parts;
   if (gated) parts.push_back({n + "gate", m.ffn_hidden});
   parts.push_back({n + "up", m.ffn_hidden});
-  up_ = Linear(parts, m.hidden, m.bias, m.init_std, Linear::CutBy::outputs);
+  up_ = Linear(parts, m.hidden, m.bias, m.init_std, Linear::CutBy::outputs, tensor);
   down_ = Linear({{n + "down", m.hidden}}, m.ffn_hidden, m.bias,
-                 m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs);
+                 m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs, tensor);
 }
 
 void MlpLayer::list(ParameterList& parameters) {
@@ -31,25 +34,17 @@ void MlpLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor con
   saved.x = x;
   saved.normed = ctx.save(x.dtype(), x.shape());
   norm_.forward(ctx, x, saved.normed, saved.norm);
-  saved.up = ctx.save(x.dtype(), {x.rows(), up_width_});
+  std::int64_t const tokens = batch.count();
+  saved.up = ctx.save(x.dtype(), {tokens, up_width_});
   up_.forward(ctx, saved.normed, saved.up);
-  saved.activated = ctx.save(x.dtype(), {x.rows(), ffn_});
+  saved.activated = ctx.save(x.dtype(), {tokens, ffn_});
   ctx(Activation{.kind = kind_, .x = saved.up, .y = saved.activated});
-  down_.forward(ctx, saved.activated, y, false);
-  ctx(DropoutAdd{.x = y,
-                 .residual = x,
-                 .y = y,
-                 .bias = down_.bias(),
-                 .site = batch.active(dropout_),
-                 .tokens = batch.token_places()});
+  down_.forward(ctx, saved.activated, y);
+  add_branch(ctx, tensor_, batch, dropout_, down_.bias(), x, y);
 }
 
 void MlpLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
-  saved.d_down = dy;
-  if (dropout_.probability > 0) {
-    saved.d_down = ctx.keep(dy.dtype(), dy.shape());
-    ctx(DropoutBackward{.dy = dy, .dx = saved.d_down, .site = batch.active(dropout_), .tokens = batch.token_places()});
-  }
+  saved.d_down = branch_gradient(ctx, tensor_, batch, dropout_, dy);
   saved.d_up = ctx.keep(dy.dtype(), saved.up.shape());
   ScopedMark const mark(ctx.scratch());
   {

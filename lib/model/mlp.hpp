@@ -14,12 +14,12 @@ class MlpLayer {
   struct Saved {
     Tensor x;
     NormLayer::Saved norm;
-    Tensor normed;         ///< [tokens, hidden]
-    Tensor up, activated;  ///< [tokens, ffn or 2 ffn], [tokens, ffn]
-    Tensor d_down, d_up;   ///< output gradients that backward_input keeps for backward_weight
+    Tensor normed;         ///< [rows of this rank, hidden]
+    Tensor up, activated;  ///< [tokens, ffn or 2 ffn of this rank], [tokens, ffn]
+    Tensor d_down, d_up;   ///< [tokens, ...]: output gradients that backward_input keeps for backward_weight
   };
   MlpLayer() = default;
-  MlpLayer(std::string const& name, LayerId layer, ModelConfig const& model, ProcessGrid const& grid,
+  MlpLayer(std::string const& name, LayerId layer, ModelConfig const& model, TensorParallel const& tensor,
            std::uint64_t seed);
 
   void list(ParameterList& parameters);
@@ -28,6 +28,7 @@ class MlpLayer {
   void backward_weight(Ctx& ctx, Saved const& saved) const;
 
  private:
+  TensorParallel tensor_;
   NormLayer norm_;
   Linear up_, down_;
   ActivationKind kind_ = ActivationKind::gelu;

@@ -4,12 +4,12 @@
 
 namespace selenite {
 
-NormLayer::NormLayer(std::string const& name, ModelConfig const& model)
+NormLayer::NormLayer(std::string const& name, ModelConfig const& model, TensorParallel const& tensor)
     : has_bias_(model.norm == NormKind::layernorm && model.bias),
       subtract_mean_(model.norm == NormKind::layernorm),
       eps_(model.norm_eps) {
-  weight_.spec = {.name = name + ".weight", .shape = {model.hidden}, .init = {Init::Rule::one}};
-  bias_.spec = {.name = name + ".bias", .shape = {model.hidden}};
+  weight_.spec = {.name = name + ".weight", .shape = {model.hidden}, .init = {Init::Rule::one}, .partial = tensor.partial()};
+  bias_.spec = {.name = name + ".bias", .shape = {model.hidden}, .partial = tensor.partial()};
 }
 
 void NormLayer::list(ParameterList& parameters) {

@@ -4,6 +4,7 @@
 #include "core/config.hpp"
 #include "core/param.hpp"
 #include "exec/ctx.hpp"
+#include "model/tensor_parallel.hpp"
 
 namespace selenite {
 
@@ -14,7 +15,7 @@ class NormLayer {
     Tensor mean, rstd;  ///< fp32 [tokens]; mean undefined for RMSNorm
   };
   NormLayer() = default;
-  NormLayer(std::string const& name, ModelConfig const& model);
+  NormLayer(std::string const& name, ModelConfig const& model, TensorParallel const& tensor);
 
   void list(ParameterList& parameters);
   /// y = norm(x); the statistics go into the slot.

@@ -1,5 +1,7 @@
 #include "plan/plan.hpp"
 
+#include <algorithm>
+
 #include "core/text.hpp"
 #include "schedule/play.hpp"
 #include "train/passes.hpp"
@@ -30,40 +32,83 @@ Schedule make_schedule(Config const& config, ProcessGrid const& grid) {
 }
 
 namespace {
-/// What `body` adds to the tally.
-template <class Body>
-Tally priced(StageState& stage, Machine const* machine, Body&& body) {
-  Ctx ctx(stage.place(), machine);
-  body(ctx);
-  return ctx.tally();
-}
+
 void add(Tally& sum, Tally const& t, double times) {
   for (std::size_t i = 0; i < cause_count; ++i) sum.seconds[i] += times * t.seconds[i];
   sum.flops += times * t.flops, sum.model_flops += times * t.model_flops,
       sum.hardware_flops += times * t.hardware_flops;
   sum.bytes += times * t.bytes, sum.collective_bytes += times * t.collective_bytes;
+  sum.sent.add(t.sent, static_cast<std::int64_t>(times));
   sum.launches += static_cast<std::int64_t>(times) * t.launches;
 }
+
+/// Walks each kind of action of a stage once and counts it as often as the schedule has it.
+class Walk {
+ public:
+  Walk(StageState& stage, Machine const* machine) : stage_(stage), machine_(machine) {}
+
+  StagePlan plan() {
+    StagePlan plan{.footprint = stage_.footprint()};
+    auto const& row = stage_.schedule().rows[static_cast<std::size_t>(*stage_.stage())];
+    auto times = [&](What what, Chunk chunk) {
+      return static_cast<double>(
+          std::count_if(row.begin(), row.end(), [&](Action a) { return a.what == what && a.chunk == chunk; }));
+    };
+    for (std::size_t c = 0; c < stage_.chunk_count(); ++c) {
+      Chunk const chunk(static_cast<std::int64_t>(c));
+      plan.layers.push_back(stage_.chunk(chunk).model->spec().count);
+      ActionSeconds& seconds = plan.seconds.chunks.emplace_back();
+      auto pass = [&](What what, double ActionSeconds::*into, auto body) {
+        if (double const n = times(what, chunk); n > 0) seconds.*into = walk(plan.step, n, body);
+      };
+      pass(What::forward, &ActionSeconds::forward, [&](Ctx& ctx) { forward_pass(ctx, stage_, chunk, Micro(0)); });
+      pass(What::backward, &ActionSeconds::backward, [&](Ctx& ctx) { backward_pass(ctx, stage_, chunk, Micro(0)); });
+      pass(What::backward_input, &ActionSeconds::backward_input,
+           [&](Ctx& ctx) { backward_input_pass(ctx, stage_, chunk, Micro(0)); });
+      pass(What::backward_weight, &ActionSeconds::backward_weight,
+           [&](Ctx& ctx) { backward_weight_pass(ctx, stage_, chunk, Micro(0)); });
+    }
+    plan.seconds.sync = walk(plan.step, 1, [&](Ctx& ctx) { sync_gradients(ctx, stage_); });
+    plan.seconds.step = walk(plan.step, 1, [&](Ctx& ctx) { optimizer_step(ctx, stage_, 1, 0); });
+    return plan;
+  }
+
+ private:
+  template <class Body>
+  double walk(Tally& sum, double times, Body&& body) {
+    Ctx ctx(stage_.place(), machine_);
+    body(ctx);
+    add(sum, ctx.tally(), times);
+    return ctx.elapsed();
+  }
+
+  StageState& stage_;
+  Machine const* machine_;
+};
+
 }  // namespace
 
 Plan make_plan(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine) {
   Schedule const schedule = make_schedule(config, grid);
   validate_schedule(schedule);
-  StageState stage(config, grid, rank, schedule);
-  Plan plan{.footprint = stage.footprint(), .micros = schedule.micros};
-  for (Parameter const* p : stage.parameters()) plan.parameters += p->spec.shape.count();
-
-  GptChunk::Saved saved;
-  Tally const forward = priced(stage, machine, [&](Ctx& ctx) { forward_pass(ctx, stage, 0, saved); });
-  Tally const backward = priced(stage, machine, [&](Ctx& ctx) { backward_pass(ctx, stage, 0, saved); });
-  Tally const sync = priced(stage, machine, [&](Ctx& ctx) { sync_gradients(ctx, stage); });
-  Tally const step = priced(stage, machine, [&](Ctx& ctx) { optimizer_step(ctx, stage, 1, 0); });
-  auto const micros = static_cast<double>(plan.micros);
-  add(plan.step, forward, micros), add(plan.step, backward, micros), add(plan.step, sync, 1), add(plan.step, step, 1);
-  ActionSeconds const passes{.forward = forward.total_seconds(), .backward = backward.total_seconds()};
-  plan.step_seconds = play(schedule, same_seconds(schedule, passes, sync.total_seconds(), step.total_seconds()));
-  auto const ranks = static_cast<double>(grid.world());
-  plan.model_flops = plan.step.model_flops * ranks, plan.hardware_flops = plan.step.hardware_flops * ranks;
+  Plan plan{.micros = schedule.micros};
+  auto const replicas = static_cast<double>(grid.world() / grid.size(Axis::pipe));
+  std::vector<StageSeconds> seconds;
+  for (std::int64_t s = 0; s < grid.size(Axis::pipe); ++s) {
+    Coords at = grid.coords(rank);
+    at[static_cast<std::size_t>(Axis::pipe)] = s;
+    StageState stage(config, grid, grid.rank(at), schedule);
+    for (Parameter const* p : stage.parameters())
+      if (!p->spec.second_copy) plan.parameters += p->spec.shape.count();
+    StagePlan const& walked = plan.stages.emplace_back(Walk(stage, machine).plan());
+    seconds.push_back(walked.seconds);
+    plan.model_flops += walked.step.model_flops * replicas;
+    plan.hardware_flops += walked.step.hardware_flops * replicas;
+  }
+  Played const played = timeline(schedule, seconds);
+  for (std::size_t s = 0; s < plan.stages.size(); ++s) plan.stages[s].busy = played.busy[s];
+  StagePlan const& own = plan.stages[static_cast<std::size_t>(grid.coord(rank, Axis::pipe))];
+  plan.footprint = own.footprint, plan.step = own.step, plan.step_seconds = played.seconds;
   return plan;
 }
 

@@ -45,21 +45,24 @@ Batches::Batches(Config const& c) {
 }
 
 void fill_batch(BatchSource const& source, std::int64_t first, Batch& batch) {
-  auto count = static_cast<std::size_t>(batch.count());
-  std::vector<std::int32_t> unused;
-  auto* starts = batch.document_starts.defined() ? batch.document_starts.data<std::int32_t>()
-                                                 : (unused.resize(count), unused.data());
-  source.fill(first, batch.samples,
-              {{batch.tokens.data<std::int32_t>(), count},
-               {batch.labels.data<std::int32_t>(), count},
-               {batch.weights.data<std::uint8_t>(), count},
-               {batch.positions.data<std::int32_t>(), count},
-               {starts, count}});
+  // Whole samples are read, and this context rank's places of them taken.
+  std::int64_t const length = batch.sequence * batch.context_ranks;
+  auto const count = static_cast<std::size_t>(batch.samples * length);
+  std::vector<std::int32_t> tokens(count), labels(count), positions(count), starts(count);
+  std::vector<std::uint8_t> weights(count);
+  source.fill(first, batch.samples, {tokens, labels, weights, positions, starts});
   for (std::int64_t s = 0; s < batch.samples; ++s) {
     batch.sample_ids.data<std::int64_t>()[s] = first + s;
     for (std::int64_t i = 0; i < batch.sequence; ++i) {
-      batch.token_samples.data<std::int64_t>()[s * batch.sequence + i] = first + s;
-      batch.places.data<std::int32_t>()[s * batch.sequence + i] = static_cast<std::int32_t>(i);
+      std::int64_t const row = s * batch.sequence + i, place = batch.place(i);
+      auto const at = static_cast<std::size_t>(s * length + place);
+      batch.tokens.data<std::int32_t>()[row] = tokens[at];
+      batch.labels.data<std::int32_t>()[row] = labels[at];
+      batch.weights.data<std::uint8_t>()[row] = weights[at];
+      batch.positions.data<std::int32_t>()[row] = positions[at];
+      if (batch.document_starts.defined()) batch.document_starts.data<std::int32_t>()[row] = starts[at];
+      batch.places.data<std::int32_t>()[row] = static_cast<std::int32_t>(place);
+      batch.token_samples.data<std::int64_t>()[row] = first + s;
     }
   }
 }

@@ -51,6 +51,8 @@ std::vector<CheckpointPiece> pieces_to_write(StageState const& stage) {
   std::vector<CheckpointPiece> pieces;
   for (Kind const& kind : kinds(stage, true))
     for (std::size_t i = 0; i < stage.parameters().size(); ++i) {
+      // of copies on tensor ranks and stages the first is written, in shares by the ranks of other data
+      if (!counts(stage.parameters()[i]->spec, grid, stage.rank(), {Axis::tensor, Axis::pipe})) continue;
       CheckpointPiece const whole = piece(stage, kind, i);
       std::int64_t const n = whole.box.count.count(), first = n * index / ranks, last = n * (index + 1) / ranks;
       if (first == last) continue;

@@ -86,9 +86,10 @@ double Evaluator::run(Batch const& batch) {
   Batch b = batch;
   b.dropout = false;
   ctx_->put(stage_->totals, 0, 0), ctx_->put(stage_->totals, 1, 0);
-  ctx_->set_save(stage_->slot(0));
-  stage_->chunk().forward(*ctx_, b, Tensor{}, Tensor{}, stage_->totals, saved_);
-  stage_->slot(0).release(0);
+  ChunkState& chunk = stage_->chunk();
+  ctx_->set_save(chunk.slot[0]);
+  chunk.model->forward(*ctx_, b, Tensor{}, Tensor{}, stage_->totals, chunk.saved[0]);
+  chunk.slot[0].release(0);
   return ctx_->fetch(stage_->totals, 0, 0);
 }
 
@@ -156,7 +157,7 @@ Evaluation Evaluator::split(std::string const& split, std::int64_t samples) {
                      per_pass = config_.train.micro_batch;
   double loss = 0, tokens = 0, unigram_sum = 0;
   for (std::int64_t first = *comm_.rank() * per_pass; first < all; first += comm_.world() * per_pass) {
-    Batch const batch = stage_->batch(0).first(std::min(per_pass, all - first), config_.model.sequence_length);
+    Batch const batch = stage_->chunk().batch[0].first(std::min(per_pass, all - first), config_.model.sequence_length);
     Batch filled = batch;
     fill_batch(source, first, filled);
     tokens += counted(filled), unigram_sum += baseline(unigram(), filled);
@@ -207,7 +208,7 @@ Evaluation Evaluator::text(std::string const& text, std::int64_t stride) {
     std::vector<std::int64_t> const rows(
         starts.begin() + static_cast<std::ptrdiff_t>(first),
         starts.begin() + static_cast<std::ptrdiff_t>(std::min(first + per_pass, starts.size())));
-    Batch batch = stage_->batch(0).first(static_cast<std::int64_t>(rows.size()), length);
+    Batch batch = stage_->chunk().batch[0].first(static_cast<std::int64_t>(rows.size()), length);
     fill_windows(batch, stream, rows, stride);
     tokens += counted(batch), unigram_sum += baseline(unigram(), batch);
     loss += run(batch);

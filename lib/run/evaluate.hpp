@@ -72,7 +72,6 @@ class Evaluator {
   std::unique_ptr<Tokenizer> tokenizer_;
   std::vector<double> unigram_;  ///< -log of each token's smoothed frequency; empty: no training data at hand
   bool unigram_known_ = false;
-  GptChunk::Saved saved_;
 };
 
 }  // namespace selenite

@@ -53,7 +53,7 @@ void Evaluator::sample(std::string const& prompt, SamplingOptions const& options
   for (std::int64_t n = 0; n < options.tokens; ++n) {
     auto const used = std::min<std::int64_t>(limit, static_cast<std::int64_t>(tokens.size()));
     std::int64_t const length = std::min(limit, (used + 63) / 64 * 64);  // few different shapes
-    Batch batch = stage_->batch(0).first(1, length);
+    Batch batch = stage_->chunk().batch[0].first(1, length);
     for (std::int64_t i = 0; i < length; ++i) {
       batch.tokens.data<std::int32_t>()[i] = i < used ? tokens[tokens.size() - static_cast<std::size_t>(used - i)] : 0;
       batch.labels.data<std::int32_t>()[i] = 0;
@@ -64,12 +64,13 @@ void Evaluator::sample(std::string const& prompt, SamplingOptions const& options
     }
     batch.sample_ids.data<std::int64_t>()[0] = 0;
     batch.dropout = false;
-    ctx_->set_save(stage_->slot(0));
-    stage_->chunk().forward(*ctx_, batch, Tensor{}, Tensor{}, stage_->totals, saved_);
+    ChunkState& chunk = stage_->chunk();
+    ctx_->set_save(chunk.slot[0]);
+    chunk.model->forward(*ctx_, batch, Tensor{}, Tensor{}, stage_->totals, chunk.saved[0]);
     std::vector<float> logits(static_cast<std::size_t>(tokenizer().vocab_size()));
     for (std::size_t i = 0; i < logits.size(); ++i)
-      logits[i] = static_cast<float>(load(saved_.head.logits, used - 1, static_cast<std::int64_t>(i)));
-    stage_->slot(0).release(0);
+      logits[i] = static_cast<float>(load(chunk.saved[0].head.logits, used - 1, static_cast<std::int64_t>(i)));
+    chunk.slot[0].release(0);
     std::int32_t const next = draw(logits, options, static_cast<std::uint64_t>(n));
     if (next == tokenizer().eod()) break;
     tokens.push_back(next);

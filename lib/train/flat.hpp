@@ -19,7 +19,9 @@ struct FlatLayout {
   static constexpr std::int64_t alignment = 128;  ///< elements
   std::vector<std::int64_t> offsets;              ///< of each parameter, in the list's order
   std::vector<Run> buckets;
-  std::vector<Run> decay_runs;  ///< runs of equal weight decay
+  std::vector<Run> decay_runs;    ///< runs of equal weight decay
+  std::vector<Run> partial_runs;  ///< gradients that are partial sums over the tensor ranks
+  std::vector<Run> counted_runs;  ///< what counts in the norm: of copies on tensor ranks and stages the first
   std::int64_t elements = 0;
 };
 /// `bucket_bytes` of fp32 gradients at least fill a bucket.

@@ -3,11 +3,16 @@
 
 namespace selenite {
 
-/// The forward pass of one micro-batch into its slot.
-void forward_pass(Ctx& ctx, StageState& stage, std::size_t slot, GptChunk::Saved& saved);
+/// The forward pass of a micro-batch through a chunk, into its slot: waits for the chunk before, starts the message to
+/// the one after.
+void forward_pass(Ctx& ctx, StageState& stage, Chunk chunk, Micro micro);
 /// The backward pass of the same; frees the slot.
-void backward_pass(Ctx& ctx, StageState& stage, std::size_t slot, GptChunk::Saved& saved);
-/// Gradients summed over the ranks that saw other tokens, a collective a bucket, and the step's totals.
+void backward_pass(Ctx& ctx, StageState& stage, Chunk chunk, Micro micro);
+/// The same in two halves: the second frees the slot.
+void backward_input_pass(Ctx& ctx, StageState& stage, Chunk chunk, Micro micro);
+void backward_weight_pass(Ctx& ctx, StageState& stage, Chunk chunk, Micro micro);
+/// Gradients summed over the ranks that saw other tokens, a collective a bucket; over tensor ranks where each saw a part
+/// or has a copy; over the two stages that hold a tied parameter. Then the step's totals.
 void sync_gradients(Ctx& ctx, StageState& stage);
 
 /// What the optimizer step found.

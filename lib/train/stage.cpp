@@ -1,7 +1,11 @@
 #include "train/stage.hpp"
 
+#include <algorithm>
+#include <numeric>
+
 #include "core/text.hpp"
 #include "kernels/cast/cast.hpp"
+#include "schedule/stages.hpp"
 #include "train/passes.hpp"
 
 namespace selenite {
@@ -20,7 +24,17 @@ namespace {
 DType compute_dtype(Precision precision) {
   return precision == Precision::fp32 ? DType::fp32 : precision == Precision::fp16 ? DType::fp16 : DType::bf16;
 }
+
+bool splits_backward(Schedule const& schedule) {
+  auto const& row = schedule.rows[0];
+  return std::any_of(row.begin(), row.end(), [](Action a) { return a.what == What::backward_weight; });
+}
 }  // namespace
+
+std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks) {
+  return config.layout.stages.empty() ? even_split(config.model.layers, chunks)
+                                      : parse_stages(config.layout.stages, chunks);
+}
 
 StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Schedule const& schedule,
                        Purposes purpose)
@@ -30,19 +44,59 @@ StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank,
       schedule_(schedule),
       purpose_(purpose),
       dtype_(compute_dtype(config.train.precision)) {
-  chunk_ = std::make_unique<GptChunk>(config.model, grid, rank, ChunkSpec{0, config.model.layers, true, true}, dtype_,
-                                      static_cast<std::uint64_t>(config.train.seed));
-  parameters_ = chunk_->parameters();
+  make_chunks();
   layout_ = flat_layout(parameters_, grid, rank, config.train.bucket_bytes);
-  Stage const stage(grid.coord(rank, Axis::pipe));
-  slot_total_ = purpose == Purposes::evaluation ? 1 : static_cast<std::size_t>(slots_needed(schedule, stage, Chunk(0)));
   lay_out(nullptr);
   walk();
 }
 
+void StageState::make_chunks() {
+  std::int64_t const stages = grid_.size(Axis::pipe), total = stages * schedule_.chunks;
+  auto const layers = chunk_layers(config_, total);
+  for (std::int64_t c = 0; c < schedule_.chunks; ++c) {
+    ChunkState& chunk = chunks_.emplace_back();
+    chunk.number = c * stages + *stage();
+    auto const at = layers.begin() + chunk.number;
+    ChunkSpec const spec{std::accumulate(layers.begin(), at, std::int64_t{0}), *at, chunk.number == 0,
+                         chunk.number + 1 == total};
+    chunk.model = std::make_unique<GptChunk>(config_, grid_, rank_, spec, dtype_, chunks_.front().model
+                                                                                     ? chunks_.front().model->embedding()
+                                                                                     : nullptr);
+    ParameterList const list = chunk.model->parameters();
+    parameters_.insert(parameters_.end(), list.begin(), list.end());
+    if (purpose_ == Purposes::training)
+      chunk.slots = static_cast<std::size_t>(slots_needed(schedule_, stage(), Chunk(c)));
+    chunk.slot_bytes = INT64_MAX;
+    chunk.saved.resize(chunk.slots);
+  }
+}
+
+Rank StageState::holder(std::int64_t number) const {
+  Coords at = grid_.coords(rank_);
+  at[static_cast<std::size_t>(Axis::pipe)] = number % grid_.size(Axis::pipe);
+  return grid_.rank(at);
+}
+
+void StageState::lay_out_messages(ChunkState& chunk) {
+  chunk.batch.clear(), chunk.input.clear(), chunk.d_output.clear();
+  bool const training = purpose_ == Purposes::training, split = splits_backward(schedule_);
+  ChunkSpec const& spec = chunk.model->spec();
+  for (std::size_t i = 0; i < chunk.slots; ++i) {
+    chunk.batch.push_back(lay_out_batch(messages_));
+    Shape const boundary = chunk.model->boundary(chunk.batch.back());
+    auto message = [&](bool wanted) { return wanted ? messages_.allocate(dtype_, boundary) : Tensor{}; };
+    chunk.input.push_back(message(!spec.embedding));
+    // weight gradients that come later need the output's gradient for as long
+    if (i == 0 || split) chunk.d_output.push_back(message(training && !spec.head));
+    if (i == 0) chunk.output = message(!spec.head), chunk.d_input = message(training && !spec.embedding);
+  }
+}
+
 Batch StageState::lay_out_batch(Arena& arena) const {
   Batch b;
-  b.samples = config_.train.micro_batch, b.sequence = config_.model.sequence_length / grid_.size(Axis::context);
+  b.samples = config_.train.micro_batch, b.context_ranks = grid_.size(Axis::context),
+  b.context_index = grid_.coord(rank_, Axis::context);
+  b.sequence = config_.model.sequence_length / b.context_ranks;
   Shape const tokens{b.count()};
   for (Tensor* t : {&b.tokens, &b.labels, &b.positions, &b.places}) *t = arena.allocate(DType::int32, tokens);
   b.weights = arena.allocate(DType::uint8, tokens);
@@ -74,35 +128,48 @@ void StageState::lay_out(std::byte* base) {
   auto at = [&](std::int64_t offset) { return base ? base + offset : nullptr; };
 
   messages_ = Arena("messages", at(state), INT64_MAX, Device::cpu, Arena::Use::permanent);
-  batches_.clear();
-  for (std::size_t i = 0; i < slot_total_; ++i) batches_.push_back(lay_out_batch(messages_));
+  for (ChunkState& chunk : chunks_) lay_out_messages(chunk);
   totals = messages_.allocate(DType::fp64, {2}), norm = messages_.allocate(DType::fp64, {1}),
   gradient_scale = messages_.allocate(DType::fp32, {1});
   footprint_.messages = messages_.peak();
 
-  slots_.clear();
   std::int64_t offset = state + footprint_.messages;
-  for (std::size_t i = 0; i < slot_total_; ++i)
-    slots_.emplace_back("slot", at(offset), slot_bytes_), offset += base ? slot_bytes_ : 0;
+  for (ChunkState& chunk : chunks_) {
+    chunk.slot.clear();
+    for (std::size_t i = 0; i < chunk.slots; ++i)
+      chunk.slot.emplace_back("slot", at(offset), chunk.slot_bytes), offset += base ? chunk.slot_bytes : 0;
+  }
   scratch_ = Arena("scratch", at(offset), scratch_bytes_);
-  if (base)
-    footprint_.slots = slot_bytes_ * static_cast<std::int64_t>(slot_total_), footprint_.scratch = scratch_bytes_;
+  if (base) count_passes();
+}
+
+void StageState::count_passes() {
+  footprint_.slots = 0, footprint_.scratch = scratch_bytes_;
+  for (ChunkState const& chunk : chunks_) footprint_.slots += chunk.slot_bytes * static_cast<std::int64_t>(chunk.slots);
 }
 
 /// Each kind of action once, with null memory, counts what it needs.
 void StageState::walk() {
   Ctx ctx(place(), static_cast<Machine const*>(nullptr));
-  GptChunk::Saved saved;
-  forward_pass(ctx, *this, 0, saved);
+  for (std::size_t c = 0; c < chunks_.size(); ++c) {
+    Chunk const chunk(static_cast<std::int64_t>(c));
+    forward_pass(ctx, *this, chunk, Micro(0));
+    if (purpose_ == Purposes::evaluation) {
+      chunks_[c].slot[0].release(0);
+    } else if (splits_backward(schedule_)) {
+      backward_input_pass(ctx, *this, chunk, Micro(0));
+      backward_weight_pass(ctx, *this, chunk, Micro(0));
+    } else {
+      backward_pass(ctx, *this, chunk, Micro(0));
+    }
+    chunks_[c].slot_bytes = chunks_[c].slot[0].peak();
+  }
   if (purpose_ == Purposes::training) {
-    backward_pass(ctx, *this, 0, saved);
     sync_gradients(ctx, *this);
     optimizer_step(ctx, *this, 1, 0);
-  } else {
-    slots_[0].release(0);
   }
-  slot_bytes_ = slots_[0].peak(), scratch_bytes_ = scratch_.peak();
-  footprint_.slots = slot_bytes_ * static_cast<std::int64_t>(slot_total_), footprint_.scratch = scratch_bytes_;
+  scratch_bytes_ = scratch_.peak();
+  count_passes();
 }
 
 void StageState::require_memory() const {
@@ -126,7 +193,7 @@ void StageState::take_memory() {
 Ctx::Place StageState::place() {
   return {.grid = grid_,
           .rank = rank_,
-          .save = &slots_[0],
+          .save = &chunks_[0].slot[0],
           .scratch = &scratch_,
           .workspace_budget = config_.run.workspace};
 }
@@ -158,7 +225,8 @@ void StageState::initialize(Ctx& ctx) {
 Footprint StageState::measured() const {
   Footprint f = footprint_;
   f.slots = 0;
-  for (Arena const& s : slots_) f.slots += s.peak();
+  for (ChunkState const& chunk : chunks_)
+    for (Arena const& s : chunk.slot) f.slots += s.peak();
   f.messages = messages_.peak(), f.scratch = scratch_.peak();
   return f;
 }

@@ -16,7 +16,7 @@ namespace selenite {
 struct Footprint {
   std::int64_t weights = 0, gradients = 0, master = 0, moments = 0;  ///< state
   std::int64_t slots = 0;                                            ///< what forward passes keep for backward
-  std::int64_t messages = 0;  ///< inputs of the passes: the micro-batches' tokens
+  std::int64_t messages = 0;  ///< inputs of the passes: the micro-batches' tokens, and what goes between stages
   std::int64_t scratch = 0;   ///< temporaries and kernels' workspace
   std::vector<std::pair<std::string, std::int64_t>> rows() const;
   std::int64_t total() const;
@@ -25,6 +25,23 @@ struct Footprint {
 
 /// What a rank is for.
 enum class Purposes : std::uint8_t { training, evaluation };
+
+/// Layers of each chunk of a pipeline of `chunks` of them: what layout.stages says, else as even as can be.
+std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks);
+
+/// One chunk of the model on this rank, with what its passes need.
+struct ChunkState {
+  std::unique_ptr<GptChunk> model;
+  std::size_t slots = 1;  ///< micro-batches between forward and backward at once; micro m is in slot m % slots
+  std::int64_t slot_bytes = 0;
+  std::vector<Arena> slot;
+  std::vector<Batch> batch;                ///< by slot
+  std::vector<GptChunk::Saved> saved;      ///< by slot
+  std::vector<Tensor> input;               ///< by slot: from the chunk before; undefined with the embedding
+  std::vector<Tensor> d_output;            ///< from the chunk after, by slot, or one; undefined with the head
+  Tensor output, d_input;                  ///< on their way to the neighbours
+  std::int64_t number = 0;                 ///< among all chunks of the pipeline
+};
 
 /// What one rank holds of the model: its chunks, their parameters bound to flat buffers, slots and scratch. Constructed
 /// for any rank of any world without memory; `take_memory` makes it real.
@@ -44,8 +61,8 @@ class StageState {
   Config const& config() const { return config_; }
   ProcessGrid const& grid() const { return grid_; }
   Rank rank() const { return rank_; }
+  Stage stage() const { return Stage(grid_.coord(rank_, Axis::pipe)); }
   DType dtype() const { return dtype_; }
-  GptChunk const& chunk() const { return *chunk_; }
   ParameterList const& parameters() const { return parameters_; }
   FlatLayout const& layout() const { return layout_; }
   Schedule const& schedule() const { return schedule_; }
@@ -56,10 +73,12 @@ class StageState {
   Tensor const& exact_weights() const { return master.defined() ? master : weights; }
 
   Ctx::Place place();  ///< for a Ctx over this stage's arenas
-  Arena& slot(std::size_t i) { return slots_[i]; }
-  std::size_t slot_count() const { return slots_.size(); }
+  std::size_t chunk_count() const { return chunks_.size(); }
+  ChunkState& chunk(Chunk c = Chunk(0)) { return chunks_[static_cast<std::size_t>(*c)]; }
+  ChunkState const& chunk(Chunk c = Chunk(0)) const { return chunks_[static_cast<std::size_t>(*c)]; }
+  /// The rank that holds chunk `number` of the pipeline, with this rank's other coordinates.
+  Rank holder(std::int64_t number) const;
   Arena& scratch() { return scratch_; }
-  Batch& batch(std::size_t slot) { return batches_[slot]; }
   Tensor totals;          ///< fp64 [2]: sum of losses and number of counted tokens of the step
   Tensor norm;            ///< fp64 [1]: squared gradient norm
   Tensor gradient_scale;  ///< fp32 [1]
@@ -68,8 +87,11 @@ class StageState {
   Footprint measured() const;
 
  private:
+  void make_chunks();
   void lay_out(std::byte* base);
+  void lay_out_messages(ChunkState& chunk);
   void walk();
+  void count_passes();
   Batch lay_out_batch(Arena& arena) const;
 
   Config config_;
@@ -78,16 +100,13 @@ class StageState {
   Schedule schedule_;
   Purposes purpose_;
   DType dtype_;
-  std::unique_ptr<GptChunk> chunk_;
+  std::vector<ChunkState> chunks_;
   ParameterList parameters_;
   FlatLayout layout_;
-  std::size_t slot_total_ = 1;
-  std::int64_t slot_bytes_ = INT64_MAX, scratch_bytes_ = INT64_MAX;
+  std::int64_t scratch_bytes_ = INT64_MAX;
   Footprint footprint_;
   Memory memory_;
-  std::vector<Arena> slots_;
   Arena messages_{"messages"}, scratch_{"scratch"};
-  std::vector<Batch> batches_;
 };
 
 }  // namespace selenite

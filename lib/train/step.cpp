@@ -11,21 +11,23 @@ std::int64_t first_sample(Config const& config, ProcessGrid const& grid, Rank ra
 
 StepResult train_step(Ctx& ctx, StageState& stage, std::int64_t step, std::int64_t consumed, LoadBatch const& load,
                       Announce const& announce) {
-  auto const& row = stage.schedule().rows[static_cast<std::size_t>(stage.grid().coord(stage.rank(), Axis::pipe))];
-  std::size_t const slots = stage.slot_count();
-  std::vector<GptChunk::Saved> saved(slots);
   StepResult result;
-  for (Action const& action : row) {
+  for (Action const& action : stage.schedule().rows[static_cast<std::size_t>(*stage.stage())]) {
     if (announce) announce(action);
-    std::size_t const slot =
-        static_cast<std::size_t>(*action.micro) % slots;  // micro-batches are freed in the order they came
+    ChunkState& chunk = stage.chunk(action.chunk);
     switch (action.what) {
       case What::forward:
-        load(action.micro, stage.batch(slot));
-        forward_pass(ctx, stage, slot, saved[slot]);
+        load(action.micro, chunk.batch[static_cast<std::size_t>(*action.micro) % chunk.slots]);
+        forward_pass(ctx, stage, action.chunk, action.micro);
         break;
       case What::backward:
-        backward_pass(ctx, stage, slot, saved[slot]);
+        backward_pass(ctx, stage, action.chunk, action.micro);
+        break;
+      case What::backward_input:
+        backward_input_pass(ctx, stage, action.chunk, action.micro);
+        break;
+      case What::backward_weight:
+        backward_weight_pass(ctx, stage, action.chunk, action.micro);
         break;
       case What::sync:
         sync_gradients(ctx, stage);
@@ -40,15 +42,18 @@ StepResult train_step(Ctx& ctx, StageState& stage, std::int64_t step, std::int64
 
 StepResult evaluate_batches(Ctx& ctx, StageState& stage, std::int64_t micros, LoadBatch const& load) {
   ctx(Fill{.x = stage.totals, .value = 0});
-  GptChunk::Saved saved;
-  for (std::int64_t i = 0; i < micros; ++i) {
-    load(Micro(i), stage.batch(0));
-    stage.batch(0).dropout = false;
-    forward_pass(ctx, stage, 0, saved);
-    stage.batch(0).dropout = true;
-    stage.slot(0).release(0);
+  Schedule const passes = forward_only(stage.schedule().stages, stage.schedule().chunks, micros);
+  for (Action const& action : passes.rows[static_cast<std::size_t>(*stage.stage())]) {
+    ChunkState& chunk = stage.chunk(action.chunk);
+    std::size_t const slot = static_cast<std::size_t>(*action.micro) % chunk.slots;
+    load(action.micro, chunk.batch[slot]);
+    chunk.batch[slot].dropout = false;
+    forward_pass(ctx, stage, action.chunk, action.micro);
+    chunk.batch[slot].dropout = true;
+    chunk.slot[slot].release(0);
   }
-  ctx(AllReduce{.data = stage.totals, .group = {Axis::context, Axis::expert, Axis::data}});
+  ctx.finish(Channel::forward);
+  ctx(AllReduce{.data = stage.totals, .group = {Axis::context, Axis::expert, Axis::data, Axis::pipe}});
   StepResult result;
   result.tokens = ctx.fetch(stage.totals, 1, 1);
   result.loss = ctx.fetch(stage.totals, 0, 0) / std::max(result.tokens, 1.0);

@@ -34,10 +34,9 @@ class OneRank {
   /// Passes of all micro-batches of a step, without the optimizer: gradients stay, times backward_seed().
   void accumulate(LoadBatch const& load) {
     for (std::int64_t micro = 0; micro < stage_.schedule().micros; ++micro) {
-      load(Micro(micro), stage_.batch(0));
-      GptChunk::Saved saved;
-      forward_pass(*ctx_, stage_, 0, saved);
-      backward_pass(*ctx_, stage_, 0, saved);
+      load(Micro(micro), stage_.chunk().batch[0]);
+      forward_pass(*ctx_, stage_, Chunk(0), Micro(0));
+      backward_pass(*ctx_, stage_, Chunk(0), Micro(0));
     }
   }
   StageState& stage() { return stage_; }
@@ -53,6 +52,18 @@ class OneRank {
   std::unique_ptr<Ctx> ctx_;
 };
 
+inline void fill_row(Batch& batch, std::int64_t row, std::int64_t place, std::int64_t sample, std::int64_t token,
+                     std::int64_t label, std::int64_t start, bool counted) {
+  batch.tokens.data<std::int32_t>()[row] = static_cast<std::int32_t>(token);
+  batch.labels.data<std::int32_t>()[row] = static_cast<std::int32_t>(label);
+  batch.weights.data<std::uint8_t>()[row] = counted;
+  batch.positions.data<std::int32_t>()[row] = static_cast<std::int32_t>(place - start);
+  batch.places.data<std::int32_t>()[row] = static_cast<std::int32_t>(place);
+  if (batch.document_starts.defined())
+    batch.document_starts.data<std::int32_t>()[row] = static_cast<std::int32_t>(start);
+  batch.token_samples.data<std::int64_t>()[row] = sample;
+}
+
 /// A batch of a language that can be learned: token = a fixed function of the one before, now and then any. Pure in the
 /// sample number, so that the same samples come whatever the micro-batch.
 inline void toy_batch(std::int64_t first, std::int64_t vocab, Batch& batch) {
@@ -63,18 +74,14 @@ inline void toy_batch(std::int64_t first, std::int64_t vocab, Batch& batch) {
     };
     std::int64_t token = draw(-1) % vocab, start = 0;
     batch.sample_ids.data<std::int64_t>()[s] = sample;
-    for (std::int64_t i = 0; i < batch.sequence; ++i) {
-      std::int64_t const row = s * batch.sequence + i;
+    std::vector<std::int64_t> row_of(static_cast<std::size_t>(batch.sequence * batch.context_ranks), -1);
+    for (std::int64_t i = 0; i < batch.sequence; ++i)
+      row_of[static_cast<std::size_t>(batch.place(i))] = s * batch.sequence + i;
+    for (std::int64_t i = 0; i < std::ssize(row_of); ++i) {
+      std::int64_t const row = row_of[static_cast<std::size_t>(i)];
       bool const jump = draw(i) % 16 == 0;
       std::int64_t const next = jump ? draw(i + 100000) % vocab : (token * 5 + 3) % vocab;
-      batch.tokens.data<std::int32_t>()[row] = static_cast<std::int32_t>(token);
-      batch.labels.data<std::int32_t>()[row] = static_cast<std::int32_t>(next);
-      batch.weights.data<std::uint8_t>()[row] = draw(i + 200000) % 8 != 0;
-      batch.positions.data<std::int32_t>()[row] = static_cast<std::int32_t>(i - start);
-      batch.places.data<std::int32_t>()[row] = static_cast<std::int32_t>(i);
-      if (batch.document_starts.defined())
-        batch.document_starts.data<std::int32_t>()[row] = static_cast<std::int32_t>(start);
-      batch.token_samples.data<std::int64_t>()[row] = sample;
+      if (row >= 0) fill_row(batch, row, i, sample, token, next, start, draw(i + 200000) % 8 != 0);
       if (jump && batch.document_starts.defined()) start = i + 1;
       token = next;
     }

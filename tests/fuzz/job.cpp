@@ -1,0 +1,117 @@
+#include "tests/fuzz/job.hpp"
+
+#include <mutex>
+
+#include "comm/comm.hpp"
+#include "core/parallel_for.hpp"
+#include "core/text.hpp"
+#include "tests/train/support.hpp"
+
+namespace selenite::test {
+namespace {
+
+/// One rank's thread.
+class RankJob {
+ public:
+  RankJob(Config const& config, Comm& comm, Trained& trained, std::mutex& mutex)
+      : config_(config),
+        comm_(comm),
+        trained_(trained),
+        mutex_(mutex),
+        grid_(make_grid(config.layout)),
+        stage_(config, grid_, comm.rank(), make_schedule(config, grid_)),
+        planned_(stage_.footprint()) {
+    comm.set_grid(grid_);
+    stage_.take_memory();
+  }
+
+  void run(std::int64_t steps) {
+    Ctx ctx(stage_.place(), cpu_, &comm_);
+    stage_.initialize(ctx);
+    ctx.tally() = {};
+    for (std::int64_t step = 1; step <= steps; ++step) {
+      StepResult const result = train_step(
+          ctx, stage_, step, (step - 1) * config_.train.global_batch, load(step), [&](Action action) {
+            if (step == 1 && action.what == What::step) collect(stage_.gradients, trained_.gradients);
+          });
+      if (*comm_.rank() == 0) trained_.losses.push_back(result.loss), trained_.norms.push_back(result.grad_norm);
+    }
+    collect(stage_.exact_weights(), trained_.weights);
+    compare_with_plan(ctx.tally(), static_cast<double>(steps));
+  }
+
+ private:
+  LoadBatch load(std::int64_t step) const {
+    return [this, step](Micro micro, Batch& batch) {
+      toy_batch(first_sample(config_, grid_, comm_.rank(), (step - 1) * config_.train.global_batch, micro),
+                config_.model.vocab_size, batch);
+    };
+  }
+
+  void collect(Tensor const& flat, Wholes& into) {
+    std::lock_guard const lock(mutex_);
+    for (std::size_t i = 0; i < stage_.parameters().size(); ++i) {
+      Param const& p = stage_.parameters()[i]->spec;
+      if (!counts(p, grid_, comm_.rank())) continue;
+      Whole& whole = into[p.name];
+      whole.values.resize(static_cast<std::size_t>(p.shape.count()));
+      whole.written.resize(whole.values.size());
+      Box const box = box_of(p, grid_, comm_.rank());
+      float const* const values = stage_.view(flat, i).data<float>();
+      std::int64_t const cols = box.count[-1], rows = box.count.count() / cols,
+                         first = p.shape.rank() == 2 ? box.begin[0] : 0;
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t c = 0; c < cols; ++c) {
+          auto const at = static_cast<std::size_t>((first + r) * p.shape[-1] + box.begin[-1] + c);
+          whole.values[at] = static_cast<double>(values[r * cols + c]), ++whole.written[at];
+        }
+    }
+  }
+
+  void compare_with_plan(Tally const& tally, double steps) {
+    Plan const plan = make_plan(config_, grid_, comm_.rank(), nullptr);
+    std::lock_guard const lock(mutex_);
+    auto check = [&](std::string const& what, auto planned, auto measured) {
+      if (planned != measured)
+        trained_.wrong.push_back(
+            concat("rank ", comm_.rank(), ": ", what, " planned ", planned, ", measured ", measured));
+    };
+    check("bytes held", planned_.total(), stage_.measured().total());
+    check("bytes held by the plan", plan.footprint.total(), planned_.total());
+    check("FLOPs", plan.step.flops * steps, tally.flops);
+    SentBytes sent;
+    sent.add(plan.step.sent, static_cast<std::int64_t>(steps));
+    check("bytes sent", sent.total(), comm_.bytes_sent());
+    for (unsigned bits = 0; bits < 1u << axis_count; ++bits) {
+      AxisSet axes;
+      for (int a = 0; a < axis_count; ++a)
+        if (bits >> a & 1u) axes = axes.with(static_cast<Axis>(a));
+      check(concat("bytes sent over ", to_string(axes)), sent[axes], comm_.sent()[axes]);
+    }
+    for (Channel channel : {Channel::forward, Channel::backward, Channel::tied})
+      check("bytes sent on a channel", sent[channel], comm_.sent()[channel]);
+  }
+
+  Config const& config_;
+  Comm& comm_;
+  Trained& trained_;
+  std::mutex& mutex_;
+  ProcessGrid grid_;
+  StageState stage_;
+  Footprint planned_;
+  Cpu cpu_;
+};
+
+}  // namespace
+
+Trained train_as_threads(Config const& config, std::int64_t steps) {
+  Trained trained;
+  std::mutex mutex;
+  run_threads(make_grid(config.layout).world(), [&](Comm& comm) {
+    set_threads(1);  // the ranks themselves fill the cores
+    RankJob(config, comm, trained, mutex).run(steps);
+  });
+  return trained;
+}
+
+}  // namespace selenite::test
