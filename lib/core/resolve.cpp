@@ -167,6 +167,7 @@ void refuse_missing(Config const& c) {
            "layout.overlap can't be run (this version communicates between the passes). Leave it empty.");
   validate(c.run.backend == BackendKind::cpu,
            "run.backend = \"cuda\" can't be run (this version computes on CPUs). Use cpu.");
+  validate(l.stages.empty(), "layout.stages can't be used (this version has one stage). Leave it empty.");
   validate(c.log.trace.empty(), "log.trace can't be written (this version has no timeline). Leave it empty.");
 }
 

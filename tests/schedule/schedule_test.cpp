@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "core/error.hpp"
+#include "schedule/play.hpp"
 
 using namespace selenite;
 
@@ -25,8 +26,9 @@ std::string file(std::string const& name) {
   std::ifstream in("tests/golden/schedules/" + name + ".txt");
   return {std::istreambuf_iterator<char>(in), {}};
 }
-std::vector<ActionSeconds> all_take(std::int64_t stages, ActionSeconds const& seconds) {
-  return std::vector<ActionSeconds>(static_cast<std::size_t>(stages), seconds);
+
+ActionSeconds passes(double forward, double backward, double message) {
+  return {.forward = forward, .backward = backward, .forward_message = message, .backward_message = message};
 }
 
 }  // namespace
@@ -62,11 +64,11 @@ BOOST_AUTO_TEST_CASE(what_is_no_action_is_refused_by_name) {
 
 // Time and memory of 1F1B are known in closed form.
 BOOST_AUTO_TEST_CASE(step_time_and_slots_are_the_closed_forms) {
-  ActionSeconds const seconds{.forward = 1, .backward = 2, .sync = 0.25, .step = 0.5};
+  ActionSeconds const seconds{.forward = 1, .backward = 2};
   for (std::int64_t const p : {1, 2, 3, 4, 7, 8, 16, 33, 64})
     for (std::int64_t const m : {1, 2, 3, 5, 8, 31, 64, 128, 512}) {
       Schedule const s = one_f_one_b(p, m);
-      BOOST_TEST_REQUIRE(play(s, all_take(p, seconds)) == static_cast<double>(m + p - 1) * 3 + 0.75);
+      BOOST_TEST_REQUIRE(play(s, same_seconds(s, seconds, 0.25, 0.5)) == static_cast<double>(m + p - 1) * 3 + 0.75);
       for (std::int64_t r = 0; r < p; ++r)
         BOOST_TEST_REQUIRE(slots_needed(s, Stage(r), Chunk(0)) == std::min(p - r, m));
       validate_schedule(s);
@@ -76,10 +78,11 @@ BOOST_AUTO_TEST_CASE(step_time_and_slots_are_the_closed_forms) {
 BOOST_AUTO_TEST_CASE(uneven_stages_and_messages_cost_what_a_hand_finds) {
   // Two stages, one micro-batch: F 1, message 0.5, F 3, B 6, message 0.5, B 2, then sync and step of stage 0.
   Schedule const s = one_f_one_b(2, 1);
-  BOOST_TEST(play(s, {{1, 2, 0.25, 0.5, 0.5}, {3, 6, 0.25, 0.5, 0.5}}) == 1 + 0.5 + 3 + 6 + 0.5 + 2 + 0.75);
+  BOOST_TEST(play(s, {{{passes(1, 2, 0.5)}, 0.25, 0.5}, {{passes(3, 6, 0.5)}, 0.25, 0.5}}) == 1 + 0.5 + 3 + 6 + 0.5 + 2 + 0.75);
   // The slower stage sets the pace: m of its passes, one forward of the first before and one backward after.
-  BOOST_TEST(play(one_f_one_b(2, 10), {{1, 1, 0, 0, 0}, {2, 4, 0, 0, 0}}) == 1 + 10 * 6 + 1);
-  BOOST_TEST(play(forward_only(4, 10), all_take(4, {.forward = 1})) == 13);
+  BOOST_TEST(play(one_f_one_b(2, 10), {{{passes(1, 1, 0)}, 0, 0}, {{passes(2, 4, 0)}, 0, 0}}) == 1 + 10 * 6 + 1);
+  Schedule const forward = forward_only(4, 10);
+  BOOST_TEST(play(forward, same_seconds(forward, {.forward = 1})) == 13);
 }
 
 BOOST_AUTO_TEST_CASE(a_deadlock_is_found_and_its_cell_marked) {
@@ -95,10 +98,11 @@ BOOST_AUTO_TEST_CASE(a_deadlock_is_found_and_its_cell_marked) {
 
 BOOST_AUTO_TEST_CASE(a_missing_or_double_action_is_named) {
   std::string const missing =
-      message_of([] { validate_schedule(parse_schedule("F0.0 F0.1 B0.0 B0.1\nF0.0 B0.0 B0.1\n")); });
-  BOOST_TEST(contains(missing, "stage 1 lacks a forward pass of micro-batch 1"), missing);
+      message_of([] { validate_schedule(parse_schedule("F0.0 F0.1 B0.0 B0.1 G O\nF0.0 B0.0 B0.1 G O\n")); });
+  BOOST_TEST(contains(missing, "stage 1 does B0.1 before the forward pass of its micro-batch"), missing);
+  BOOST_TEST(contains(missing, "stage 1: F0.0 B0.0 [B0.1] G O"), missing);
   std::string const backward = message_of([] { validate_schedule(parse_schedule("F0.0 F0.1 B0.1\n")); });
-  BOOST_TEST(contains(backward, "stage 0 lacks a backward pass of micro-batch 0"), backward);
+  BOOST_TEST(contains(backward, "stage 0 lacks the backward pass of micro-batch 0 of chunk 0"), backward);
   std::string const twice = message_of([] { validate_schedule(parse_schedule("F0.0 B0.0 F0.0\n")); });
   BOOST_TEST(contains(twice, "stage 0 does F0.0 twice"), twice);
   BOOST_TEST(contains(twice, "[F0.0]"), twice);
