@@ -8,16 +8,21 @@
 #include "comm/comm.hpp"
 
 namespace selenite {
+namespace {
+
+#if defined(__x86_64__)
+constexpr auto spin_hint = [] { __builtin_ia32_pause(); };
+#else
+constexpr auto spin_hint = [] {};
+#endif
+
+}  // namespace
 
 void Gate::throw_if_stopped() const {
   if (stop_.raised.load(std::memory_order_acquire)) throw Stopped();
 }
 
-void Gate::pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
+void Gate::pause() { spin_hint(); }
 
 void Meeting::sync() {
   std::uint64_t mine = 0;
