@@ -89,6 +89,9 @@ std::int64_t hide(bool causal, QueryPlaces const& q, KeyPlaces const& k, float* 
 
 void draw_dropout(AttentionDropout const& dropout, std::uint64_t sample, std::uint64_t head, QueryPlaces const& q,
                   KeyPlaces const& k, float* keep) {
+  // Queries beyond the last take part in whole vectors of sums: what they hold must be a number.
+  for (std::int64_t j = 0; j < k.count; ++j)
+    std::fill(keep + j * block_queries + q.count, keep + (j + 1) * block_queries, 0.0f);
   if (k.consecutive()) return draw_consecutive(dropout, sample, head, q, k, keep);
   auto const scale = static_cast<float>(dropout.keep_scale());
   for (std::size_t i = 0; i < static_cast<std::size_t>(q.count); ++i)

@@ -22,7 +22,12 @@ void Gate::throw_if_stopped() const {
   if (stop_.raised.load(std::memory_order_acquire)) throw Stopped();
 }
 
-void Gate::pause() { spin_hint(); }
+void Gate::pause() const {
+  if (stop_.crowded)
+    std::this_thread::yield();
+  else
+    spin_hint();
+}
 
 void Meeting::sync() {
   std::uint64_t mine = 0;
@@ -95,7 +100,7 @@ void Mailbox::wake() {
 }
 
 ThreadJob::ThreadJob(std::int64_t world) : control_(stop_, world) {
-  stop_.spins = world <= static_cast<std::int64_t>(std::thread::hardware_concurrency()) ? 2000 : 0;
+  stop_.crowded = world > static_cast<std::int64_t>(std::thread::hardware_concurrency());
   for (std::int64_t r = 0; r < world; ++r) boxes_.emplace_back(stop_);
 }
 

@@ -20,7 +20,7 @@ namespace selenite {
 /// Raised once when a rank fails, seen by every wait.
 struct StopFlag {
   std::atomic<bool> raised{false};
-  int spins = 0;  ///< polls before a wait sleeps; none where ranks exceed cores
+  bool crowded = false;  ///< ranks exceed cores: a wait gives its core away instead of spinning
 };
 
 /// Guards some state; threads wait at it for a change. Every wait throws Stopped when the flag is raised.
@@ -39,7 +39,7 @@ class Gate {
         return changes_.load(std::memory_order_acquire) != seen || stop_.raised.load(std::memory_order_acquire);
       };
       lock.unlock();
-      for (int i = 0; i < stop_.spins && !changed(); ++i) pause();
+      for (int i = 0; i < polls() && !changed(); ++i) pause();
       lock.lock();
       changed_.wait(lock, changed);
     }
@@ -57,7 +57,8 @@ class Gate {
 
  private:
   void throw_if_stopped() const;
-  static void pause();
+  int polls() const { return stop_.crowded ? 30 : 2000; }  // before it sleeps, which takes tens of microseconds
+  void pause() const;
 
   StopFlag const& stop_;
   std::mutex mutex_;

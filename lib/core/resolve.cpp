@@ -146,19 +146,13 @@ void resolve_train(Config& c) {
 /// What the configuration can say but this version does not do yet is refused here, in one place, never ignored.
 void refuse_missing(Config const& c) {
   auto const& l = c.layout;
-  for (auto [name, size] : {std::pair{"tensor", l.tensor},
-                            {"context", l.context},
-                            {"expert", l.expert},
-                            {"pipe", l.pipe},
-                            {"interleave", l.interleave}})
-    validate(size == 1, "layout.", name, " = ", size,
-             " can't be run (this version trains with data parallelism alone). Use layout.", name, " = 1.");
+  validate(l.expert == 1, "layout.expert = ", l.expert, " can't be run (this version has no experts). Use 1.");
   validate(c.train.precision == Precision::fp32 || c.train.precision == Precision::bf16,
            "This train.precision can't be run (this version trains in bf16 and fp32). Use one of these.");
   validate(c.train.gradient_reduce == Precision::fp32,
            "This train.gradient_reduce can't be run (this version reduces gradients in fp32). Use fp32.");
-  validate(c.train.recompute == Recompute::none,
-           "This train.recompute can't be run (this version keeps all activations). Use none.");
+  validate(c.train.recompute != Recompute::selective,
+           "This train.recompute can't be run (this version makes all or nothing again). Use none or full.");
   validate(c.train.optimizer_sharding == 0, "train.optimizer_sharding = ", c.train.optimizer_sharding,
            " can't be run (this version keeps the optimizer whole on every rank). Use 0.");
   validate(c.train.batch_ramp.empty(),
@@ -167,7 +161,6 @@ void refuse_missing(Config const& c) {
            "layout.overlap can't be run (this version communicates between the passes). Leave it empty.");
   validate(c.run.backend == BackendKind::cpu,
            "run.backend = \"cuda\" can't be run (this version computes on CPUs). Use cpu.");
-  validate(l.stages.empty(), "layout.stages can't be used (this version has one stage). Leave it empty.");
   validate(c.log.trace.empty(), "log.trace can't be written (this version has no timeline). Leave it empty.");
 }
 

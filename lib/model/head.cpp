@@ -57,14 +57,15 @@ void Head::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& 
                              .target = target,
                              .first_column = first_column_,
                              .vocab_size = vocab_size_});
+  Tensor largest = maximum;
   if (tensor_.ranks() > 1) {
-    Tensor const largest = ctx.temporary(DType::fp32, {tokens});
+    largest = ctx.temporary(DType::fp32, {tokens});
     ctx(Cast{.x = maximum, .y = largest});
     ctx(AllReduce{.data = largest, .group = {Axis::tensor}, .reduction = Reduction::max});
     ctx(CrossEntropyRescale{.maximum = maximum, .sum = sum, .new_maximum = largest});
     ctx(AllReduce{.data = sums, .group = {Axis::tensor}});
   }
-  ctx(CrossEntropyLoss{.maximum = maximum,
+  ctx(CrossEntropyLoss{.maximum = largest,
                        .sum = sum,
                        .target = target,
                        .weights = batch.weights,

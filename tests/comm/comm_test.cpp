@@ -43,4 +43,45 @@ BOOST_AUTO_TEST_CASE(costs_are_the_bytes_of_the_whole_message) {
   BOOST_TEST(cost(Broadcast{.data = whole}).bytes == 800);
 }
 
+BOOST_AUTO_TEST_CASE(bytes_sent_by_hand) {
+  Tensor const ten(nullptr, DType::bf16, {10}), thirty(nullptr, DType::bf16, {30});
+  // Of 10 elements three ranks reduce 3, 3 and 4: each sends the others' pieces, then its own to two.
+  BOOST_TEST(sent_bytes(AllReduce{.data = ten}, 3, 0) == (7 + 2 * 3) * 2);
+  BOOST_TEST(sent_bytes(AllReduce{.data = ten}, 3, 2) == (6 + 2 * 4) * 2);
+  BOOST_TEST(sent_bytes(AllGather{.input = ten, .output = thirty}, 3, 1) == 2 * 20);
+  BOOST_TEST(sent_bytes(ReduceScatter{.input = thirty, .output = ten}, 3, 1) == 2 * 20);
+  BOOST_TEST(sent_bytes(Broadcast{.data = ten, .root = 1}, 3, 1) == 20);
+  BOOST_TEST(sent_bytes(Broadcast{.data = ten, .root = 1}, 3, 0) == 0);
+  BOOST_TEST(sent_bytes(RingShift{.send = ten, .recv = ten}, 3, 0) == 20);
+  BOOST_TEST(sent_bytes(Send{.data = ten}) == 20);
+  BOOST_TEST(sent_bytes(Recv{.data = ten}) == 0);
+  // All ranks together send every element twice to all but one, whatever the pieces are.
+  for (std::int64_t n : {2, 3, 5, 16})
+    for (std::int64_t count : {1, 7, 3000001}) {
+      std::int64_t sum = 0;
+      for (std::int64_t r = 0; r < n; ++r)
+        sum += sent_bytes(AllReduce{.data = Tensor(nullptr, DType::fp32, {count})}, n, r);
+      BOOST_TEST(sum == 2 * (n - 1) * count * 4);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(bytes_are_kept_by_group_and_by_channel) {
+  SentBytes sent;
+  sent[AxisSet{Axis::data}] += 5;
+  sent[AxisSet{Axis::data, Axis::tensor}] += 7;
+  sent[Channel::tied] += 11;
+  BOOST_TEST(sent.total() == 23);
+  SentBytes twice = sent;
+  twice.add(sent, 1);
+  BOOST_TEST(twice[Channel::tied] == 22);
+  BOOST_TEST(twice[AxisSet{Axis::data}] == 10);
+  BOOST_TEST(twice[Channel::forward] == 0);
+  BOOST_TEST((twice != sent));
+}
+
+BOOST_AUTO_TEST_CASE(one_rank_alone_has_no_peer) {
+  float value = 0;
+  BOOST_CHECK_THROW(make_self_comm()->launch(Recv{.data = Tensor::of(&value, {1}), .from = Rank(1)}), Error);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -171,11 +171,11 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_together_is_refused_with_the_nearest_that
 
 BOOST_AUTO_TEST_CASE(what_this_version_lacks_is_refused_never_ignored) {
   for (char const* setting :
-       {"train.precision=fp16", "train.precision=fp8", "train.gradient_reduce=bf16", "train.recompute=full",
-        "train.optimizer_sharding=1", "train.batch_ramp=0:16", "layout.overlap=gradients", "layout.stages=6,6",
+       {"train.precision=fp16", "train.precision=fp8", "train.gradient_reduce=bf16", "train.recompute=selective",
+        "train.optimizer_sharding=1", "train.batch_ramp=0:16", "layout.overlap=gradients",
         "run.backend=cuda", "log.trace=trace.json"})
     BOOST_TEST(!refusal({setting, "train.steps=1"}).empty(), setting);
-  BOOST_TEST(contains(refusal({"layout.pipe=2", "train.steps=1"}, 2), "layout.pipe = 2 can't be run"));
+  BOOST_TEST(contains(refusal({"layout.expert=2", "train.steps=1"}, 2), "layout.expert = 2 can't be run"));
 }
 
 // Sizes whose products do not fit 64 bits, or whose divisors would be looked for for ever.
