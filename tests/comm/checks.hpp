@@ -1,6 +1,5 @@
 #pragma once
-#include <cstdint>
-#include <string>
+#include <ostream>
 #include <vector>
 
 #include "comm/comm.hpp"
@@ -14,6 +13,16 @@ struct Check {
   char const* name;
   void (*run)(Comm& comm);
 };
-std::vector<Check> const& checks();
+inline std::ostream& operator<<(std::ostream& out, Check const& check) { return out << check.name; }
+
+std::vector<Check> collective_checks();
+std::vector<Check> message_checks();
+
+/// The whole table.
+inline std::vector<Check> checks() {
+  std::vector<Check> all = collective_checks();
+  for (Check const& check : message_checks()) all.push_back(check);
+  return all;
+}
 
 }  // namespace selenite

@@ -9,10 +9,6 @@
 
 using namespace selenite;
 
-namespace selenite {
-std::ostream& operator<<(std::ostream& out, Check const& check) { return out << check.name; }
-}  // namespace selenite
-
 namespace {
 std::unique_ptr<Comm> world;  // MPI starts once a process
 }

@@ -11,10 +11,6 @@
 using namespace selenite;
 using namespace std::chrono_literals;
 
-namespace selenite {
-std::ostream& operator<<(std::ostream& out, Check const& check) { return out << check.name; }
-}  // namespace selenite
-
 namespace {
 std::int64_t const worlds[] = {1, 2, 3, 4, 8, 16};
 
