@@ -74,7 +74,8 @@ void print_plan(Config const& config) {
 
 std::string place(Comm const& comm, Config const& config) {
   if (comm.world() == 1) return "";
-  std::string const coords = describe(make_grid(config.layout), comm.rank());
+  // a config that was refused has no grid to speak of
+  std::string const coords = config.layout.data > 0 ? describe(make_grid(config.layout), comm.rank()) : "";
   return concat("[rank ", comm.rank(), coords.empty() ? "" : " ", coords, "] ");
 }
 

@@ -58,8 +58,6 @@ struct MatrixAttentionBackward {
   Tensor q, k, v, probabilities, dropped, dout;  ///< dropped undefined without dropout
   Tensor dscores;                                ///< scratch of the caller, like probabilities
   Tensor dq, dk, dv;
-  Tensor sample_ids;  ///< these three are unused: see above
-  AttentionPlaces query_places, key_places;
 };
 void reference(MatrixAttentionBackward const& op);
 void launch(Cpu& cpu, MatrixAttentionBackward const& op);

@@ -115,11 +115,11 @@ void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const&
   auto k_of = [&](Tensor const& t) { return t.columns(q_width(), kv_width()); };
   auto v_of = [&](Tensor const& t) { return t.columns(q_width() + kv_width(), kv_width()); };
   Tensor const &qkv = saved.qkv, &d = saved.d_qkv;
-  AttentionPlaces const places = batch.attention_places();
   ScopedMark const mark(ctx.scratch());
   if (context_ranks_ > 1)
     return ring_.backward(ctx, batch, s, qkv, saved.context, saved.logsumexp, d_context, d);
   if (path_ == AttentionPath::flash) {
+    AttentionPlaces const places = batch.attention_places();
     Tensor const delta = ctx.temporary(DType::fp32, saved.logsumexp.shape());
     return ctx(AttentionBackward{.shape = s,
                                  .q = q_of(qkv),
@@ -147,10 +147,7 @@ void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const&
                               .dscores = d_scores,
                               .dq = q_of(d),
                               .dk = k_of(d),
-                              .dv = v_of(d),
-                              .sample_ids = batch.sample_ids,
-                              .query_places = places,
-                              .key_places = places});
+                              .dv = v_of(d)});
 }
 
 void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx,

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <regex>
 #include <sstream>
 
 #include "io/build_info.hpp"
@@ -71,6 +72,9 @@ BOOST_AUTO_TEST_CASE(the_config_is_in_the_record_by_section) {
   BOOST_TEST(read["error"] == record.error);
   BOOST_TEST(read["version"] == build_info().version);
   BOOST_TEST(!read["build"]["compiler"].get<std::string>().empty());
+  for (auto const& [library, version] : read["build"]["libraries"].items())
+    BOOST_TEST(std::regex_match(version.get<std::string>(), std::regex("[0-9]+(\\.[0-9]+)+( \\(.+\\))?")),
+               library << " " << version);
   BOOST_TEST(read["machine"]["memory_bytes"].get<std::int64_t>() > (1 << 20));
   BOOST_TEST(read["machine"]["cores"].get<int>() >= 1);
   BOOST_TEST(record.started.size() == 20u);

@@ -131,8 +131,8 @@ void Tensors::check_untouched() const {
 
 // The only tolerance of the kernel tests. An output may be off by its own rounding; by the rounding of sums and
 // functions in fp32, relative to the larger of the element and the tensor's root mean square (sums cancel); and, where
-// intermediates are held in the inputs' dtype, by a few roundings there.
-void Tensors::check_close(Tensors const& want, double sum_length, bool rounds_inside, DType type) const {
+// intermediates are held in the inputs' dtype, by as many roundings there as the case names.
+void Tensors::check_close(Tensors const& want, double sum_length, double roundings_inside, DType type) const {
   BOOST_REQUIRE_EQUAL(items_.size(), want.items_.size());
   for (std::size_t i = 0; i < items_.size(); ++i) {
     Item const& item = items_[i];
@@ -143,7 +143,7 @@ void Tensors::check_close(Tensors const& want, double sum_length, bool rounds_in
     double const rms = std::sqrt(squares / static_cast<double>(std::max<std::int64_t>(1, y.count())));
     bool const real = floating(item.asked);
     double const inside =
-        real ? (16 + sum_length) * unit_roundoff(DType::fp32) + (rounds_inside ? 8 * unit_roundoff(type) : 0) : 0;
+        real ? (16 + sum_length) * unit_roundoff(DType::fp32) + roundings_inside * unit_roundoff(type) : 0;
     for (std::int64_t j = 0; j < y.count(); ++j) {
       double const got = load(x, j), exact = load(y, j), size = std::max(std::abs(exact), rms);
       double const tolerance = unit_roundoff(item.asked) * std::abs(exact) * 1.01 + inside * size + (real ? 1e-30 : 0) +

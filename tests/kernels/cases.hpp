@@ -66,7 +66,7 @@ class Tensors {
   void freeze();
   void check_untouched() const;
   /// Fails the test where an output is not within tolerance of, or (same bits) differs from, the other's.
-  void check_close(Tensors const& want, double sum_length, bool rounds_inside, DType type) const;
+  void check_close(Tensors const& want, double sum_length, double roundings_inside, DType type) const;
   void check_same_bits(Tensors const& other) const;
 
  private:
@@ -93,9 +93,9 @@ class Tensors {
 };
 
 struct Options {
-  double sum_length = 1;       ///< terms of the longest fp32 sum behind an output: widens the tolerance
-  bool rounds_inside = false;  ///< intermediate values are rounded to the inputs' dtype (probabilities of attention)
-  bool speed = false;          ///< a large case, for `measure` only
+  double sum_length = 1;        ///< terms of the longest fp32 sum behind an output: widens the tolerance
+  double roundings_inside = 0;  ///< of intermediate values to the inputs' dtype, at most, behind an output
+  bool speed = false;           ///< a large case, for `measure` only
   std::vector<DType> dtypes = {DType::fp32, DType::bf16, DType::fp16};
 };
 
@@ -160,7 +160,7 @@ void check_launch(Case<Op> const& c, DType type, Rows rows, std::int64_t budget)
     t->check_untouched();
     detail::check_cost(cost(op), cpu.flops);
   }
-  got.check_close(want, c.options.sum_length, c.options.rounds_inside, type);
+  got.check_close(want, c.options.sum_length, c.options.roundings_inside, type);
   again.check_same_bits(got);
 }
 

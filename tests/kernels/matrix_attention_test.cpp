@@ -120,7 +120,7 @@ MatrixAttentionBackward backward(Tensors& t, DType type, AttentionShape s, bool 
 std::vector<Case<MatrixAttentionBackward>> backward_cases() {
   std::vector<Case<MatrixAttentionBackward>> cases;
   for (auto [name, s, options] : shapes()) {
-    options.rounds_inside = true;  // dscores has the inputs' dtype
+    options.roundings_inside = 4;  // dscores has the inputs' dtype
     for (bool const drop : {false, true})
       cases.push_back({concat("backward, ", name, drop ? ", dropout" : ""),
                        [s = s, drop](Tensors& t, DType type) { return backward(t, type, s, drop); }, options});
