@@ -3,6 +3,8 @@
 #include <CLI/CLI.hpp>
 #include <iostream>
 
+#include "core/error.hpp"
+
 namespace selenite::app {
 
 struct CommandLine::Impl {
@@ -19,6 +21,9 @@ CommandLine::CommandLine(std::string program, std::string description) : impl_(s
   impl_->runs = impl_->owned_runs.get();
   impl_->app->set_version_flag("--version", version_text(program));
   impl_->app->get_formatter()->column_width(34);
+  impl_->app->failure_message([program](CLI::App const*, CLI::Error const& error) {
+    return concat(program, ": this command line can't be used (", error.what(), "). See --help.\n");
+  });
 }
 CommandLine::CommandLine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 CommandLine::CommandLine(CommandLine&&) noexcept = default;

@@ -9,6 +9,7 @@
 #include "core/parallel_for.hpp"
 #include "plan/calibrate.hpp"
 #include "plan/plan.hpp"
+#include "run/signals.hpp"
 
 namespace selenite::app {
 
@@ -114,6 +115,7 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
       if (first) write_file_atomically(options.calibrate, to_toml(machine));
       return 0;
     }
+    SignalGuard const signals;  // before the record says "running", so that no signal leaves it at that
     make_folder(config.run.folder);
     begun = true;
     if (first) write_record(std::filesystem::path(config.run.folder) / "run.json", record);

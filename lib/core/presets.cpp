@@ -52,8 +52,8 @@ ModelConfig preset(std::string const& name) {
   auto const names = preset_names();
   std::vector<std::string_view> const views(names.begin(), names.end());
   std::string_view const near = nearest_name(name, views);
-  throw Error(concat("There is no preset \"", name, "\". ",
-                     near.empty() ? "See --list-presets." : concat("Did you mean \"", near, "\"?")));
+  throw Error(concat("There is no preset \"", name, "\" (it is not in the list that --list-presets prints). ",
+                     near.empty() ? "Use one of these." : concat("Did you mean \"", near, "\"?")));
 }
 
 }  // namespace selenite

@@ -29,9 +29,9 @@ std::filesystem::path find_checkpoint(std::filesystem::path const& path) {
   std::filesystem::path const root = std::filesystem::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
   IoThread io;
   NewestCheckpoint const newest = newest_checkpoint(io, root);
-  validate(newest.found.has_value(), "There is no whole checkpoint in ", root.string(),
-           newest.skipped.empty() ? "" : concat(" (", join(newest.skipped, "; "), ")"),
-           ". Name a run folder or a checkpoint.");
+  validate(newest.found.has_value(), "There is no whole checkpoint in ", root.string(), " (",
+           newest.skipped.empty() ? "it holds none" : join(newest.skipped, "; "),
+           "). Name a run folder or a checkpoint.");
   return newest.found->folder;
 }
 

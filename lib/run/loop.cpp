@@ -58,10 +58,12 @@ class Trainer {
   }
 
   Ending run() {
-    SignalGuard const signals;
-    begin();
-    open_outputs();
-    int signal = 0;
+    int signal = agreed_signal();
+    if (!signal) {
+      begin();
+      open_outputs();
+      signal = agreed_signal();
+    }
     while (at_.step < config_.train.steps && !signal) {
       one_step();
       bool const last = at_.step == config_.train.steps;
@@ -74,8 +76,8 @@ class Trainer {
     watchdog_.announce("waiting for the last checkpoint");
     committed(checkpoints_->poll(true));
     if (signal && first_)
-      log_.line(
-          concat("Stopped after step ", at_.step, " by signal ", signal, "; start the same command again to go on."));
+      log_.line(concat("Stopped ", at_.step > 0 ? concat("after step ", at_.step) : "before the first step",
+                       " by signal ", signal, "; start the same command again to go on."));
     finish();
     return signal && at_.step < config_.train.steps ? Ending::stopped : Ending::finished;
   }

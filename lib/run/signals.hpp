@@ -2,8 +2,8 @@
 
 namespace selenite {
 
-/// Takes SIGTERM, SIGUSR1 and SIGINT while it lives: they set a flag, which the loop looks at after every step. A
-/// second SIGINT ends the process at once, as users expect.
+/// Takes SIGTERM, SIGUSR1 and SIGINT while it lives: they set a flag, which training looks at before the first step and
+/// after every one. A second SIGINT ends the process at once, as users expect. One at a time.
 class SignalGuard {
  public:
   SignalGuard();
