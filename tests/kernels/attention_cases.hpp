@@ -62,9 +62,9 @@ inline std::vector<Problem> problems() {
   return p;
 }
 
-/// Errors of scores grow in the exponent, and dP - delta cancels: as if of 64 more terms. Where bf16 values are multiplied
-/// by pairs, probabilities and dS enter the products in bf16, and those near 1 stand beside a smaller mean of the
-/// output: up to 4.2 roundings of it were seen, twice that many are let pass.
+/// Errors of scores grow in the exponent, and dP - delta cancels: as if of 64 more terms. Where bf16 values are
+/// multiplied by pairs, probabilities and dS enter the products in bf16, and those near 1 stand beside a smaller mean
+/// of the output: up to 4.2 roundings of it were seen, twice that many are let pass.
 inline Options options(Problem const& p) {
   return {.sum_length = static_cast<double>(std::max(p.shape.queries, p.shape.keys) + p.shape.head_dim + 64),
           .roundings_inside = 8,
