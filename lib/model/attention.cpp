@@ -116,8 +116,7 @@ void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const&
   auto v_of = [&](Tensor const& t) { return t.columns(q_width() + kv_width(), kv_width()); };
   Tensor const &qkv = saved.qkv, &d = saved.d_qkv;
   ScopedMark const mark(ctx.scratch());
-  if (context_ranks_ > 1)
-    return ring_.backward(ctx, batch, s, qkv, saved.context, saved.logsumexp, d_context, d);
+  if (context_ranks_ > 1) return ring_.backward(ctx, batch, s, qkv, saved.context, saved.logsumexp, d_context, d);
   if (path_ == AttentionPath::flash) {
     AttentionPlaces const places = batch.attention_places();
     Tensor const delta = ctx.temporary(DType::fp32, saved.logsumexp.shape());
