@@ -27,8 +27,9 @@ std::vector<std::string_view> names_of(std::vector<Field> const& fields) {
                           std::string const& origin) {
   std::string const prefix = what == "key" ? name.substr(0, name.find('.') + 1) : "";
   std::string_view const near = nearest_name(std::string_view(name).substr(prefix.size()), known);
-  throw Error(concat(origin, ": there is no ", what, " ", name, " (it is not in the list that --help prints). ",
-                     near.empty() ? concat("Known are ", join(known, ", "), ".") : concat("Did you mean ", prefix, near, "?")));
+  throw Error(
+      concat(origin, ": there is no ", what, " ", name, " (it is not in the list that --help prints). ",
+             near.empty() ? concat("Known are ", join(known, ", "), ".") : concat("Did you mean ", prefix, near, "?")));
 }
 
 [[noreturn]] void wrong_type(std::string const& name, std::string_view wanted, std::string const& origin,
