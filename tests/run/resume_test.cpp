@@ -99,6 +99,25 @@ BOOST_AUTO_TEST_CASE(a_signal_saves_and_ends_and_the_same_command_goes_on) {
 }
 
 // SELENITE_TEST_KILLS=50 for the long form, which has a CTest entry of its own.
+BOOST_AUTO_TEST_CASE(a_signal_before_the_first_step_stops_the_run_too) {
+  Workplace const work;
+  // mpirun passes SIGUSR1 on, but ends the ranks itself at SIGTERM
+  for (auto const& [ranks, number] : {std::pair{1, SIGTERM}, {2, SIGUSR1}}) {
+    std::string const name = concat("early-", ranks);
+    auto const record = work / name / "run.json";
+    Program program(work.command(name, {}, ranks), work / "early.out");
+    BOOST_TEST_REQUIRE(wait_until(90, [&] { return contains(read_file(record), "\"running\""); }), program.output());
+    program.signal(number);  // while the machine is measured, which takes a second
+    BOOST_TEST(program.wait() == 0, program.output());
+    BOOST_TEST(contains(read_file(record), "\"result\": \"stopped\""), read_file(record));
+    BOOST_TEST(contains(program.output(), "Stopped before the first step"), program.output());
+    BOOST_TEST(work.steps(name).empty());
+  }
+  auto const again = work.pretrain("early-1", {"train.steps=4"});
+  BOOST_TEST(again.code == 0, again.output);
+  BOOST_TEST(work.steps("early-1").size() == 4u);
+}
+
 BOOST_AUTO_TEST_CASE(a_killed_run_goes_on_with_the_same_losses) {
   Workplace const work;
   char const* const wanted = std::getenv("SELENITE_TEST_KILLS");
