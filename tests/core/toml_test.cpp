@@ -55,7 +55,7 @@ BOOST_AUTO_TEST_CASE(a_file_that_cannot_be_read_is_named) {
 
 BOOST_AUTO_TEST_CASE(config_errors_keep_name_line_and_advice) {
   auto const parse = [](std::string const& text) { return message_of([&] { parse_config(text, {}, "run.toml"); }); };
-  BOOST_TEST(contains(parse("[train]\nmicro_bath = 2\n"), "Did you mean micro_batch?"));
+  BOOST_TEST(contains(parse("[train]\nmicro_bath = 2\n"), "Did you mean train.micro_batch?"));
   BOOST_TEST(contains(parse("[trane]\nmicro_batch = 2\n"), "Did you mean train?"));
   BOOST_TEST(
       contains(parse("[train]\n\nmicro_batch = 2.5\n"), "run.toml line 3: train.micro_batch takes a whole number"));
