@@ -71,8 +71,6 @@ std::int32_t largest_token(IndexedDataset const& corpus) {
 }
 
 void print_document(IndexedDataset const& corpus, Tokenizer const& tokenizer, Options const& options) {
-  validate(options.document >= 0 && options.document < corpus.documents(), "There is no document ", options.document,
-           " (the corpus has ", corpus.documents(), "). Give a smaller number.");
   std::string text;
   for (auto s = corpus.first_sequence(options.document); s < corpus.first_sequence(options.document + 1); ++s) {
     std::vector<std::int32_t> tokens(static_cast<std::size_t>(corpus.length(s)));
@@ -88,14 +86,17 @@ int run(Options const& options) {
   std::string prefix = options.input;
   if (prefix.ends_with(".idx") || prefix.ends_with(".bin")) prefix.resize(prefix.size() - 4);
   IndexedDataset const corpus(prefix);
+  auto const tokenizer = options.tokenizer.empty() ? nullptr : load_tokenizer(options.tokenizer);
+  validate(options.document >= 0 && options.document < std::max<std::int64_t>(corpus.documents(), 1),
+           "There is no document ", options.document, " (the corpus has ", corpus.documents(),
+           "). Give a smaller number.");
   std::cout << prefix << ": tokens of type " << name(corpus.type()) << "\n"
             << grouped(corpus.documents()) << " documents, " << grouped(corpus.sequences()) << " sequences, "
             << grouped(corpus.tokens()) << " tokens\n";
   print_lengths(document_lengths(corpus), corpus.tokens());
   std::int32_t const largest = largest_token(corpus);
   std::cout << "largest token id: " << largest << "\n";
-  if (!options.tokenizer.empty()) {
-    auto const tokenizer = load_tokenizer(options.tokenizer);
+  if (tokenizer) {
     validate(largest < tokenizer->vocab_size(), "'", prefix, "' was not made by ", tokenizer->name(),
              " (it holds the id ", largest, ", and the vocabulary has ", tokenizer->vocab_size(),
              "). Name the right tokenizer.");

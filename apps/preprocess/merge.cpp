@@ -35,7 +35,8 @@ std::vector<std::string> prefixes_of(std::vector<std::string> const& inputs) {
       std::string const path = entry.path().string();
       if (path.ends_with(".idx")) prefixes.push_back(path.substr(0, path.size() - 4));
     }
-    validate(prefixes.size() > before, "Folder '", input, "' holds no .idx file. Name another.");
+    validate(prefixes.size() > before, "Folder '", input,
+             "' holds no .idx file (there is nothing to merge). Name another.");
   }
   return prefixes;
 }
@@ -45,12 +46,12 @@ int run(Options const& options) {
   if (!options.keep_order) std::sort(prefixes.begin(), prefixes.end());
   bool const exists = fs::exists(index_path(options.output)) || fs::exists(tokens_path(options.output));
   validate(!exists || options.overwrite, "Output '", options.output,
-           "' exists already. Choose another, or replace it with --overwrite.");
+           "' exists already (an earlier run wrote it). Choose another, or replace it with --overwrite.");
   std::optional<TokenType> type;
   for (std::string const& prefix : prefixes) {
     IndexedDataset const corpus(prefix);
     validate(fs::weakly_canonical(prefix) != fs::weakly_canonical(options.output), "'", prefix,
-             "' is an input and the output. Choose another output.");
+             "' is an input and the output (it would be lost while it is read). Choose another output.");
     validate(!type || *type == corpus.type(), "'", prefix, "' cannot be merged (its tokens are ", name(corpus.type()),
              ", those of '", prefixes.front(), "' are ", name(*type), "). Tokenize one of them again.");
     type = corpus.type();

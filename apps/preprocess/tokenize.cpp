@@ -36,7 +36,8 @@ void print_summary(TokenizeProgress const& progress, Tokenizer const& tokenizer,
 }
 
 int run(Options const& options) {
-  validate(options.checkpoint_mb > 0, "--checkpoint-mb ", options.checkpoint_mb, " cannot be used. Give 1 or more.");
+  validate(options.checkpoint_mb > 0, "--checkpoint-mb ", options.checkpoint_mb,
+           " cannot be used (it is the MiB between two points to go on from). Give 1 or more.");
   TokenizeOptions tokenize = options.input.resolve();
   tokenize.output = options.output;
   tokenize.append_eod = options.append_eod;

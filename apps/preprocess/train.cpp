@@ -20,8 +20,10 @@ struct Options {
 };
 
 int run(Options const& options) {
-  validate(options.vocab_size > 0 && options.vocab_size <= 1 << 24, "--vocab-size ", options.vocab_size,
-           " cannot be used. Give up to ", 1 << 24, ".");
+  auto const least = static_cast<std::int64_t>(options.special.size()) + 256;
+  validate(options.vocab_size >= least && options.vocab_size <= 1 << 24, "--vocab-size ", options.vocab_size,
+           " cannot be used (the special tokens and the 256 bytes make ", least, "). Give that to ", 1 << 24, ".");
+  check_tokenizer_folder(options.output, options.overwrite);
   ProgressLine line;
   TokenizeOptions const input = options.input.resolve();
   WordCounts const words = count_words(input, [&](TokenizeProgress const& now) { line.show(now); });

@@ -31,16 +31,18 @@ void add_block(TokenBlock const& block, IndexedWriter& writer, TokenizeCounts& c
 }
 
 void check(TokenizeOptions const& options, Tokenizer const& tokenizer) {
-  validate(!options.inputs.empty(), "There is no input. Name at least one file.");
-  validate(options.threads >= 1, "threads = ", options.threads, " cannot work. Use 1 or more.");
+  validate(!options.inputs.empty(), "There is no input (no file was named). Name at least one file.");
+  validate(options.threads >= 1, "threads = ", options.threads,
+           " cannot work (no thread would do the work). Use 1 or more.");
   validate(!options.append_eod || tokenizer.eod() >= 0, "No end-of-document id can be appended (", tokenizer.name(),
            " names none). Leave --append-eod out, or name eos_token in a tokenizer_config.json beside it.");
   fs::path const folder = options.output.has_parent_path() ? options.output.parent_path() : fs::path(".");
-  validate(fs::is_directory(folder), "Output folder '", folder.string(), "' does not exist. Make it.");
+  validate(fs::is_directory(folder), "Output folder '", folder.string(),
+           "' does not exist (it is not made unasked). Make it.");
   bool const exists = fs::exists(index_path(options.output)) || fs::exists(tokens_path(options.output));
   bool const unfinished = fs::exists(state_path(options.output)) && !options.restart;
   validate(!exists || unfinished || options.overwrite, "Output '", options.output.string(),
-           "' exists already. Choose another, or replace it with --overwrite.");
+           "' exists already (an earlier run wrote it). Choose another, or replace it with --overwrite.");
 }
 
 /// Whether a run was killed after its output was complete, so that only the leftovers have to go.

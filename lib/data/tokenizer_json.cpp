@@ -236,7 +236,8 @@ BpeTokenizerParts read_tokenizer_json(std::string const& path) {
   parts.name = "tokenizer " + path;
   json const file = parse_json_file(path);
   try {
-    validate(file.is_object() && file.contains("model"), "It has no \"model\".");
+    validate(file.is_object() && file.contains("model"),
+             "There is no \"model\" in it (every tokenizer.json has one). Give another file.");
     parts.normalize = read_normalizer(at(file, "normalizer"));
     parts.pretokenize = read_pretokenizer(at(file, "pre_tokenizer"));
     parts.decode = read_decoder(at(file, "decoder"));

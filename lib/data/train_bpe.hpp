@@ -43,8 +43,11 @@ struct TrainedBpe {
 TrainedBpe train_bpe(WordCounts const& words, BpeTraining const& training,
                      std::function<void(std::int64_t)> const& report);
 
-/// Writes vocab.json, merges.txt and tokenizer.json to `folder`. Throws Error if one is there and `overwrite` is not
-/// set.
+/// Throws Error if vocab.json, merges.txt or tokenizer.json is in `folder` and `overwrite` is not set. For a look
+/// before the work of training.
+void check_tokenizer_folder(std::filesystem::path const& folder, bool overwrite);
+
+/// Writes the three to `folder`. Throws the same Error.
 void write_tokenizer(TrainedBpe const& bpe, std::filesystem::path const& folder, bool overwrite);
 
 }  // namespace selenite

@@ -52,11 +52,15 @@ std::string tokenizer_text(TrainedBpe const& bpe) {
 
 }  // namespace
 
-void write_tokenizer(TrainedBpe const& bpe, fs::path const& folder, bool overwrite) {
+void check_tokenizer_folder(fs::path const& folder, bool overwrite) {
   for (char const* name : {"vocab.json", "merges.txt", "tokenizer.json"}) {
     validate(overwrite || !fs::exists(folder / name), "'", (folder / name).string(),
-             "' exists already. Choose another folder, or replace it with --overwrite.");
+             "' exists already (an earlier run wrote it). Choose another folder, or replace it with --overwrite.");
   }
+}
+
+void write_tokenizer(TrainedBpe const& bpe, fs::path const& folder, bool overwrite) {
+  check_tokenizer_folder(folder, overwrite);
   fs::create_directories(folder);
   std::string merges = "#version: 0.2\n";
   for (auto const& [left, right] : bpe.merges) merges += left + " " + right + "\n";

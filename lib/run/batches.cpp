@@ -25,6 +25,8 @@ Batches::Batches(Config const& c) {
   validate(!c.data.train.empty(),
            "data.train is empty (there is nothing to train on). Name the prefix of a tokenized corpus; "
            "selenite-preprocess tokenize makes one.");
+  validate(c.train.samples > 0,
+           "train.steps is 0 (and train.samples, too: there is no end to train to). Set one of them.");
   std::int64_t const rounds = c.train.valid_every > 0 ? c.train.steps / c.train.valid_every + 1 : 0;
   valid_samples_ = c.train.valid_batches * c.train.global_batch;
   auto const seed = static_cast<std::uint32_t>(c.train.seed);
