@@ -32,6 +32,7 @@ struct Param {
   bool decay = false;  ///< weight decay applies
   bool beside_previous =
       false;            ///< lies without a gap behind the parameter before it (q, k, v are one matrix to the GEMM)
+  bool tied = false;  ///< embedding and head at once: its gradient has parts from both ends of the model
   /// One of two copies of a tied parameter: the last pipeline stage's, which follows the first stage's.
   bool second_copy = false;
   bool expert = false;  ///< an expert's: replicated over context x data only

@@ -102,7 +102,8 @@ void resolve_layout(Config& c, std::int64_t world) {
   if (l.tensor == 1) l.sequence_parallel = false;
   std::int64_t const tokens = c.train.micro_batch * m.sequence_length / l.context;
   if (l.sequence_parallel)
-    divides(l.tensor, "layout.tensor", tokens, "a micro-batch's tokens on a rank (micro_batch x sequence_length / context)",
+    divides(l.tensor, "layout.tensor", tokens,
+            "a micro-batch's tokens on a rank (micro_batch x sequence_length / context)",
             "sequence parallelism gives each tensor rank an equal run of them");
   validate(l.context == 1 || m.attention == AttentionPath::flash,
            "model.attention = \"matrix\" does not work with layout.context = ", l.context,
@@ -115,6 +116,9 @@ void resolve_layout(Config& c, std::int64_t world) {
   validate(!zero_bubble || c.train.recompute != Recompute::full,
            "train.recompute = \"full\" does not work with the zero-bubble schedules (weight gradients come later and "
            "need what would be thrown away). Use another layout.schedule, or no recomputation.");
+  validate(!zero_bubble || c.train.optimizer_sharding < 2, "train.optimizer_sharding = ", c.train.optimizer_sharding,
+           " does not work with the zero-bubble schedules (a weight's gradients come long after the input's, and a "
+           "bucket can't wait). Use 1, or another layout.schedule.");
   validate(m.layers >= l.pipe * l.interleave, "layout.pipe x interleave = ", l.pipe * l.interleave,
            " is more than model.layers = ", m.layers,
            " (every model chunk needs a layer). Use fewer stages or chunks.");
@@ -153,12 +157,13 @@ void refuse_missing(Config const& c) {
            "This train.gradient_reduce can't be run (this version reduces gradients in fp32). Use fp32.");
   validate(c.train.recompute != Recompute::selective,
            "This train.recompute can't be run (this version makes all or nothing again). Use none or full.");
-  validate(c.train.optimizer_sharding == 0, "train.optimizer_sharding = ", c.train.optimizer_sharding,
-           " can't be run (this version keeps the optimizer whole on every rank). Use 0.");
+  validate(c.train.optimizer_sharding <= 2,
+           "train.optimizer_sharding = 3 can't be run (this version keeps the weights whole on every rank). Use 2.");
   validate(c.train.batch_ramp.empty(),
            "train.batch_ramp can't be run (this version trains with one batch size). Leave it empty.");
-  validate(l.overlap.empty(),
-           "layout.overlap can't be run (this version communicates between the passes). Leave it empty.");
+  for (std::string const& what : l.overlap)
+    validate(what == "gradients" || what == "parameters", "layout.overlap = \"", what,
+             "\" can't be run (this version overlaps gradients and parameters). Leave it out.");
   validate(c.run.backend == BackendKind::cpu,
            "run.backend = \"cuda\" can't be run (this version computes on CPUs). Use cpu.");
   validate(c.log.trace.empty(), "log.trace can't be written (this version has no timeline). Leave it empty.");

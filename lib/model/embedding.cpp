@@ -14,7 +14,8 @@ EmbeddingLayer::EmbeddingLayer(ModelConfig const& m, TensorParallel const& tenso
                   .shape = {m.padded_vocab(), m.hidden},
                   .cuts = {{0, Axis::tensor}},
                   .init = init,
-                  .decay = true};
+                  .decay = true,
+                  .tied = m.tied_embeddings};
   positions_.spec = {
       .name = "embedding.positions.weight", .shape = {m.sequence_length, m.hidden}, .init = init, .decay = true};
 }

@@ -14,6 +14,12 @@ GptChunk::GptChunk(Config const& c, ProcessGrid const& grid, Rank rank, ChunkSpe
     blocks_.emplace_back(LayerId(spec.first + i), c.model, grid, tensor_, c.layout.context_exchange, seed);
   Parameter const* const shared = spec.embedding ? &embedding_.tokens() : tied;
   if (spec.head) head_ = Head(c.model, tensor_, c.model.tied_embeddings ? shared : nullptr);
+  ParameterList list;
+  if (spec.embedding) embedding_.list(list);
+  for (Block& b : blocks_) starts_.push_back(list.size()), b.list(list);
+  starts_.push_back(list.size());
+  if (spec.head) head_.list(list);
+  starts_.push_back(list.size());
 }
 
 ParameterList GptChunk::parameters() {
@@ -25,14 +31,16 @@ ParameterList GptChunk::parameters() {
 }
 
 void GptChunk::forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor const& output, Tensor const& totals,
-                       Saved& saved) const {
+                       Saved& saved, ParameterNews const& about_to_read) const {
   saved.blocks.resize(blocks_.size());
   saved.x.resize(blocks_.size() + 1);
   saved.x[0] = spec_.embedding ? ctx.save(dtype_, boundary(batch)) : input;
+  about_to_read(starts_[0]);
   if (spec_.embedding) embedding_.forward(ctx, batch, saved.x[0]);
   std::size_t const together = recomputes() ? recompute_ : 1;
   for (std::size_t i = 0; i < blocks_.size(); i += together) {
     std::size_t const last = std::min(i + together, blocks_.size());
+    about_to_read(starts_[last]);
     Tensor const out = last == blocks_.size() && !spec_.head ? output : ctx.save(dtype_, boundary(batch));
     if (recomputes()) {
       Ctx::SavingTo const scratch(ctx, ctx.scratch());
@@ -42,6 +50,7 @@ void GptChunk::forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor
       forward_blocks(ctx, batch, i, last, out, saved);
     }
   }
+  about_to_read(starts_.back());
   if (spec_.head) head_.forward(ctx, batch, saved.x.back(), totals, saved.head);
 }
 
@@ -63,7 +72,7 @@ void GptChunk::forward_again(Ctx& ctx, Batch const& batch, std::size_t first, st
 }
 
 void GptChunk::backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Tensor const& d_input, double seed,
-                        Saved& saved) const {
+                        Saved& saved, ParameterNews const& done) const {
   ScopedMark const mark(ctx.scratch());
   Tensor dx = ctx.temporary(dtype_, boundary(batch)), other = ctx.temporary(dtype_, boundary(batch));  // in turns
   Tensor dy = d_output;
@@ -72,6 +81,7 @@ void GptChunk::backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Te
     head_.backward_input(ctx, batch, dy, seed, saved.head);
     head_.backward_weight(ctx, saved.head);
   }
+  done(starts_[blocks_.size()]);
   std::size_t const together = recomputes() ? recompute_ : 1;
   for (std::size_t last = blocks_.size(); last > 0;) {
     std::size_t const first = (last - 1) / together * together;
@@ -81,12 +91,15 @@ void GptChunk::backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Te
     for (std::size_t i = last; i-- > first;) {
       if (i == 0 && !spec_.embedding) dx = d_input;
       blocks_[i].backward(ctx, batch, dy, dx, saved.blocks[i]);
+      done(starts_[i]);
       dy = dx;
       std::swap(dx, other);
     }
     last = first;
   }
-  if (spec_.embedding) embedding_.backward(ctx, batch, dy);
+  if (!spec_.embedding) return;
+  embedding_.backward(ctx, batch, dy);
+  done(0);
 }
 
 void GptChunk::backward_input(Ctx& ctx, Batch const& batch, Tensor const& d_output, Tensor const& d_input, double seed,
@@ -103,9 +116,13 @@ void GptChunk::backward_input(Ctx& ctx, Batch const& batch, Tensor const& d_outp
   if (spec_.embedding) embedding_.backward(ctx, batch, saved.dx[0]);
 }
 
-void GptChunk::backward_weight(Ctx& ctx, Saved& saved) const {
+void GptChunk::backward_weight(Ctx& ctx, Saved& saved, ParameterNews const& done) const {
   if (spec_.head) head_.backward_weight(ctx, saved.head);
-  for (std::size_t i = blocks_.size(); i-- > 0;) blocks_[i].backward_weight(ctx, saved.blocks[i]);
+  for (std::size_t i = blocks_.size(); i-- > 0;) {
+    done(starts_[i + 1]);
+    blocks_[i].backward_weight(ctx, saved.blocks[i]);
+  }
+  done(0);
 }
 
 }  // namespace selenite

@@ -27,6 +27,7 @@ Head::Head(ModelConfig const& m, TensorParallel const& tensor, Parameter const* 
                .cuts = {{0, Axis::tensor}},
                .init = {Init::Rule::normal, m.init_std},
                .decay = true,
+               .tied = m.tied_embeddings,
                .second_copy = m.tied_embeddings};
 }
 

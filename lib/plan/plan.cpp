@@ -4,6 +4,8 @@
 
 #include "core/text.hpp"
 #include "schedule/play.hpp"
+#include "train/grad_sync.hpp"
+#include "train/optimizer.hpp"
 #include "train/passes.hpp"
 
 namespace selenite {
@@ -42,46 +44,71 @@ void add(Tally& sum, Tally const& t, double times) {
   sum.launches += static_cast<std::int64_t>(times) * t.launches;
 }
 
-/// Walks each kind of action of a stage once and counts it as often as the schedule has it.
+/// Walks each kind of action of a stage once and counts it as often as the schedule has it; the last micro-batch's
+/// backward pass, which may start the gradient sync, on its own.
 class Walk {
  public:
   Walk(StageState& stage, Machine const* machine) : stage_(stage), machine_(machine) {}
 
   StagePlan plan() {
     StagePlan plan{.footprint = stage_.footprint()};
-    auto const& row = stage_.schedule().rows[static_cast<std::size_t>(*stage_.stage())];
-    auto times = [&](What what, Chunk chunk) {
-      return static_cast<double>(
-          std::count_if(row.begin(), row.end(), [&](Action a) { return a.what == what && a.chunk == chunk; }));
-    };
-    for (std::size_t c = 0; c < stage_.chunk_count(); ++c) {
+    Ctx end = context();  // the last micro-batch's backward passes and what they overlap with
+    std::int64_t const micros = stage_.schedule().micros;
+    for (std::size_t c = stage_.chunk_count(); c-- > 0;) {
       Chunk const chunk(static_cast<std::int64_t>(c));
-      plan.layers.push_back(stage_.chunk(chunk).model->spec().count);
-      ActionSeconds& seconds = plan.seconds.chunks.emplace_back();
-      auto pass = [&](What what, double ActionSeconds::*into, auto body) {
-        if (double const n = times(what, chunk); n > 0) seconds.*into = walk(plan.step, n, body);
-      };
-      pass(What::forward, &ActionSeconds::forward, [&](Ctx& ctx) { forward_pass(ctx, stage_, chunk, Micro(0)); });
-      pass(What::backward, &ActionSeconds::backward, [&](Ctx& ctx) { backward_pass(ctx, stage_, chunk, Micro(0)); });
-      pass(What::backward_input, &ActionSeconds::backward_input,
-           [&](Ctx& ctx) { backward_input_pass(ctx, stage_, chunk, Micro(0)); });
-      pass(What::backward_weight, &ActionSeconds::backward_weight,
-           [&](Ctx& ctx) { backward_weight_pass(ctx, stage_, chunk, Micro(0)); });
+      plan.layers.insert(plan.layers.begin(), stage_.chunk(chunk).model->spec().count);
+      ActionSeconds& seconds = *plan.seconds.chunks.insert(plan.seconds.chunks.begin(), ActionSeconds{});
+      seconds.forward = walk(plan.step, micros, [&](Ctx& ctx) { forward_pass(ctx, stage_, chunk, Micro(0)); });
+      backward(plan.step, micros - 1, seconds, chunk, Micro(0));
+      if (micros > 1) walk(ignored_, 1, [&](Ctx& ctx) { forward_pass(ctx, stage_, chunk, Micro(micros - 1)); });
+      backward(end, seconds, chunk, Micro(micros - 1));
     }
-    plan.seconds.sync = walk(plan.step, 1, [&](Ctx& ctx) { sync_gradients(ctx, stage_); });
-    plan.seconds.step = walk(plan.step, 1, [&](Ctx& ctx) { optimizer_step(ctx, stage_, 1, 0); });
+    double const passed = end.elapsed();
+    sync_gradients(end, stage_);
+    plan.seconds.sync = end.elapsed() - passed;
+    add(plan.step, end.tally(), 1);
+    Ctx optimizer = context();
+    optimizer_step(optimizer, stage_, 1, 0);
+    add(plan.step, optimizer.tally(), 1);
+    forward_pass(optimizer, stage_, Chunk(0), Micro(0));  // may have to wait for weights
+    stage_.chunk(Chunk(0)).slot[0].release(0);
+    plan.seconds.step = optimizer.elapsed() - plan.seconds.chunks[0].forward;
     return plan;
   }
 
  private:
+  Ctx context() { return Ctx(stage_.place(), machine_); }
+
   template <class Body>
-  double walk(Tally& sum, double times, Body&& body) {
-    Ctx ctx(stage_.place(), machine_);
+  double walk(Tally& sum, std::int64_t times, Body&& body) {
+    Ctx ctx = context();
     body(ctx);
-    add(sum, ctx.tally(), times);
+    add(sum, ctx.tally(), static_cast<double>(times));
     return ctx.elapsed();
   }
 
+  /// The backward pass of all micro-batches but the last, which are alike.
+  void backward(Tally& sum, std::int64_t times, ActionSeconds& seconds, Chunk chunk, Micro micro) {
+    if (times == 0) return;
+    Ctx ctx = context();
+    backward(ctx, seconds, chunk, micro);
+    add(sum, ctx.tally(), static_cast<double>(times));
+  }
+  void backward(Ctx& ctx, ActionSeconds& seconds, Chunk chunk, Micro micro) {
+    auto timed = [&](auto pass) {
+      double const before = ctx.elapsed();
+      pass(ctx, stage_, chunk, micro);
+      return ctx.elapsed() - before;
+    };
+    if (splits_backward(stage_.schedule())) {
+      seconds.backward_input = timed(backward_input_pass);
+      seconds.backward_weight = timed(backward_weight_pass);
+    } else {
+      seconds.backward = timed(backward_pass);
+    }
+  }
+
+  Tally ignored_;
   StageState& stage_;
   Machine const* machine_;
 };

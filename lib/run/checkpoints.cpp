@@ -1,11 +1,12 @@
 #include "run/checkpoints.hpp"
 
 #include <cstring>
+#include <utility>
 
 #include "core/files.hpp"
 #include "core/text.hpp"
 #include "io/build_info.hpp"
-#include "kernels/cast/cast.hpp"
+#include "train/grad_sync.hpp"
 
 namespace selenite {
 namespace {
@@ -21,9 +22,13 @@ std::vector<Kind> kinds(StageState const& stage, bool with_moments) {
   return list;
 }
 
-CheckpointPiece piece(StageState const& stage, Kind const& kind, std::size_t i) {
+/// A run of parameter i's elements, which this rank holds.
+void append(std::vector<CheckpointPiece>& pieces, StageState const& stage, Kind const& kind, std::size_t i,
+            OwnedRun const& run) {
   Param const& p = stage.parameters()[i]->spec;
-  return {kind.name, p.name, p.shape, box_of(p, stage.grid(), stage.rank()), stage.view(kind.flat, i)};
+  CheckpointPiece const whole{kind.name, p.name, p.shape, box_of(p, stage.grid(), stage.rank()), {}};
+  auto const parts = pieces_of_run(whole, run.begin - stage.layout().offsets[i], stage.owned(kind.flat, run));
+  pieces.insert(pieces.end(), parts.begin(), parts.end());
 }
 
 /// All ranks learn the first error that any of them had.
@@ -46,19 +51,21 @@ std::string error_of(Body&& body) {
 
 std::vector<CheckpointPiece> pieces_to_write(StageState const& stage) {
   ProcessGrid const& grid = stage.grid();
+  FlatLayout const& layout = stage.layout();
   AxisSet const replicas{Axis::context, Axis::expert, Axis::data};
   std::int64_t const ranks = grid.size(replicas), index = grid.index_in_group(stage.rank(), replicas);
   std::vector<CheckpointPiece> pieces;
   for (Kind const& kind : kinds(stage, true))
     for (std::size_t i = 0; i < stage.parameters().size(); ++i) {
-      // of copies on tensor ranks and stages the first is written, in shares by the ranks of other data
+      // of copies on tensor ranks and stages the first is written
       if (!counts(stage.parameters()[i]->spec, grid, stage.rank(), {Axis::tensor, Axis::pipe})) continue;
-      CheckpointPiece const whole = piece(stage, kind, i);
-      std::int64_t const n = whole.box.count.count(), first = n * index / ranks, last = n * (index + 1) / ranks;
-      if (first == last) continue;
-      std::byte* data = whole.data.raw() ? whole.data.raw() + first * size_of(whole.data.dtype()) : nullptr;
-      auto const parts = pieces_of_run(whole, first, Tensor(data, whole.data.dtype(), {last - first}));
-      pieces.insert(pieces.end(), parts.begin(), parts.end());
+      Run run = layout.parameter(i);
+      if (layout.shards == 1) {  // all of these ranks own it: each writes a share
+        std::int64_t const first = run.count * index / ranks, last = run.count * (index + 1) / ranks;
+        run = {run.begin + first, last - first, false};
+      }
+      if (run.count == 0) continue;
+      for (OwnedRun const& owned : layout.owned({run})) append(pieces, stage, kind, i, owned);
     }
   return pieces;
 }
@@ -66,13 +73,17 @@ std::vector<CheckpointPiece> pieces_to_write(StageState const& stage) {
 std::vector<CheckpointPiece> pieces_to_read(StageState const& stage, bool with_moments) {
   std::vector<CheckpointPiece> pieces;
   for (Kind const& kind : kinds(stage, with_moments))
-    for (std::size_t i = 0; i < stage.parameters().size(); ++i) pieces.push_back(piece(stage, kind, i));
+    for (std::size_t i = 0; i < stage.parameters().size(); ++i)
+      for (OwnedRun const& run : stage.layout().owned({stage.layout().parameter(i)}))
+        append(pieces, stage, kind, i, run);
   return pieces;
 }
 
-void restore(Ctx& ctx, StageState& stage, CheckpointReader& reader, bool with_moments) {
+void restore(StageState& stage, CheckpointReader& reader, bool with_moments) {
   auto const pieces = pieces_to_read(stage, with_moments);
+  std::string last;
   for (CheckpointPiece const& p : pieces) {
+    if (std::exchange(last, p.kind + "/" + p.name) == p.kind + "/" + p.name) continue;
     auto const info = reader.find(p.kind, p.name);
     validate(info.has_value(), "The checkpoint ", reader.folder().string(), " has no ", p.kind, " of ", p.name,
              " (it is of another model, or incomplete). Use the config it was made with, or another folder.");
@@ -85,7 +96,6 @@ void restore(Ctx& ctx, StageState& stage, CheckpointReader& reader, bool with_mo
            reader.folder().string(), " has ", reader.names("weight").size(), " parameters but this model ", expected,
            " (it is of another model). Use the config it was made with, or another checkpoint.folder.");
   reader.read(pieces);
-  if (stage.master.defined()) ctx(Cast{.x = stage.master, .y = stage.weights});
 }
 
 Checkpoints::Checkpoints(Config const& config, Comm& comm, StageState& stage, std::filesystem::path root)
@@ -112,11 +122,12 @@ std::optional<Position> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& 
       agree(comm_, error_of([&] {
               CheckpointReader reader(io_, root_ / checkpoint_name(step));
               reader.check_sizes();
-              restore(ctx, stage_, reader, true);
+              restore(stage_, reader, true);
               progress = {reader.header().step, reader.header().consumed_samples};
             }));
     });
     if (error.empty()) {
+      publish_weights(ctx, stage_);
       last_ = root_ / checkpoint_name(step);
       return progress;
     }

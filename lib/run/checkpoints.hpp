@@ -22,9 +22,10 @@ struct Position {
 std::vector<CheckpointPiece> pieces_to_write(StageState const& stage);
 /// The pieces that this rank needs back. `with_moments`: to go on training; else weights alone.
 std::vector<CheckpointPiece> pieces_to_read(StageState const& stage, bool with_moments);
-/// Fills weights (and moments) from a checkpoint of any layout. Throws Error if the checkpoint lacks a tensor or has
+/// Fills what this rank owns of the exact weights (and moments) from a checkpoint of any layout; publish_weights has to
+/// follow, once all ranks are done. Throws Error if the checkpoint lacks a tensor or has
 /// another shape: then it is of another model, and the differences are named.
-void restore(Ctx& ctx, StageState& stage, CheckpointReader& reader, bool with_moments);
+void restore(StageState& stage, CheckpointReader& reader, bool with_moments);
 
 /// Saves of a run: started at a step boundary, written beside the training, committed at the first boundary at which
 /// all ranks' shards are on disk.

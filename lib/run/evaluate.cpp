@@ -59,7 +59,8 @@ Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string>
   stage_.emplace(config_, grid_, comm_.rank(), make_schedule(config_, grid_), Purposes::evaluation);
   stage_->take_memory();
   ctx_.emplace(stage_->place(), cpu_, &comm_);
-  restore(*ctx_, *stage_, reader, false);
+  restore(*stage_, reader, false);
+  publish_weights(*ctx_, *stage_);
 }
 
 std::string Evaluator::describe_memory() const {

@@ -121,7 +121,8 @@ class Trainer {
     if (!config_.checkpoint.load.empty()) {
       IoThread io;
       CheckpointReader reader(io, config_.checkpoint.load);
-      restore(*ctx_, *stage_, reader, false);
+      restore(*stage_, reader, false);
+      publish_weights(*ctx_, *stage_);
       if (first_) log_.line(concat("Weights from ", config_.checkpoint.load, "."));
     }
   }

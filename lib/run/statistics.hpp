@@ -4,7 +4,7 @@
 
 #include "io/json.hpp"
 #include "plan/plan.hpp"
-#include "train/passes.hpp"
+#include "train/optimizer.hpp"
 
 namespace selenite {
 

@@ -29,6 +29,10 @@ Action parse_action(std::string_view text) {
   return {static_cast<What>(letter), Chunk(number(text.substr(1, point - 1))), Micro(number(text.substr(point + 1)))};
 }
 
+bool splits_backward(Schedule const& schedule) {
+  return std::ranges::any_of(schedule.rows[0], [](Action a) { return a.what == What::backward_weight; });
+}
+
 std::string to_string(Schedule const& schedule) {
   std::string text;
   for (auto const& row : schedule.rows) {

@@ -49,6 +49,8 @@ struct Schedule {
   /// Whether the action takes a message of another stage; as for sends.
   bool receives(Stage stage, Action action) const;
 };
+/// Whether backward passes come as their two halves.
+bool splits_backward(Schedule const& schedule);
 /// One line a stage, actions separated by blanks; parse_schedule reads it back.
 std::string to_string(Schedule const& schedule);
 Schedule parse_schedule(std::string_view text);

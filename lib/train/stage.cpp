@@ -6,13 +6,15 @@
 #include "core/text.hpp"
 #include "kernels/cast/cast.hpp"
 #include "schedule/stages.hpp"
+#include "train/grad_sync.hpp"
+#include "train/optimizer.hpp"
 #include "train/passes.hpp"
 
 namespace selenite {
 
 std::vector<std::pair<std::string, std::int64_t>> Footprint::rows() const {
-  return {{"weights", weights}, {"gradients", gradients}, {"master", master},  {"moments", moments},
-          {"slots", slots},     {"messages", messages},   {"scratch", scratch}};
+  return {{"weights", weights}, {"gradients", gradients}, {"master", master},     {"moments", moments},
+          {"slots", slots},     {"buckets", buckets},     {"messages", messages}, {"scratch", scratch}};
 }
 std::int64_t Footprint::total() const {
   std::int64_t sum = 0;
@@ -23,11 +25,6 @@ std::int64_t Footprint::total() const {
 namespace {
 DType compute_dtype(Precision precision) {
   return precision == Precision::fp32 ? DType::fp32 : precision == Precision::fp16 ? DType::fp16 : DType::bf16;
-}
-
-bool splits_backward(Schedule const& schedule) {
-  auto const& row = schedule.rows[0];
-  return std::any_of(row.begin(), row.end(), [](Action a) { return a.what == What::backward_weight; });
 }
 }  // namespace
 
@@ -45,7 +42,7 @@ StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank,
       purpose_(purpose),
       dtype_(compute_dtype(config.train.precision)) {
   make_chunks();
-  layout_ = flat_layout(parameters_, grid, rank, config.train.bucket_bytes);
+  make_buckets();
   lay_out(nullptr);
   walk();
 }
@@ -59,10 +56,10 @@ void StageState::make_chunks() {
     auto const at = layers.begin() + chunk.number;
     ChunkSpec const spec{std::accumulate(layers.begin(), at, std::int64_t{0}), *at, chunk.number == 0,
                          chunk.number + 1 == total};
-    chunk.model = std::make_unique<GptChunk>(config_, grid_, rank_, spec, dtype_, chunks_.front().model
-                                                                                     ? chunks_.front().model->embedding()
-                                                                                     : nullptr);
+    chunk.model = std::make_unique<GptChunk>(config_, grid_, rank_, spec, dtype_,
+                                             chunks_.front().model ? chunks_.front().model->embedding() : nullptr);
     ParameterList const list = chunk.model->parameters();
+    chunk.first_parameter = parameters_.size();
     parameters_.insert(parameters_.end(), list.begin(), list.end());
     if (purpose_ == Purposes::training)
       chunk.slots = static_cast<std::size_t>(slots_needed(schedule_, stage(), Chunk(c)));
@@ -70,6 +67,27 @@ void StageState::make_chunks() {
     chunk.saved.resize(chunk.slots);
   }
 }
+
+void StageState::make_buckets() {
+  FlatRequest request{.grid = grid_,
+                      .rank = rank_,
+                      .bucket_bytes = config_.train.bucket_bytes,
+                      .sharded = config_.train.optimizer_sharding > 0 && purpose_ == Purposes::training};
+  for (ChunkState const& chunk : chunks_) {
+    request.chunk_ends.push_back(chunk.first_parameter);
+    for (std::size_t const start : chunk.model->starts()) request.may_end.push_back(chunk.first_parameter + start);
+  }
+  layout_ = flat_layout(parameters_, request);
+  buckets.resize(layout_.buckets.size());
+  for (std::size_t c = 0, b = 0; c < chunks_.size(); ++c) {
+    std::size_t const end = c + 1 < chunks_.size() ? chunks_[c + 1].first_parameter : parameters_.size();
+    chunks_[c].first_bucket = b;
+    while (b < buckets.size() && layout_.buckets[b].first < end) ++b;
+    chunks_[c].last_bucket = chunks_[c].buckets_left = b;
+  }
+}
+
+bool StageState::overlaps(char const* what) const { return std::ranges::count(config_.layout.overlap, what) > 0; }
 
 Rank StageState::holder(std::int64_t number) const {
   Coords at = grid_.coords(rank_);
@@ -110,22 +128,26 @@ Batch StageState::lay_out_batch(Arena& arena) const {
 void StageState::lay_out(std::byte* base) {
   bool const training = purpose_ == Purposes::training;
   Arena arena("state", base, INT64_MAX, Device::cpu, Arena::Use::permanent);
-  Shape const flat{layout_.elements};
-  auto region = [&](DType dtype, std::int64_t& bytes, bool wanted) {
+  Shape const all{layout_.elements}, own{layout_.owned_elements()};
+  auto region = [&](DType dtype, Shape const& shape, std::int64_t& bytes, bool wanted) {
     std::int64_t const before = arena.mark();
-    Tensor const t = wanted ? arena.allocate(dtype, flat) : Tensor{};
+    Tensor const t = wanted ? arena.allocate(dtype, shape) : Tensor{};
     bytes += arena.mark() - before;
     return t;
   };
   footprint_ = {};
-  weights = region(dtype_, footprint_.weights, true);
-  gradients = region(DType::fp32, footprint_.gradients, training);
-  master = region(DType::fp32, footprint_.master, training && dtype_ != DType::fp32);
-  moment1 = region(DType::fp32, footprint_.moments, training);
-  moment2 = region(DType::fp32, footprint_.moments, training);
-  bind_parameters(parameters_, layout_, grid_, rank_, weights, gradients);
-  std::int64_t const state = arena.mark();
+  weights = region(dtype_, all, footprint_.weights, true);
+  gradients = region(DType::fp32, shards_gradients() ? own : all, footprint_.gradients, training);
+  master = region(DType::fp32, own, footprint_.master, training && dtype_ != DType::fp32);
+  moment1 = region(DType::fp32, own, footprint_.moments, training);
+  moment2 = region(DType::fp32, own, footprint_.moments, training);
+  std::int64_t state = arena.mark();
   auto at = [&](std::int64_t offset) { return base ? base + offset : nullptr; };
+  buckets_ = Arena("buckets", at(state), INT64_MAX, Device::cpu, Arena::Use::permanent);
+  if (training) lay_out_gradients(buckets_);
+  footprint_.buckets = buckets_.peak();
+  state += footprint_.buckets;
+  bind_parameters();
 
   messages_ = Arena("messages", at(state), INT64_MAX, Device::cpu, Arena::Use::permanent);
   for (ChunkState& chunk : chunks_) lay_out_messages(chunk);
@@ -141,6 +163,46 @@ void StageState::lay_out(std::byte* base) {
   }
   scratch_ = Arena("scratch", at(offset), scratch_bytes_);
   if (base) count_passes();
+}
+
+/// Where gradients are sharded, the buckets of a pass share memory in turns; the tied parameter's, which has parts from
+/// both ends of the model, has its own.
+void StageState::lay_out_gradients(Arena& arena) {
+  std::vector<Tensor> shared, arriving;
+  if (shards_gradients()) {
+    std::int64_t largest = 0;
+    for (Bucket const& b : layout_.buckets)
+      if (!b.tied) largest = std::max(largest, b.count);
+    for (std::size_t i = 0; i < bucket_memories(); ++i) {
+      shared.push_back(arena.allocate(DType::fp32, {largest}));
+      arriving.push_back(arena.allocate(DType::fp32, {largest / layout_.shards}));
+    }
+  }
+  std::size_t turn = 0;
+  for (std::size_t i = 0; i < buckets.size(); ++i) {
+    Bucket const& b = layout_.buckets[i];
+    if (!shards_gradients()) {
+      buckets[i].gradient = run_of(gradients, b.begin, b.count);
+      continue;
+    }
+    std::int64_t const part = b.count / layout_.shards;
+    buckets[i].gradient = b.tied ? arena.allocate(DType::fp32, {b.count}) : run_of(shared[turn], 0, b.count);
+    buckets[i].arrived = b.tied ? arena.allocate(DType::fp32, {part}) : run_of(arriving[turn], 0, part);
+    if (!b.tied) turn = (turn + 1) % shared.size();
+  }
+}
+
+void StageState::bind_parameters() {
+  for (std::size_t b = 0; b < buckets.size(); ++b)
+    for (std::size_t i = layout_.buckets[b].first; i < layout_.buckets[b].last; ++i) {
+      Shape const shape = box_of(parameters_[i]->spec, grid_, rank_).count;
+      Run const place = layout_.parameter(i);
+      parameters_[i]->weight = run_of(weights, place).reshaped(shape);
+      parameters_[i]->gradient =
+          buckets[b].gradient.defined()
+              ? run_of(buckets[b].gradient, place.begin - layout_.buckets[b].begin, place.count).reshaped(shape)
+              : Tensor{};
+    }
 }
 
 void StageState::count_passes() {
@@ -167,6 +229,7 @@ void StageState::walk() {
   if (purpose_ == Purposes::training) {
     sync_gradients(ctx, *this);
     optimizer_step(ctx, *this, 1, 0);
+    initialize(ctx);
   }
   scratch_bytes_ = scratch_.peak();
   count_passes();
@@ -198,28 +261,47 @@ Ctx::Place StageState::place() {
           .workspace_budget = config_.run.workspace};
 }
 
+Tensor StageState::owned(Tensor const& flat, OwnedRun const& run) const {
+  return run_of(flat, flat.defined() && flat.count() == layout_.elements ? run.begin : run.at, run.count);
+}
+
 Tensor StageState::view(Tensor const& flat, std::size_t i) const {
-  return Tensor(flat.raw() ? flat.raw() + layout_.offsets[i] * size_of(flat.dtype()) : nullptr, flat.dtype(),
-                parameters_[i]->weight.shape(), flat.device());
+  return run_of(flat, layout_.parameter(i)).reshaped(parameters_[i]->weight.shape());
 }
 
 void StageState::initialize(Ctx& ctx) {
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
-    Param const& p = parameters_[i]->spec;
-    Tensor const target = view(exact_weights(), i);
-    if (p.init.rule == Init::Rule::one) ctx(Fill{.x = target, .value = 1});
-    if (p.init.rule != Init::Rule::normal) continue;
-    Box const box = box_of(p, grid_, rank_);
-    bool const matrix = p.shape.rank() == 2;
-    ctx(InitNormal{.x = target,
+    Init const& init = parameters_[i]->spec.init;
+    for (OwnedRun const& run : layout_.owned({layout_.parameter(i)})) {
+      if (init.rule == Init::Rule::one) ctx(Fill{.x = owned(exact_weights(), run), .value = 1});
+      if (init.rule == Init::Rule::normal) draw(ctx, i, run);
+    }
+  }
+  publish_weights(ctx, *this);
+}
+
+/// A run that begins and ends mid-row is cut out of whole rows, some at a time.
+void StageState::draw(Ctx& ctx, std::size_t i, OwnedRun const& run) {
+  constexpr std::int64_t elements_at_once = 1 << 18;
+  Param const& p = parameters_[i]->spec;
+  Box const box = box_of(p, grid_, rank_);
+  std::int64_t const cols = box.count[-1], first = run.begin - layout_.offsets[i], last = first + run.count,
+                     at_once = std::max<std::int64_t>(1, elements_at_once / cols);
+  for (std::int64_t row = first / cols; row * cols < last; row += at_once) {
+    std::int64_t const rows = std::min(at_once, (last + cols - 1) / cols - row), begin = std::max(first, row * cols),
+                       end = std::min(last, (row + rows) * cols);
+    ScopedMark const mark(ctx.scratch());
+    Tensor const drawn = ctx.temporary(DType::fp32, {rows, cols});
+    ctx(InitNormal{.x = drawn,
                    .seed = static_cast<std::uint64_t>(config_.train.seed),
                    .name_hash = name_hash(p.name),
-                   .row0 = matrix ? box.begin[0] : 0,
+                   .row0 = (p.shape.rank() == 2 ? box.begin[0] : 0) + row,
                    .col0 = box.begin[-1],
                    .logical_cols = p.shape[-1],
                    .std = p.init.std});
+    ctx(Cast{.x = run_of(drawn.reshaped({rows * cols}), begin - row * cols, end - begin),
+             .y = run_of(owned(exact_weights(), run), begin - first, end - begin)});
   }
-  if (master.defined()) ctx(Cast{.x = master, .y = weights});
 }
 
 Footprint StageState::measured() const {
@@ -227,7 +309,7 @@ Footprint StageState::measured() const {
   f.slots = 0;
   for (ChunkState const& chunk : chunks_)
     for (Arena const& s : chunk.slot) f.slots += s.peak();
-  f.messages = messages_.peak(), f.scratch = scratch_.peak();
+  f.buckets = buckets_.peak(), f.messages = messages_.peak(), f.scratch = scratch_.peak();
   return f;
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ namespace selenite {
 struct Footprint {
   std::int64_t weights = 0, gradients = 0, master = 0, moments = 0;  ///< state
   std::int64_t slots = 0;                                            ///< what forward passes keep for backward
+  std::int64_t buckets = 0;   ///< gradients on their way to their owners, where each rank keeps only its own
   std::int64_t messages = 0;  ///< inputs of the passes: the micro-batches' tokens, and what goes between stages
   std::int64_t scratch = 0;   ///< temporaries and kernels' workspace
   std::vector<std::pair<std::string, std::int64_t>> rows() const;
@@ -35,12 +37,23 @@ struct ChunkState {
   std::size_t slots = 1;  ///< micro-batches between forward and backward at once; micro m is in slot m % slots
   std::int64_t slot_bytes = 0;
   std::vector<Arena> slot;
-  std::vector<Batch> batch;                ///< by slot
-  std::vector<GptChunk::Saved> saved;      ///< by slot
-  std::vector<Tensor> input;               ///< by slot: from the chunk before; undefined with the embedding
-  std::vector<Tensor> d_output;            ///< from the chunk after, by slot, or one; undefined with the head
-  Tensor output, d_input;                  ///< on their way to the neighbours
-  std::int64_t number = 0;                 ///< among all chunks of the pipeline
+  std::vector<Batch> batch;            ///< by slot
+  std::vector<GptChunk::Saved> saved;  ///< by slot
+  std::vector<Tensor> input;           ///< by slot: from the chunk before; undefined with the embedding
+  std::vector<Tensor> d_output;        ///< from the chunk after, by slot, or one; undefined with the head
+  Tensor output, d_input;              ///< on their way to the neighbours
+  std::int64_t number = 0;             ///< among all chunks of the pipeline
+  std::size_t first_parameter = 0;     ///< of the stage's parameters
+  std::size_t first_bucket = 0, last_bucket = 0;
+  std::size_t buckets_left = 0;  ///< those before it still miss gradients of the pass under way
+};
+
+/// The gradients of a bucket.
+struct BucketState {
+  Tensor gradient;  ///< where backward passes accumulate: in the flat gradients, or in memory that buckets share
+  Tensor arrived;   ///< with sharded gradients: this rank's part of the sum, before it is added to the owned gradients
+  bool started = false;
+  Event reduced, gathered;
 };
 
 /// What one rank holds of the model: its chunks, their parameters bound to flat buffers, slots and scratch. Constructed
@@ -66,8 +79,12 @@ class StageState {
   ParameterList const& parameters() const { return parameters_; }
   FlatLayout const& layout() const { return layout_; }
   Schedule const& schedule() const { return schedule_; }
-  Tensor weights, gradients, master, moment1, moment2;  ///< flat; master undefined in fp32, where weights are it
-  /// fp32 values of parameter i's place in a flat fp32 tensor (master or a moment), in this rank's shape.
+  Tensor weights;                   ///< flat, all elements
+  Tensor gradients;                 ///< flat, all elements, or the owned ones with sharded gradients
+  Tensor master, moment1, moment2;  ///< flat, the owned elements; master undefined in fp32, where weights are it
+  /// A run of one of these, whether it holds all elements or the owned ones.
+  Tensor owned(Tensor const& flat, OwnedRun const& run) const;
+  /// Parameter i in a flat tensor of all elements, in this rank's shape.
   Tensor view(Tensor const& flat, std::size_t parameter) const;
   /// The tensor that holds the exact weights: master, or the weights themselves in fp32.
   Tensor const& exact_weights() const { return master.defined() ? master : weights; }
@@ -79,6 +96,13 @@ class StageState {
   /// The rank that holds chunk `number` of the pipeline, with this rank's other coordinates.
   Rank holder(std::int64_t number) const;
   Arena& scratch() { return scratch_; }
+  std::vector<BucketState> buckets;
+  std::deque<std::size_t> in_flight;  ///< buckets under way to their owners, with sharded gradients
+  bool shards_gradients() const { return layout_.shards > 1 && config_.train.optimizer_sharding >= 2; }
+  bool overlaps_gradients() const { return overlaps("gradients"); }
+  bool overlaps_parameters() const { return overlaps("parameters"); }
+  /// Shared by the buckets in turns where gradients are sharded.
+  std::size_t bucket_memories() const { return overlaps_gradients() ? 2 : 1; }
   Tensor totals;          ///< fp64 [2]: sum of losses and number of counted tokens of the step
   Tensor norm;            ///< fp64 [1]: squared gradient norm
   Tensor gradient_scale;  ///< fp32 [1]
@@ -88,7 +112,12 @@ class StageState {
 
  private:
   void make_chunks();
+  void make_buckets();
+  bool overlaps(char const* what) const;
   void lay_out(std::byte* base);
+  void lay_out_gradients(Arena& arena);
+  void bind_parameters();
+  void draw(Ctx& ctx, std::size_t parameter, OwnedRun const& run);
   void lay_out_messages(ChunkState& chunk);
   void walk();
   void count_passes();
@@ -106,7 +135,7 @@ class StageState {
   std::int64_t scratch_bytes_ = INT64_MAX;
   Footprint footprint_;
   Memory memory_;
-  Arena messages_{"messages"}, scratch_{"scratch"};
+  Arena buckets_{"buckets"}, messages_{"messages"}, scratch_{"scratch"};
 };
 
 }  // namespace selenite

@@ -1,6 +1,8 @@
 #pragma once
 #include <functional>
 
+#include "train/grad_sync.hpp"
+#include "train/optimizer.hpp"
 #include "train/passes.hpp"
 
 namespace selenite {

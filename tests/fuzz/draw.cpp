@@ -66,7 +66,6 @@ Draw attempt(Drawer& d, std::int64_t most_ranks) {
   train("data.document_mask=", d.one_of({"none", "parts"}));
   std::int64_t const micro_batch = d.between(1, 3), micros = d.between(1, 6);
   train("train.global_batch=", micro_batch * micros * s.data);
-  train("train.bucket_bytes=", d.one_of<std::int64_t>({1, 20000, 1 << 26}));
   train("train.optimizer=", d.one_of({"adamw", "sgd"})), train("train.eps=1e-3"), train("train.lr=1e-2");
   train("train.precision=fp32"), train("train.steps=10"), train("train.clip=", d.one_of({"0", "0.5"}));
   train("train.seed=", d.between(1, 1 << 20));
@@ -77,8 +76,11 @@ Draw attempt(Drawer& d, std::int64_t most_ranks) {
   bool const zero_bubble = interleave == 1 && d.chance(35);
   lay("layout.schedule=", zero_bubble ? d.one_of({"zero_bubble", "zero_bubble_h2"}) : "1f1b");
   lay("train.micro_batch=", micro_batch);
+  lay("train.bucket_bytes=", d.one_of<std::int64_t>({1, 20000, 1 << 26}));
   lay("train.recompute=", !zero_bubble && d.chance(30) ? "full" : "none");
   lay("train.recompute_layers=", d.between(1, 3));
+  lay("train.optimizer_sharding=", d.between(0, zero_bubble ? 1 : 2));
+  lay("layout.overlap=", d.one_of({"", "gradients", "parameters", "gradients,parameters"}));
   if (s.pipe > 1 && d.chance(20)) {  // uneven stages
     std::vector<std::int64_t> counts(static_cast<std::size_t>(s.pipe * interleave), 1);
     for (std::int64_t i = s.pipe * interleave; i < layers; ++i)

@@ -29,6 +29,7 @@ class RankJob {
     Ctx ctx(stage_.place(), cpu_, &comm_);
     stage_.initialize(ctx);
     ctx.tally() = {};
+    SentBytes const before = comm_.sent();
     for (std::int64_t step = 1; step <= steps; ++step) {
       StepResult const result = train_step(
           ctx, stage_, step, (step - 1) * config_.train.global_batch, load(step), [&](Action action) {
@@ -37,7 +38,7 @@ class RankJob {
       if (*comm_.rank() == 0) trained_.losses.push_back(result.loss), trained_.norms.push_back(result.grad_norm);
     }
     collect(stage_.exact_weights(), trained_.weights);
-    compare_with_plan(ctx.tally(), static_cast<double>(steps));
+    compare_with_plan(ctx.tally(), before, static_cast<double>(steps));
   }
 
  private:
@@ -50,25 +51,29 @@ class RankJob {
 
   void collect(Tensor const& flat, Wholes& into) {
     std::lock_guard const lock(mutex_);
+    FlatLayout const& layout = stage_.layout();
+    AxisSet const copies{Axis::tensor, Axis::pipe};
     for (std::size_t i = 0; i < stage_.parameters().size(); ++i) {
       Param const& p = stage_.parameters()[i]->spec;
-      if (!counts(p, grid_, comm_.rank())) continue;
+      if (!counts(p, grid_, comm_.rank(), layout.shards == 1 ? AxisSet::all() : copies)) continue;
       Whole& whole = into[p.name];
       whole.values.resize(static_cast<std::size_t>(p.shape.count()));
       whole.written.resize(whole.values.size());
       Box const box = box_of(p, grid_, comm_.rank());
-      float const* const values = stage_.view(flat, i).data<float>();
-      std::int64_t const cols = box.count[-1], rows = box.count.count() / cols,
-                         first = p.shape.rank() == 2 ? box.begin[0] : 0;
-      for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t c = 0; c < cols; ++c) {
-          auto const at = static_cast<std::size_t>((first + r) * p.shape[-1] + box.begin[-1] + c);
-          whole.values[at] = static_cast<double>(values[r * cols + c]), ++whole.written[at];
+      std::int64_t const cols = box.count[-1], first_row = p.shape.rank() == 2 ? box.begin[0] : 0;
+      for (OwnedRun const& run : layout.owned({layout.parameter(i)})) {
+        float const* const values = stage_.owned(flat, run).data<float>();
+        for (std::int64_t k = 0; k < run.count; ++k) {
+          std::int64_t const element = run.begin + k - layout.offsets[i];
+          auto const at = static_cast<std::size_t>((first_row + element / cols) * p.shape[-1] + box.begin[-1] +
+                                                   element % cols);
+          whole.values[at] = static_cast<double>(values[k]), ++whole.written[at];
         }
+      }
     }
   }
 
-  void compare_with_plan(Tally const& tally, double steps) {
+  void compare_with_plan(Tally const& tally, SentBytes sent, double steps) {
     Plan const plan = make_plan(config_, grid_, comm_.rank(), nullptr);
     std::lock_guard const lock(mutex_);
     auto check = [&](std::string const& what, auto planned, auto measured) {
@@ -79,7 +84,6 @@ class RankJob {
     check("bytes held", planned_.total(), stage_.measured().total());
     check("bytes held by the plan", plan.footprint.total(), planned_.total());
     check("FLOPs", plan.step.flops * steps, tally.flops);
-    SentBytes sent;
     sent.add(plan.step.sent, static_cast<std::int64_t>(steps));
     check("bytes sent", sent.total(), comm_.bytes_sent());
     for (unsigned bits = 0; bits < 1u << axis_count; ++bits) {
