@@ -33,6 +33,10 @@ class Comm {
   /// Returns when the memory of all that this rank has sent on the channel may be changed.
   virtual void finish(Channel channel) = 0;
 
+  /// Another thread of this rank may wait in a launch that nobody will answer, because the rank is leaving by an error:
+  /// that wait throws Stopped.
+  virtual void give_up() = 0;
+
   // Control: small values on the host, over the whole world.
   virtual void all_reduce(std::span<double> values, Reduction reduction) = 0;  ///< sums in rank order
   virtual void broadcast(std::vector<std::byte>& bytes, Rank root) = 0;

@@ -1,9 +1,12 @@
 // The MPI backend: pieces exchanged and added in rank order in fp32, so that sums are reproducible and of any size.
 #include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <mpi.h>
 #include <sched.h>
+#include <thread>
 
 #include "comm/combine.hpp"
 #include "comm/comm.hpp"
@@ -23,15 +26,22 @@ void check(int code, char const* expression, int line) {
 
 using Requests = std::vector<MPI_Request>;
 
-/// Waits for all of them, and empties the list. Polls, and soon gives the core away between polls: MPI's own wait
-/// spins, which costs time slices where ranks exceed cores.
+/// Set when the rank is leaving by an error: waits of its threads throw.
+std::atomic<bool> given_up{false};
+
+/// Waits for all of them, and empties the list. Polls, soon gives the core away between polls, and sleeps in a long
+/// wait: MPI's own wait spins, which costs time slices where ranks exceed cores.
 void wait_all(Requests& requests, MPI_Status* statuses = MPI_STATUSES_IGNORE) {
-  constexpr int eager_polls = 200;
+  constexpr int eager_polls = 200, awake_polls = 4000;
   int done = 0;
   for (int polls = 0;; ++polls) {
     MPI_CHECK(MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, statuses));
     if (done) break;
-    if (polls >= eager_polls) sched_yield();
+    if (given_up.load(std::memory_order_acquire)) throw Stopped();
+    if (polls >= awake_polls)
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    else if (polls >= eager_polls)
+      sched_yield();
   }
   requests.clear();
 }
@@ -94,15 +104,16 @@ class MpiComm final : public Comm {
       AxisSet const axes = significant(bits);
       if (axes.bits() != bits) continue;
       int const color = static_cast<int>(*grid.group(rank_, axes).front());
-      MPI_CHECK(
-          MPI_Comm_split(MPI_COMM_WORLD, color, static_cast<int>(grid.index_in_group(rank_, axes)), &groups_[bits]));
+      Group& group = groups_[bits];
+      group.index = grid.index_in_group(rank_, axes), group.size = grid.size(axes);
+      MPI_CHECK(MPI_Comm_split(MPI_COMM_WORLD, color, static_cast<int>(group.index), &group.comm));
     }
   }
 
   void launch(AllReduce const& op) override {
     DType const dtype = op.data.dtype();
     std::int64_t const size = size_of(dtype);
-    Group const g = group(op.group);
+    Group& g = group(op.group);
     for_blocks(op.data.count(), size, g.size, [&](std::int64_t first, std::int64_t count) {
       std::byte* const block = op.data.raw() + first * size;
       auto place = [&](std::int64_t r) {
@@ -117,7 +128,7 @@ class MpiComm final : public Comm {
   void launch(ReduceScatter const& op) override {
     DType const dtype = op.input.dtype();
     std::int64_t const size = size_of(dtype), mine = op.output.count(), step = piece_bytes / size;
-    Group const g = group(op.group);
+    Group& g = group(op.group);
     for (std::int64_t first = 0; first < mine; first += step) {
       std::int64_t const count = std::min(step, mine - first);
       auto place = [&](std::int64_t r) {
@@ -128,7 +139,7 @@ class MpiComm final : public Comm {
   }
 
   void launch(AllGather const& op) override {
-    Group const g = group(op.group);
+    Group& g = group(op.group);
     std::int64_t const bytes = op.input.bytes();
     std::byte* const own = op.output.raw() + g.index * bytes;
     if (own != op.input.raw()) std::memcpy(own, op.input.raw(), static_cast<std::size_t>(bytes));
@@ -137,17 +148,17 @@ class MpiComm final : public Comm {
   }
 
   void launch(Broadcast const& op) override {
-    Group const g = group(op.group);
+    Group& g = group(op.group);
     broadcast_bytes(g.comm, op.data.raw(), op.data.bytes(), static_cast<int>(op.root));
     if (g.index == op.root) sent_[op.group] += op.data.bytes();
   }
 
   void launch(RingShift const& op) override {
-    Group const g = group(op.group);
-    post_receive(requests_, op.recv.raw(), op.recv.bytes(), (g.index + g.size - 1) % g.size, 0, g.comm);
-    post_send(requests_, op.send.raw(), op.send.bytes(), (g.index + 1) % g.size, 0, g.comm);
+    Group& g = group(op.group);
+    post_receive(g.requests, op.recv.raw(), op.recv.bytes(), (g.index + g.size - 1) % g.size, 0, g.comm);
+    post_send(g.requests, op.send.raw(), op.send.bytes(), (g.index + 1) % g.size, 0, g.comm);
     sent_[op.group] += op.send.bytes();
-    wait_all(requests_);
+    wait_all(g.requests);
   }
 
   void launch(Send const& op) override {
@@ -171,6 +182,7 @@ class MpiComm final : public Comm {
              op.data.bytes(), " were expected (tag ", op.tag, "). This is a defect of Selenite; please report it.");
   }
   void finish(Channel channel) override { wait_all(sends_[static_cast<std::size_t>(channel)]); }
+  void give_up() override { given_up = true; }
 
   void all_reduce(std::span<double> values, Reduction reduction) override {
     std::size_t const count = values.size();
@@ -209,13 +221,16 @@ class MpiComm final : public Comm {
   }
 
  private:
+  /// One thread at a time uses a group; several threads may use several.
   struct Group {
-    MPI_Comm comm;
-    std::int64_t index, size;
+    MPI_Comm comm = MPI_COMM_NULL;
+    std::int64_t index = 0, size = 0;
+    std::vector<std::byte> staging;
+    Requests requests;
   };
 
   void free_groups() {
-    for (auto& [bits, comm] : groups_) MPI_Comm_free(&comm);
+    for (auto& [bits, group] : groups_) MPI_Comm_free(&group.comm);
     groups_.clear();
   }
   AxisSet significant(unsigned bits) const {  // without axes of one rank
@@ -224,11 +239,11 @@ class MpiComm final : public Comm {
       if (bits >> static_cast<unsigned>(a) & 1u && grid_.size(a) > 1) axes = axes.with(a);
     return axes;
   }
-  Group group(AxisSet axes) const {
+  Group& group(AxisSet axes) {
     auto const found = groups_.find(significant(axes.bits()).bits());
     validate(found != groups_.end(), "There is no group of ranks over ", to_string(axes),
              " (it has one rank). This is a defect of Selenite; please report it.");
-    return {found->second, grid_.index_in_group(rank_, axes), grid_.size(axes)};
+    return found->second;
   }
   std::int64_t checked(std::int64_t tag) const {
     validate(tag >= 0 && tag <= largest_tag_, "A message can't have the tag ", tag, " (this MPI has 0 to ",
@@ -239,37 +254,36 @@ class MpiComm final : public Comm {
   /// Every rank gets its piece of all ranks' data, and adds the pieces in rank order into `out`. place(r): rank r's
   /// piece in this rank's data.
   template <class Place>
-  void exchange_and_combine(Group const& g, AxisSet axes, DType dtype, Place place, std::byte* out,
-                            Reduction reduction) {
+  void exchange_and_combine(Group& g, AxisSet axes, DType dtype, Place place, std::byte* out, Reduction reduction) {
     std::size_t const mine = place(g.index).size();
-    staging_.resize(mine * static_cast<std::size_t>(g.size));
+    g.staging.resize(mine * static_cast<std::size_t>(g.size));
     std::vector<std::byte const*> parts(static_cast<std::size_t>(g.size));
     for (std::int64_t d = 1; d < g.size; ++d) {
       std::int64_t const from = (g.index - d + g.size) % g.size, to = (g.index + d) % g.size;
-      std::byte* const staged = staging_.data() + static_cast<std::size_t>(from) * mine;
+      std::byte* const staged = g.staging.data() + static_cast<std::size_t>(from) * mine;
       parts[static_cast<std::size_t>(from)] = staged;
-      post_receive(requests_, staged, static_cast<std::int64_t>(mine), from, 0, g.comm);
+      post_receive(g.requests, staged, static_cast<std::int64_t>(mine), from, 0, g.comm);
       send_piece(g, axes, place(to), to);
     }
     parts[static_cast<std::size_t>(g.index)] = place(g.index).data();
-    wait_all(requests_);
+    wait_all(g.requests);
     combine(dtype, parts, out, static_cast<std::int64_t>(mine) / size_of(dtype), reduction);
   }
 
   /// Every rank sends its place to all others.
   template <class Place>
-  void gather(Group const& g, AxisSet axes, Place place) {
+  void gather(Group& g, AxisSet axes, Place place) {
     for (std::int64_t d = 1; d < g.size; ++d) {
       std::int64_t const from = (g.index - d + g.size) % g.size;
-      post_receive(requests_, place(from).data(), static_cast<std::int64_t>(place(from).size()), from, 0, g.comm);
+      post_receive(g.requests, place(from).data(), static_cast<std::int64_t>(place(from).size()), from, 0, g.comm);
       send_piece(g, axes, place(g.index), (g.index + d) % g.size);
     }
-    wait_all(requests_);
+    wait_all(g.requests);
   }
 
-  void send_piece(Group const& g, AxisSet axes, std::span<std::byte const> piece, std::int64_t to) {
+  void send_piece(Group& g, AxisSet axes, std::span<std::byte const> piece, std::int64_t to) {
     auto const bytes = static_cast<std::int64_t>(piece.size());
-    post_send(requests_, piece.data(), bytes, to, 0, g.comm);
+    post_send(g.requests, piece.data(), bytes, to, 0, g.comm);
     sent_[axes] += bytes;
   }
 
@@ -284,10 +298,8 @@ class MpiComm final : public Comm {
   ProcessGrid grid_;
   MPI_Comm control_ = MPI_COMM_NULL;
   std::array<MPI_Comm, channel_count> channels_{};
-  std::map<unsigned, MPI_Comm> groups_;
+  std::map<unsigned, Group> groups_;
   std::array<Requests, channel_count> sends_;
-  std::vector<std::byte> staging_;
-  Requests requests_;
 };
 
 }  // namespace

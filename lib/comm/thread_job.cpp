@@ -114,11 +114,22 @@ void ThreadJob::clear_groups() {
   groups_.clear();
 }
 
+namespace {
+bool is_cause(std::exception_ptr const& error) {
+  if (!error) return false;
+  try {
+    std::rethrow_exception(error);
+  } catch (Stopped const&) {
+    return false;
+  } catch (...) {
+    return true;
+  }
+}
+}  // namespace
+
 void ThreadJob::fail(Rank rank, std::exception_ptr error) {
   std::lock_guard lock(mutex_);
-  if (error_) return;
-  error_ = std::move(error);
-  failed_ = rank;
+  if (!error_ && is_cause(error)) error_ = std::move(error), failed_ = rank;
   stop_.raised.store(true, std::memory_order_release);
   control_.wake();
   for (Mailbox& box : boxes_) box.wake();

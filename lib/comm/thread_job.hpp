@@ -129,7 +129,7 @@ class ThreadJob {
   Meeting& group(unsigned bits, Rank first, std::int64_t members);
   void clear_groups();
 
-  /// Stops all ranks. The first error is kept.
+  /// Stops all ranks. The first error is kept; none, and Stopped, are consequences of one that comes or came.
   void fail(Rank rank, std::exception_ptr error);
   /// Throws the first error, if any, with its rank in front.
   void rethrow() const;

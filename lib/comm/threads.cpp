@@ -105,6 +105,7 @@ class ThreadComm final : public Comm {
   }
   void launch(Recv const& op) override { job_.box(rank_).take(op.from, op.channel, op.tag, op.data); }
   void finish(Channel) override {}  // what is sent is copied at once
+  void give_up() override { job_.fail(rank_, nullptr); }
 
   void all_reduce(std::span<double> values, Reduction reduction) override {
     std::vector<double> result(values.size());

@@ -39,6 +39,14 @@ void Ctx::count(Cost const& cost, double seconds) {
   ++tally_.launches;
 }
 
+void Ctx::wait(Event event) {
+  advance(lane_, event);
+  if (!comm_lane_ || event.number == 0) return;
+  auto const start = now();
+  comm_lane_->wait(event.number);
+  tally_.seconds[static_cast<std::size_t>(Cause::communication)] += now() - start;
+}
+
 void Ctx::finish(Channel channel) {
   if (!running() || !comm_) return;
   auto const start = now();

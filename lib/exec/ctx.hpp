@@ -9,6 +9,7 @@
 #include "core/cpu.hpp"
 #include "core/kernel.hpp"
 #include "core/machine.hpp"
+#include "exec/comm_lane.hpp"
 
 namespace selenite {
 
@@ -30,12 +31,14 @@ struct Tally {
   double total_seconds() const;
 };
 
-/// Queues of work that run beside each other: on CUDA streams, on CPU one after the other, priced a clock each.
+/// Queues of work that run beside each other: on CUDA streams; on CPU the comm lane a thread, where there is one;
+/// priced a clock each.
 enum class Lane : std::uint8_t { compute, comm, copy };
 constexpr std::size_t lane_count = 3;
 /// A moment on a lane that another lane can wait for.
 struct Event {
-  double time = 0;  ///< priced; on CPU work is done when the call returns
+  double time = 0;           ///< priced
+  std::uint64_t number = 0;  ///< of work on the comm lane's thread; without one, work is done when the call returns
 };
 
 /// The one switch between running and predicting. Layer code is written over it: `ctx(op)` launches the operation, or
@@ -51,13 +54,15 @@ class Ctx {
     Arena* scratch = nullptr;
     std::int64_t workspace_budget = 0;
   };
-  /// Runs. `comm` may be null for one rank.
-  Ctx(Place place, Cpu& cpu, Comm* comm) : place_(std::move(place)), cpu_(&cpu), comm_(comm) {}
+  /// Runs. `comm` may be null for one rank; `comm_lane` for none of its own: then nothing is overlapped.
+  Ctx(Place place, Cpu& cpu, Comm* comm, CommLane* comm_lane = nullptr)
+      : place_(std::move(place)), cpu_(&cpu), comm_(comm), comm_lane_(comm_lane) {}
   /// Prices. With a null machine it only sizes memory and counts work.
   Ctx(Place place, Machine const* machine) : place_(std::move(place)), machine_(machine) {}
 
   template <Kernel Op>
   void operator()(Op const& op) {
+    EXPECTS(!comm_lane_ || lane_ == Lane::compute);
     ScopedMark const mark(*place_.scratch);
     std::int64_t const bytes = workspace(op, place_.workspace_budget);
     Tensor const work = place_.scratch->allocate(DType::uint8, {bytes});
@@ -74,7 +79,10 @@ class Ctx {
     std::int64_t const n = grid().size(op.group);
     if (n == 1) return;
     tally_.sent[op.group] += sent_bytes(op, n, grid().index_in_group(rank(), op.group));
-    communicate(op);
+    if (!comm_lane_ || op.group == AxisSet{Axis::tensor}) return communicate(op);
+    count(cost(op), 0);
+    posted_ = comm_lane_->post([comm = comm_, op] { comm->launch(op); });
+    if (lane_ != Lane::comm) wait({0, posted_});
   }
   template <PointToPoint Op>
   void operator()(Op const& op) {
@@ -92,10 +100,12 @@ class Ctx {
     lane_ = lane;
     body();
     lane_ = before;
-    return {clocks_[index(lane)]};
+    return {clocks_[index(lane)], posted_};
   }
   /// The current lane goes on after `event`.
-  void wait(Event event) { advance(lane_, event); }
+  void wait(Event event);
+  /// The current lane goes on after all that the comm lane has so far.
+  void wait_for_comm() { wait({clocks_[index(Lane::comm)], posted_}); }
 
   /// A temporary; release it by a ScopedMark on scratch().
   Tensor temporary(DType dtype, Shape shape) { return place_.scratch->allocate(dtype, shape); }
@@ -158,6 +168,8 @@ class Ctx {
   Place place_;
   Cpu* cpu_ = nullptr;
   Comm* comm_ = nullptr;
+  CommLane* comm_lane_ = nullptr;
+  std::uint64_t posted_ = 0;  ///< the last work given to it
   Machine const* machine_ = nullptr;
   Arena* kept_ = nullptr;
   Lane lane_ = Lane::compute;

@@ -47,15 +47,13 @@ class Keys {
   Tensor v() const { return here_.kv.columns(here_.kv.cols() / 2, here_.kv.cols() / 2); }
   AttentionPlaces places() const {
     Shape const shape{s_.samples, s_.keys};
-    return {row(here_.places, 0).reshaped(shape),
-            documents_ ? row(here_.places, 1).reshaped(shape) : Tensor{}};
+    return {row(here_.places, 0).reshaped(shape), documents_ ? row(here_.places, 1).reshaped(shape) : Tensor{}};
   }
 
  private:
   std::int64_t tokens() const { return s_.samples * s_.keys; }
   Block make(DType dtype, std::int64_t width) {
-    return {ctx_.temporary(dtype, {tokens(), width}),
-            ctx_.temporary(DType::int32, {documents_ ? 2 : 1, tokens()})};
+    return {ctx_.temporary(dtype, {tokens(), width}), ctx_.temporary(DType::int32, {documents_ ? 2 : 1, tokens()})};
   }
   static Tensor slice(Tensor const& t, std::int64_t part, Shape shape) {
     std::int64_t const bytes = shape.count() * size_of(t.dtype());
@@ -149,7 +147,7 @@ void RingAttention::backward(Ctx& ctx, Batch const& batch, AttentionShape const&
                           .key_places = keys.places(),
                           .sample_ids = batch.sample_ids,
                           .accumulate = true});
-    ctx(RingShift{.send = dkv, .recv = other, .group = context});
+    ctx.wait(ctx.on(Lane::comm, [&] { ctx(RingShift{.send = dkv, .recv = other, .group = context}); }));
     std::swap(dkv, other);
     keys.step_on(step);
   }

@@ -1,7 +1,11 @@
 #include "run/loop.hpp"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <thread>
+#include <unistd.h>
 
 #include "core/files.hpp"
 #include "core/parallel_for.hpp"
@@ -28,6 +32,14 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 constexpr int hang_exit_code = 75;
 
+/// Do more ranks share this machine than it has cores? Then a thread that communicates would only be in the way.
+bool crowded(Comm& comm) {
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  auto const hosts = comm.all_gather(host.data());
+  return std::ranges::count(hosts, std::string(host.data())) > std::thread::hardware_concurrency();
+}
+
 /// Everything of one rank's run, in the order in which it comes to life.
 class Trainer {
  public:
@@ -51,7 +63,8 @@ class Trainer {
     plan_ = make_plan(config_, grid_, comm_.rank(), &machine_);
     if (first_) log_.line(describe(plan_, config_, &machine_));
     stage_->take_memory();
-    ctx_.emplace(stage_->place(), cpu_, &comm_);
+    if (!config_.layout.overlap.empty() && !crowded(comm_)) lane_.emplace(comm_);
+    ctx_.emplace(stage_->place(), cpu_, &comm_, lane_ ? &*lane_ : nullptr);
     statistics_.emplace(config_, plan_, machine_);
     watchdog_.announce("looking for checkpoints");
     checkpoints_.emplace(config_, comm_, *stage_, checkpoint_root(config_));
@@ -215,6 +228,7 @@ class Trainer {
   Plan plan_;
   std::optional<Batches> batches_;
   std::optional<StageState> stage_;
+  std::optional<CommLane> lane_;
   std::optional<Ctx> ctx_;
   std::optional<Statistics> statistics_;
   std::optional<Checkpoints> checkpoints_;

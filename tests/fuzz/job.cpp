@@ -1,6 +1,7 @@
 #include "tests/fuzz/job.hpp"
 
 #include <mutex>
+#include <optional>
 
 #include "comm/comm.hpp"
 #include "core/parallel_for.hpp"
@@ -26,17 +27,20 @@ class RankJob {
   }
 
   void run(std::int64_t steps) {
-    Ctx ctx(stage_.place(), cpu_, &comm_);
+    if (!config_.layout.overlap.empty()) lane_.emplace(comm_);
+    Ctx ctx(stage_.place(), cpu_, &comm_, lane_ ? &*lane_ : nullptr);
     stage_.initialize(ctx);
+    ctx.wait_for_comm();
     ctx.tally() = {};
     SentBytes const before = comm_.sent();
     for (std::int64_t step = 1; step <= steps; ++step) {
-      StepResult const result = train_step(
-          ctx, stage_, step, (step - 1) * config_.train.global_batch, load(step), [&](Action action) {
+      StepResult const result =
+          train_step(ctx, stage_, step, (step - 1) * config_.train.global_batch, load(step), [&](Action action) {
             if (step == 1 && action.what == What::step) collect(stage_.gradients, trained_.gradients);
           });
       if (*comm_.rank() == 0) trained_.losses.push_back(result.loss), trained_.norms.push_back(result.grad_norm);
     }
+    ctx.wait_for_comm();
     collect(stage_.exact_weights(), trained_.weights);
     compare_with_plan(ctx.tally(), before, static_cast<double>(steps));
   }
@@ -65,8 +69,8 @@ class RankJob {
         float const* const values = stage_.owned(flat, run).data<float>();
         for (std::int64_t k = 0; k < run.count; ++k) {
           std::int64_t const element = run.begin + k - layout.offsets[i];
-          auto const at = static_cast<std::size_t>((first_row + element / cols) * p.shape[-1] + box.begin[-1] +
-                                                   element % cols);
+          auto const at =
+              static_cast<std::size_t>((first_row + element / cols) * p.shape[-1] + box.begin[-1] + element % cols);
           whole.values[at] = static_cast<double>(values[k]), ++whole.written[at];
         }
       }
@@ -104,6 +108,7 @@ class RankJob {
   StageState stage_;
   Footprint planned_;
   Cpu cpu_;
+  std::optional<CommLane> lane_;
 };
 
 }  // namespace
