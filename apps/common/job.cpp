@@ -1,7 +1,9 @@
 #include "apps/common/job.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <unistd.h>
 
 #include "core/error.hpp"
@@ -26,6 +28,8 @@ void RunOptions::add_to(CommandLine& command) {
   command.footer("Fields of the config and their defaults:\n" + describe_fields());
 }
 
+namespace {
+
 std::unique_ptr<Comm> make_comm(CommKind kind) {
   auto environment = [](char const* name) -> char const* { return std::getenv(name); };
   switch (kind) {
@@ -39,7 +43,39 @@ std::unique_ptr<Comm> make_comm(CommKind kind) {
     case CommKind::nccl:
       break;
   }
-  throw Error("This run.comm can't be used (this version communicates by MPI, or not at all). Use auto, mpi or self.");
+  throw Error(
+      "run.comm = \"nccl\" can't be used (this version communicates by MPI, between threads, or not at all). Use auto, "
+      "mpi, threads or self.");
+}
+
+/// Ranks of a layout that nobody has started: data = 0 leaves one.
+std::int64_t ranks_of(LayoutConfig const& l) {
+  constexpr double most = 4096;
+  auto const product = [](std::initializer_list<std::int64_t> sizes) {
+    double p = 1;
+    for (std::int64_t n : sizes) p *= static_cast<double>(std::max<std::int64_t>(1, n));
+    return p;
+  };
+  double const ranks = product({l.tensor, l.context, l.expert, l.data, l.pipe});
+  validate(ranks <= most, "The layout has ", ranks, " ranks (run.comm = \"threads\" makes each a thread; ", most,
+           " at most). Use a smaller layout, or run.comm = \"mpi\".");
+  return static_cast<std::int64_t>(ranks);
+}
+
+}  // namespace
+
+int run_ranks(Config const& given, std::function<int(Comm&)> const& body) {
+  if (given.run.comm != CommKind::threads) return body(*make_comm(given.run.comm));
+  std::atomic<int> code{0};
+  try {
+    run_threads(ranks_of(given.layout), [&](Comm& comm) {
+      int const mine = body(comm);
+      for (int seen = code; mine > seen && !code.compare_exchange_weak(seen, mine);) continue;
+    });
+  } catch (Aborted const& abort) {
+    return abort.code;
+  }
+  return code;
 }
 
 RunLog::Sink terminal_sink() {
@@ -65,72 +101,81 @@ void finish_record(RunRecord& record, std::string const& result, std::string con
   }
 }
 
-/// For any number of ranks, on this one. A machine file prices their links, too; "auto" measures this machine as one
-/// rank.
-void print_plan(Config const& config) {
+/// What --print-config and --dry-run ask for, on rank 0, for the job's ranks or any number of them. A machine file
+/// prices their links, too; "auto" measures this machine as one rank.
+void print(Config const& given, RunOptions const& options) {
+  bool const threads = given.run.comm == CommKind::threads;
+  auto const comm = threads ? make_self_comm() : make_comm(given.run.comm);
+  std::int64_t const ranks = threads ? ranks_of(given.layout) : comm->world();
+  Config const config = resolve(given, options.world > 0 ? options.world : ranks);
+  if (*comm->rank() != 0) return;
+  if (options.print_config) std::cout << to_toml(config);
+  if (!options.dry_run) return;
   auto const alone = make_self_comm();
   Machine const machine = find_machine(config, *alone, ProcessGrid());
   std::cout << describe(make_plan(config, make_grid(config.layout), Rank(0), &machine), config, &machine);
 }
 
-std::string place(Comm const& comm, Config const& config) {
+void measure(RunOptions const& options, Config const& config, Comm& comm) {
+  ProcessGrid const grid = make_grid(config.layout);
+  comm.set_grid(grid);
+  if (config.run.threads > 0) set_threads(static_cast<int>(config.run.threads));
+  Machine const machine = calibrate_machine(comm, grid, config.run.workspace);
+  if (*comm.rank() == 0) write_file_atomically(options.calibrate, to_toml(machine));
+}
+
+}  // namespace
+
+bool ErrorReport::show(std::string const& message) {
+  if (shown_.exchange(true)) return false;
+  std::cerr << concat("\n", program_, ": ", message, "\n") << std::flush;
+  return true;
+}
+
+std::string place_of(Comm const& comm, Config const& config) {
   if (comm.world() == 1) return "";
   // a config that was refused has no grid to speak of
   std::string const coords = config.layout.data > 0 ? describe(make_grid(config.layout), comm.rank()) : "";
   return concat("[rank ", comm.rank(), coords.empty() ? "" : " ", coords, "] ");
 }
 
-}  // namespace
-
-void report_and_abort(std::string const& program, Comm& comm, std::string const& message) {
-  std::cerr << "\n[rank " << *comm.rank() << "] " << program << ": " << message << std::endl;
-  comm.abort(1);
-  std::_Exit(1);  // GCC does not see that a virtual function never returns
-}
-
 int run_job(std::string const& program, RunOptions const& options, int argc, char** argv,
             std::function<std::string(Config const&, Comm&, RunRecord&, RunLog&)> const& body) {
   Config const given = load_config(options.file, options.settings);
-  std::unique_ptr<Comm> const comm = make_comm(given.run.comm);
-  bool const first = *comm->rank() == 0;
-  RunRecord record{.program = program,
-                   .command_line = std::vector<std::string>(argv, argv + argc),
-                   .config = given,
-                   .ranks = comm->world(),
-                   .started = timestamp()};
-  bool begun = false;
-  try {
-    Config const config = resolve(given, options.world > 0 ? options.world : comm->world());
-    record.config = config;
-    if (options.print_config || options.dry_run) {
-      if (first && options.print_config) std::cout << to_toml(config);
-      if (first && options.dry_run) print_plan(config);
+  if (options.print_config || options.dry_run) return print(given, options), 0;
+  std::optional<SignalGuard> signals;  // before the record says "running", so that no signal leaves it at that
+  if (options.calibrate.empty()) signals.emplace();
+  ErrorReport errors(program);
+  return run_ranks(given, [&](Comm& comm) {
+    bool const first = *comm.rank() == 0;
+    RunRecord record{.program = program,
+                     .command_line = std::vector<std::string>(argv, argv + argc),
+                     .config = given,
+                     .ranks = comm.world(),
+                     .started = timestamp()};
+    bool begun = false;
+    try {
+      Config const config = resolve(given, comm.world());
+      record.config = config;
+      if (!options.calibrate.empty()) return measure(options, config, comm), 0;
+      std::filesystem::path const folder = config.run.folder;
+      make_folder(folder);
+      begun = true;
+      if (first) write_record(folder / "run.json", record);
+      RunLog log(folder / "log.txt", terminal_sink(), first);
+      std::string const result = body(config, comm, record, log);
+      if (first) finish_record(record, result, "");
       return 0;
+    } catch (Stopped const&) {
+      throw;
+    } catch (std::exception const& e) {
+      std::string const message = place_of(comm, record.config) + e.what();
+      bool const shown = errors.show(message);
+      if (begun && shown && (first || given.run.comm == CommKind::threads)) finish_record(record, "failed", message);
+      if (comm.world() > 1) comm.abort(1);
+      return 1;
     }
-    if (!options.calibrate.empty()) {
-      ProcessGrid const grid = make_grid(config.layout);
-      comm->set_grid(grid);
-      set_threads(static_cast<int>(config.run.threads));
-      Machine const machine = calibrate_machine(*comm, grid, config.run.workspace);
-      if (first) write_file_atomically(options.calibrate, to_toml(machine));
-      return 0;
-    }
-    SignalGuard const signals;  // before the record says "running", so that no signal leaves it at that
-    make_folder(config.run.folder);
-    begun = true;
-    if (first) write_record(std::filesystem::path(config.run.folder) / "run.json", record);
-    RunLog log(first ? std::filesystem::path(config.run.folder) / "log.txt" : std::filesystem::path(),
-               first ? terminal_sink() : RunLog::Sink());
-    std::string const result = body(config, *comm, record, log);
-    if (first) finish_record(record, result, "");
-    return 0;
-  } catch (std::exception const& e) {
-    std::string const message = place(*comm, record.config) + e.what();
-    std::cerr << "\n" << program << ": " << message << std::endl;
-    if (begun && first) finish_record(record, "failed", message);
-    if (comm->world() > 1) comm->abort(1);
-    return 1;
-  }
+  });
 }
 
 }  // namespace selenite::app

@@ -1,6 +1,6 @@
 #pragma once
+#include <atomic>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,19 +22,32 @@ struct RunOptions {
   void add_to(CommandLine& command);
 };
 
-/// The communicator that the config asks for; "auto" is MPI where a launcher started this process.
-std::unique_ptr<Comm> make_comm(CommKind kind);
+/// Runs `body` on the ranks of this process: one, of the kind that run.comm says ("auto" is MPI where a launcher
+/// started the process), or with "threads" all that the layout of `given` makes (data = 0 is 1 then). Returns the exit
+/// code: the largest of the bodies', or that of an abort.
+int run_ranks(Config const& given, std::function<int(Comm&)> const& body);
 
 /// Standard error as a sink of the log: lines as they are, progress lines over each other on a terminal and not at all
 /// elsewhere.
 RunLog::Sink terminal_sink();
 
-/// Prints "[rank 3] program: message" and ends all ranks with code 1: one rank alone can't go on.
-[[noreturn]] void report_and_abort(std::string const& program, Comm& comm, std::string const& message);
+/// Prints errors of a program's ranks on standard error: of the ranks of one process the first one's.
+class ErrorReport {
+ public:
+  explicit ErrorReport(std::string program) : program_(std::move(program)) {}
+  /// "program: message"; false if another rank of this process was faster.
+  bool show(std::string const& message);
 
-/// The one skeleton of a run: loads and resolves the config for the job's ranks, prints it if asked, runs `body`,
-/// writes run.json, and turns an exception into a message with the rank and its coordinates, exit code 1, and the end
-/// of the whole job.
+ private:
+  std::string program_;
+  std::atomic<bool> shown_{false};
+};
+/// "[rank 3 data 1 pipe 0] ", or nothing where a rank is alone.
+std::string place_of(Comm const& comm, Config const& config);
+
+/// The one skeleton of a run: loads and resolves the config for the job's ranks, prints it if asked, runs `body` on
+/// every rank, writes run.json, and turns an exception into a message with the rank and its coordinates, exit code 1,
+/// and the end of the whole job.
 int run_job(std::string const& program, RunOptions const& options, int argc, char** argv,
             std::function<std::string(Config const&, Comm&, RunRecord&, RunLog&)> const& body);
 

@@ -10,12 +10,17 @@ int main(int argc, char** argv) {
     app::EvaluateOptions options;
     options.add_to(command);
     if (int const code = command.parse(argc, argv); code >= 0) return code;
-    auto const comm = app::make_comm(CommKind::automatic);
-    try {
-      return app::evaluate(options, *comm);
-    } catch (Error const& e) {
-      if (comm->world() == 1) throw;
-      app::report_and_abort("selenite-evaluate", *comm, e.what());
-    }
+    app::ErrorReport errors("selenite-evaluate");
+    return app::run_ranks(load_config("", options.settings), [&](Comm& comm) {
+      try {
+        return app::evaluate(options, comm);
+      } catch (Stopped const&) {
+        throw;
+      } catch (Error const& e) {
+        errors.show(app::place_of(comm, Config{}) + e.what());
+        if (comm.world() > 1) comm.abort(1);
+        return 1;
+      }
+    });
   });
 }

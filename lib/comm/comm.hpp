@@ -43,7 +43,7 @@ class Comm {
   /// All ranks' texts in rank order, on every rank.
   virtual std::vector<std::string> all_gather(std::string const& text) = 0;
   virtual void barrier() = 0;
-  /// Ends the whole job at once with this exit code; between threads by an Error that run_threads rethrows.
+  /// Ends the whole job at once with this exit code; between threads by Aborted, which run_threads rethrows.
   [[noreturn]] virtual void abort(int code) = 0;
 
   /// Bytes this rank has handed to the transport, for the check against the plan; without control.
@@ -64,12 +64,20 @@ bool started_by_mpi(char const* (*environment)(char const*));
 
 /// Runs `body` as `world` ranks, one thread each, that share the caller's number of threads; returns when all have
 /// ended. If a rank throws, every wait of the others throws Stopped, and the first error is rethrown as Error, with
-/// "rank N: " in front where world > 1.
+/// "rank N: " in front where world > 1. After an abort, a rank that has not ended within two seconds is beyond help:
+/// the process ends with the abort's code.
 void run_threads(std::int64_t world, std::function<void(Comm&)> const& body);
 /// What ends a thread rank because another one has failed: not an error of its own, and not to be shown.
 class Stopped : public Error {
  public:
   Stopped() : Error("This rank was stopped (another rank of the job has failed). See that rank's message.") {}
+};
+
+/// What Comm::abort of a thread rank throws.
+class Aborted : public Error {
+ public:
+  Aborted(Rank rank, int exit_code);
+  int code;
 };
 
 /// All ranks' texts must be the same (config, build): throws Error that names the first rank that differs.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <string_view>
 #include <thread>
 
@@ -127,6 +128,11 @@ bool is_cause(std::exception_ptr const& error) {
 }
 }  // namespace
 
+Aborted::Aborted(Rank rank, int exit_code)
+    : Error(concat("rank ", rank, ": The job was ended with exit code ", exit_code,
+                   " (a rank asked for it). See its messages.")),
+      code(exit_code) {}
+
 void ThreadJob::fail(Rank rank, std::exception_ptr error) {
   std::lock_guard lock(mutex_);
   if (!error_ && is_cause(error)) error_ = std::move(error), failed_ = rank;
@@ -136,11 +142,40 @@ void ThreadJob::fail(Rank rank, std::exception_ptr error) {
   for (auto& [name, group] : groups_) group.wake();
 }
 
+void ThreadJob::abort(Rank rank, int code) {
+  Aborted const error(rank, code);
+  {
+    std::lock_guard lock(mutex_);
+    aborted_ = code;
+  }
+  fail(rank, std::make_exception_ptr(error));
+  ended_.notify_all();
+  throw error;
+}
+
+void ThreadJob::left() {
+  {
+    std::lock_guard lock(mutex_);
+    ++left_;
+  }
+  ended_.notify_all();
+}
+
+void ThreadJob::wait_until_left(std::int64_t ranks) {
+  constexpr std::chrono::seconds patience(2);
+  auto const all = [&] { return left_ == ranks; };
+  std::unique_lock lock(mutex_);
+  ended_.wait(lock, [&] { return all() || aborted_; });
+  if (!ended_.wait_for(lock, patience, all)) std::_Exit(*aborted_);
+}
+
 void ThreadJob::rethrow() const {
   if (!error_) return;
   if (world() == 1) std::rethrow_exception(error_);
   try {
     std::rethrow_exception(error_);
+  } catch (Aborted const&) {
+    throw;
   } catch (std::exception const& e) {
     throw Error(concat("rank ", failed_, ": ", e.what()));
   }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -131,8 +132,15 @@ class ThreadJob {
 
   /// Stops all ranks. The first error is kept; none, and Stopped, are consequences of one that comes or came.
   void fail(Rank rank, std::exception_ptr error);
-  /// Throws the first error, if any, with its rank in front.
+  /// Stops all ranks, with Aborted as the error.
+  [[noreturn]] void abort(Rank rank, int code);
+  /// Throws the first error, if any, with its rank in front (but Aborted as it is).
   void rethrow() const;
+
+  /// To be called by a rank's thread as its last act.
+  void left();
+  /// Waits for `ranks` threads to have left; after an abort not for long, but ends the process.
+  void wait_until_left(std::int64_t ranks);
 
  private:
   StopFlag stop_;
@@ -142,6 +150,9 @@ class ThreadJob {
   std::map<std::pair<unsigned, Rank>, Meeting> groups_;
   std::exception_ptr error_;
   Rank failed_;
+  std::condition_variable ended_;
+  std::int64_t left_ = 0;
+  std::optional<int> aborted_;  ///< with this exit code
 };
 
 }  // namespace selenite

@@ -136,11 +136,7 @@ class ThreadComm final : public Comm {
     return texts;
   }
   void barrier() override { job_.control().sync(); }
-  [[noreturn]] void abort(int code) override {
-    Error const error(concat("The job was ended with exit code ", code, " (a rank asked for it). See its messages."));
-    job_.fail(rank_, std::make_exception_ptr(error));
-    throw error;
-  }
+  [[noreturn]] void abort(int code) override { job_.abort(rank_, code); }
 
  private:
   /// A collective: body(meeting, index) runs between two barriers, may read what the members show, and returns the
@@ -192,6 +188,7 @@ void run_threads(std::int64_t world, std::function<void(Comm&)> const& body) {
     } catch (...) {
       job.fail(rank, std::current_exception());
     }
+    job.left();
   };
   try {
     for (std::int64_t r = 0; r < world; ++r) ranks.emplace_back(run, Rank(r));
@@ -200,6 +197,7 @@ void run_threads(std::int64_t world, std::function<void(Comm&)> const& body) {
              std::make_exception_ptr(Error(concat("Its thread can't be started (", e.what(),
                                                   "). Use fewer ranks, or raise the limit on processes."))));
   }
+  job.wait_until_left(static_cast<std::int64_t>(ranks.size()));
   ranks.clear();  // joins
   job.rethrow();
 }

@@ -3,6 +3,10 @@
 #include <utility>
 
 namespace selenite {
+namespace {
+/// Ranks may be threads of one process, each with an I/O thread of its own: they take turns.
+std::mutex process_turn;
+}  // namespace
 
 IoThread::IoThread() : thread_([this] { work(); }) {}
 
@@ -40,6 +44,7 @@ void IoThread::work() {
       task = std::move(jobs_.front());
       jobs_.pop_front();
     }
+    std::lock_guard const turn(process_turn);
     task();
   }
 }

@@ -8,8 +8,9 @@
 
 namespace selenite {
 
-/// One thread that does a process's file work in the order in which it was asked for. All HDF5 calls go through it,
-/// since not every build of that library may be called from several threads. Safe to use from any thread.
+/// A thread that does file work in the order in which it was asked for. All HDF5 calls go through such threads, one at
+/// a time in the whole process, since not every build of that library may be called from several threads. Safe to use
+/// from any thread; work must not wait for that of another IoThread.
 class IoThread {
  public:
   IoThread();

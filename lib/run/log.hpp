@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <mutex>
 #include <string>
 
 namespace selenite {
@@ -13,14 +14,21 @@ class RunLog {
  public:
   enum class Kind : std::uint8_t { line, progress };
   using Sink = std::function<void(Kind, std::string const&)>;
-  /// `file` may be empty: ranks other than 0 write none.
-  RunLog(std::filesystem::path const& file, Sink sink);
+  /// Rank 0 logs; of the others the alarms alone are written.
+  RunLog(std::filesystem::path file, Sink sink, bool first);
   void line(std::string const& text);
   void progress(std::string const& text);
+  /// A line that any rank, in any of its threads, has to say, because it may be the last one.
+  void alarm(std::string const& text);
 
  private:
-  std::ofstream file_;
+  void write(std::string const& text);
+
+  std::filesystem::path path_;
   Sink sink_;
+  bool first_;
+  std::mutex mutex_;
+  std::ofstream file_;  ///< open from the first line on
 };
 
 }  // namespace selenite

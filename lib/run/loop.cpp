@@ -53,7 +53,7 @@ class Trainer {
         watchdog_(config.run.watchdog, [this](std::string const& action) { hang(action); }) {
     comm_.set_grid(grid_);
     require_same(comm_, "config", to_toml(config_));
-    set_threads(static_cast<int>(config_.run.threads));
+    if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);
     stage_.emplace(config_, grid_, comm_.rank(), make_schedule(config_, grid_));
@@ -244,6 +244,8 @@ Ending pretrain(Config const& config, Comm& comm, RunRecord& record, RunLog& log
   Trainer trainer(config, comm, record, log);
   try {
     return trainer.run();
+  } catch (Stopped const&) {
+    throw;  // another rank has the error
   } catch (Error const& e) {
     trainer.finish();
     throw Error(e.what() + trainer.where_to_go_on());

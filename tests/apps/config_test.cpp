@@ -41,6 +41,20 @@ constexpr std::int64_t address_space = SELENITE_SANITIZED ? 0 : std::int64_t{1} 
 
 BOOST_AUTO_TEST_SUITE(config)
 
+BOOST_AUTO_TEST_CASE(ranks_that_are_threads_come_from_the_layout) {
+  Desk const desk;
+  std::vector<std::string> command{"--print-config"};
+  for (char const* setting : {"run.comm=threads", "layout.tensor=2", "layout.pipe=3"})
+    command.insert(command.end(), {"--set", setting});
+  BOOST_TEST(contains(desk.succeeds("pretrain", command), "\ndata = 1"));  // nothing is left of six ranks
+  command.insert(command.end(), {"--set", "layout.data=4", "--set", "train.global_batch=8"});
+  BOOST_TEST(contains(desk.succeeds("pretrain", command), "\ndata = 4"));
+  command.insert(command.end(), {"--world", "12"});
+  desk.fails("pretrain", command, {"12"});
+  desk.fails("pretrain", {"--set", "run.comm=threads", "--set", "layout.data=5000"}, {"5000 ranks", "threads"});
+  desk.fails("pretrain", {"--set", "run.comm=nccl"}, {"run.comm = \"nccl\""});
+}
+
 BOOST_AUTO_TEST_CASE(a_printed_config_reads_back_as_the_same) {
   Desk const desk;
   std::vector<std::vector<std::string>> const commands{

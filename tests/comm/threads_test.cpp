@@ -4,7 +4,9 @@
 #include <boost/test/unit_test.hpp>
 #include <chrono>
 #include <iostream>
+#include <sys/wait.h>
 #include <thread>
+#include <unistd.h>
 
 #include "checks.hpp"
 #include "core/arena.hpp"
@@ -130,6 +132,30 @@ BOOST_AUTO_TEST_CASE(abort_ends_all) {
     comm.barrier();
   });
   BOOST_TEST(message.find("rank 1: The job was ended with exit code 75") == 0u, message);
+}
+
+BOOST_AUTO_TEST_CASE(abort_gives_its_code_and_does_not_wait_for_a_rank_that_is_stuck) {
+  int code = 0;
+  try {
+    run_threads(2, [](Comm& comm) { comm.abort(75); });
+  } catch (Aborted const& e) {
+    code = e.code;
+  }
+  BOOST_TEST(code == 75);
+  pid_t const child = fork();
+  if (child == 0) {
+    run_threads(2, [](Comm& comm) {
+      if (*comm.rank() == 1) comm.abort(76);
+      std::this_thread::sleep_for(60s);
+    });
+    _exit(0);
+  }
+  auto const start = std::chrono::steady_clock::now();
+  int status = 0;
+  waitpid(child, &status, 0);
+  BOOST_TEST(WIFEXITED(status));
+  BOOST_TEST(WEXITSTATUS(status) == 76);
+  BOOST_TEST((std::chrono::steady_clock::now() - start < 20s));
 }
 
 BOOST_AUTO_TEST_CASE(ranks_that_do_different_things_are_told) {
