@@ -13,7 +13,7 @@ namespace selenite {
 
 namespace {
 
-/// The shortest pass that takes time, or the whole step if none does.
+/// The shortest pass that takes time; if none does, the whole step, or a second for a step without time.
 double unit_of(Schedule const& schedule, Played const& played) {
   double unit = std::numeric_limits<double>::infinity();
   for (std::size_t r = 0; r < schedule.rows.size(); ++r)
@@ -21,7 +21,7 @@ double unit_of(Schedule const& schedule, Played const& played) {
       Span const span = played.spans[r][i];
       if (is_pass(schedule.rows[r][i].what) && span.end > span.start) unit = std::min(unit, span.end - span.start);
     }
-  return std::isfinite(unit) ? unit : std::max(played.seconds, std::numeric_limits<double>::min());
+  return std::isfinite(unit) ? unit : played.seconds > 0 ? played.seconds : 1;
 }
 
 std::string label(Schedule const& schedule, Action a) {
@@ -75,7 +75,7 @@ class Picture {
       : schedule_(schedule), played_(played), unit_(unit_of(schedule, played)) {
     // room for two digits in the shortest pass if the picture stays within a wide screen
     scale_ = std::clamp(1900 * unit_ / std::max(played.seconds, unit_), 2.0, 26.0) / unit_;
-    width_ = left + played.seconds * scale_ + right;
+    width_ = std::max(left + played.seconds * scale_ + right, narrowest);
     below_ = top + row * static_cast<double>(schedule.rows.size());
     height_ = below_ + 76;
   }
@@ -89,6 +89,7 @@ class Picture {
 
  private:
   static constexpr double left = 64, right = 84, top = 34, row = 26, gap = 3;
+  static constexpr double narrowest = 660;  ///< room for the legend
 
   static std::string number(double value) {
     std::array<char, 32> digits{};
@@ -101,13 +102,15 @@ class Picture {
                   "\" font-weight=\"", weight, "\" fill=\"", fill, "\">", escaped(words), "</text>\n");
   }
   static std::string box(double x, double y, double width, double height, std::string const& fill) {
+    // a white edge would wash out the colour of a narrow box
+    char const* const edge = width < 5 ? "" : " stroke=\"white\" stroke-width=\"0.6\"";
     return concat("<rect x=\"", number(x), "\" y=\"", number(y), "\" width=\"", number(width), "\" height=\"",
-                  number(height), "\" fill=\"", fill, "\" stroke=\"white\" stroke-width=\"0.6\"/>\n");
+                  number(height), "\" fill=\"", fill, "\"", edge, "/>\n");
   }
   double x_of(double seconds) const { return left + seconds * scale_; }
 
   std::string boxes() const {
-    std::string out = text(width_ - 8, top - 6, "idle", 11, "end");
+    std::string out = text(x_of(played_.seconds) + right - 8, top - 6, "idle", 11, "end");
     for (std::size_t r = 0; r < schedule_.rows.size(); ++r) {
       double const y = top + row * static_cast<double>(r);
       out += text(left - 8, y + row / 2 + 3, concat("stage ", r), 11, "end");
@@ -115,7 +118,7 @@ class Picture {
       for (std::size_t i = 0; i < schedule_.rows[r].size(); ++i)
         out += action(schedule_.rows[r][i], played_.spans[r][i], y);
       double const idle = played_.seconds > 0 ? 1 - played_.busy[r] / played_.seconds : 0;
-      out += text(width_ - 8, y + row / 2 + 3, concat(number(100 * idle), " %"), 11, "end");
+      out += text(x_of(played_.seconds) + right - 8, y + row / 2 + 3, concat(number(100 * idle), " %"), 11, "end");
     }
     return out;
   }

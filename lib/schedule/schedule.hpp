@@ -60,16 +60,18 @@ Schedule parse_schedule(std::string_view text);
 Schedule one_f_one_b(std::int64_t stages, std::int64_t micros);
 /// Interleaved 1F1B (Narayanan et al. 2021): each stage holds `chunks` chunks, and takes `group` micro-batches through
 /// one chunk before the next. Bubble (stages-1)(F+B) of a chunk, that is 1/chunks of 1F1B's, where group = stages
-/// divides micros. micros need not be a multiple of anything. A group larger than stages needs
+/// divides micros. micros need not be a multiple of anything. A group larger than stages needs up to
 /// group - stages + 1 send buffers (send_buffers_needed), or it deadlocks.
 Schedule interleaved(std::int64_t stages, std::int64_t chunks, std::int64_t micros, std::int64_t group);
 /// ZB-H1 (Qi et al. 2024): 1F1B with the backward pass in two, the weights' half put off by r micro-batches on stage r.
-/// Bubble (stages-1)(F+I-W), at most min(stages, micros) micro-batches in flight, the most that 1F1B has.
+/// Bubble (stages-1)(F+I-W) where W takes no longer than F or I and micros >= stages; at most min(stages, micros)
+/// micro-batches in flight, the most that 1F1B has.
 Schedule zero_bubble_h1(std::int64_t stages, std::int64_t micros);
-/// ZB-H2: 2(stages - r - 1) forwards ahead fill the bubble before the first backward too. Bubble between a stage's
-/// first and last pass (stages-1)(F+I-2W), none if the three take the same time; at most min(2 stages - 1, micros)
+/// ZB-H2: 2(stages - r - 1) forwards ahead fill the bubble before the first backward too. Bubble between the first and
+/// last pass of stage r (stages-1-r)(F+I-2W), none if the three take the same time, where micros >= 2 stages - 1 and
+/// messages have two send buffers; with one it is up to (stages-1)W more. At most min(2 stages - 1, micros)
 /// micro-batches in flight. Stages finish one after the other, and the optimizer steps wait for the last of them,
-/// because the gradient norm is global.
+/// because the gradient norm is global: the step's bubble is (stages-1) max(F, F+I-2W), H1's if I = W.
 Schedule zero_bubble_h2(std::int64_t stages, std::int64_t micros);
 /// Forward passes only, for evaluation.
 Schedule forward_only(std::int64_t stages, std::int64_t chunks, std::int64_t micros);
