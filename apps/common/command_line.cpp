@@ -63,6 +63,10 @@ CommandLine& CommandLine::flag(std::string const& names, bool& value, std::strin
   impl_->app->add_flag(names, value, help);
   return *this;
 }
+CommandLine& CommandLine::flag(std::string const& names, std::string& value, std::string const& help) {
+  impl_->app->add_flag(names, value, help);
+  return *this;
+}
 CommandLine& CommandLine::choice(std::string const& names, std::string& value, std::vector<std::string> const& words,
                                  std::string const& help) {
   impl_->app->add_option(names, value, help)->check(CLI::IsMember(words))->capture_default_str();

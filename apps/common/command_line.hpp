@@ -21,6 +21,8 @@ class CommandLine {
   CommandLine& option(std::string const& names, std::vector<std::string>& values, std::string const& help,
                       bool required = false);
   CommandLine& flag(std::string const& names, bool& value, std::string const& help);
+  /// A flag that may be given a text, --key=text; without one the value is "true".
+  CommandLine& flag(std::string const& names, std::string& value, std::string const& help);
   /// One of a list of words.
   CommandLine& choice(std::string const& names, std::string& value, std::vector<std::string> const& words,
                       std::string const& help);

@@ -10,8 +10,9 @@
 #include "core/files.hpp"
 #include "core/parallel_for.hpp"
 #include "plan/calibrate.hpp"
-#include "plan/plan.hpp"
+#include "plan/planned_schedule.hpp"
 #include "run/signals.hpp"
+#include "schedule/draw.hpp"
 
 namespace selenite::app {
 
@@ -20,7 +21,11 @@ void RunOptions::add_to(CommandLine& command) {
   command.repeated("--set", settings, "Change a field: --set section.key=value; may be given several times");
   command.flag("--print-config", print_config, "Print the resolved config as TOML and end");
   command.flag("--dry-run", dry_run, "Print memory by label, FLOPs and expected time without allocating, and end");
-  command.option("--world", world, "With --dry-run or --print-config: plan for this many ranks");
+  command.flag(
+      "--print-schedule", print_schedule,
+      "Print the pipeline's actions, drawn to the times of machine.name's file, and end; --print-schedule=FILE.svg "
+      "also writes a picture");
+  command.option("--world", world, "With --dry-run, --print-config or --print-schedule: plan for this many ranks");
   command.option(
       "--calibrate", calibrate,
       "Measure this machine with all ranks of the job, write a machine file and end; runs take it by machine.name");
@@ -101,8 +106,21 @@ void finish_record(RunRecord& record, std::string const& result, std::string con
   }
 }
 
-/// What --print-config and --dry-run ask for, on rank 0, for the job's ranks or any number of them. A machine file
-/// prices their links, too; "auto" measures this machine as one rank.
+/// Times are those of a machine file; to measure a machine for a drawing would take longer than the drawing.
+void print_schedule(Config const& config, std::string const& file) {
+  std::optional<Machine> machine;
+  if (config.machine.name != "auto") machine = load_machine(config.machine.name);
+  PlannedSchedule const planned = plan_schedule(config, machine ? &*machine : nullptr);
+  if (file != "true") {
+    validate(file.ends_with(".svg"), "--print-schedule=", file,
+             " is no name of a picture (it is written as SVG). Give a name that ends in .svg.");
+    write_file_atomically(file, draw_svg(planned.schedule, planned.played, concat("Schedule of ", title(planned))));
+  }
+  std::cout << describe(planned);
+}
+
+/// What --print-config, --print-schedule and --dry-run ask for, on rank 0, for the job's ranks or any number of them. A
+/// machine file prices their links, too; "auto" measures this machine as one rank.
 void print(Config const& given, RunOptions const& options) {
   bool const threads = given.run.comm == CommKind::threads;
   auto const comm = threads ? make_self_comm() : make_comm(given.run.comm);
@@ -110,6 +128,7 @@ void print(Config const& given, RunOptions const& options) {
   Config const config = resolve(given, options.world > 0 ? options.world : ranks);
   if (*comm->rank() != 0) return;
   if (options.print_config) std::cout << to_toml(config);
+  if (!options.print_schedule.empty()) print_schedule(config, options.print_schedule);
   if (!options.dry_run) return;
   auto const alone = make_self_comm();
   Machine const machine = find_machine(config, *alone, ProcessGrid());
@@ -142,7 +161,7 @@ std::string place_of(Comm const& comm, Config const& config) {
 int run_job(std::string const& program, RunOptions const& options, int argc, char** argv,
             std::function<std::string(Config const&, Comm&, RunRecord&, RunLog&)> const& body) {
   Config const given = load_config(options.file, options.settings);
-  if (options.print_config || options.dry_run) return print(given, options), 0;
+  if (options.print_config || options.dry_run || !options.print_schedule.empty()) return print(given, options), 0;
   std::optional<SignalGuard> signals;  // before the record says "running", so that no signal leaves it at that
   if (options.calibrate.empty()) signals.emplace();
   ErrorReport errors(program);

@@ -17,8 +17,9 @@ struct RunOptions {
   std::string file;                   ///< the TOML file
   std::vector<std::string> settings;  ///< --set
   bool print_config = false, dry_run = false, list_presets = false;
-  std::string calibrate;   ///< --calibrate: a machine file to write
-  std::int64_t world = 0;  ///< --world: plan for this many ranks
+  std::string print_schedule;  ///< --print-schedule: empty, "true", or an SVG file to write
+  std::string calibrate;       ///< --calibrate: a machine file to write
+  std::int64_t world = 0;      ///< --world: plan for this many ranks
   void add_to(CommandLine& command);
 };
 
