@@ -15,20 +15,22 @@ class SelfComm final : public Comm {
     validate(grid.world() == 1, "The layout has ", grid.world(),
              " ranks but this job is one process. Start it with mpirun or srun.");
   }
-  void launch(AllReduce const&) override {}
-  void launch(AllGather const& op) override { copy(op.input, op.output); }
-  void launch(ReduceScatter const& op) override { copy(op.input, op.output); }
-  void launch(Broadcast const&) override {}
-  void launch(RingShift const& op) override { copy(op.send, op.recv); }
-  void launch(Send const&) override { no_peer(); }
-  void launch(Recv const&) override { no_peer(); }
-  void finish(Channel) override {}
+  void do_launch(AllReduce const&) override {}
+  void do_launch(AllGather const& op) override { copy(op.input, op.output); }
+  void do_launch(ReduceScatter const& op) override { copy(op.input, op.output); }
+  void do_launch(Broadcast const&) override {}
+  void do_launch(RingShift const& op) override { copy(op.send, op.recv); }
+  void do_launch(Send const&) override { no_peer(); }
+  void do_launch(Recv const&) override { no_peer(); }
+  void do_finish(Channel) override {}
   void give_up() override {}
-  void all_reduce(std::span<double>, Reduction) override {}
-  void broadcast(std::vector<std::byte>&, Rank) override {}
-  std::vector<std::string> all_gather(std::string const& text) override { return {text}; }
-  void barrier() override {}
+  void do_all_reduce(std::span<double>, Reduction) override {}
+  void do_broadcast(std::vector<std::byte>&, Rank) override {}
+  std::vector<std::string> do_all_gather(std::string const& text) override { return {text}; }
+  void do_barrier() override {}
   [[noreturn]] void abort(int code) override { std::_Exit(code); }
+  void post_note(Rank, std::string const&) override {}
+  std::optional<std::string> take_note() override { return std::nullopt; }
 
  private:
   [[noreturn]] static void no_peer() {

@@ -2,10 +2,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "comm/calls.hpp"
 #include "comm/collectives.hpp"
 #include "core/error.hpp"
 #include "core/ids.hpp"
@@ -23,35 +25,73 @@ class Comm {
   /// Makes the groups of `grid`, in place of those of an earlier one. Called by all ranks before any launch.
   virtual void set_grid(ProcessGrid const& grid) = 0;
 
-  virtual void launch(AllReduce const& op) = 0;
-  virtual void launch(AllGather const& op) = 0;
-  virtual void launch(ReduceScatter const& op) = 0;
-  virtual void launch(Broadcast const& op) = 0;
-  virtual void launch(RingShift const& op) = 0;
-  virtual void launch(Send const& op) = 0;
-  virtual void launch(Recv const& op) = 0;
+  /// A collective of this rank's group, a Send or a Recv.
+  template <class Op>
+  void launch(Op const& op) {
+    Calls::Scope const scope(calls_, call_of(op));
+    do_launch(op);
+  }
   /// Returns when the memory of all that this rank has sent on the channel may be changed.
-  virtual void finish(Channel channel) = 0;
+  void finish(Channel channel) {
+    Calls::Scope const scope(calls_, {.kind = Call::Kind::finish, .channel = channel});
+    do_finish(channel);
+  }
 
   /// Another thread of this rank may wait in a launch that nobody will answer, because the rank is leaving by an error:
   /// that wait throws Stopped.
   virtual void give_up() = 0;
 
   // Control: small values on the host, over the whole world.
-  virtual void all_reduce(std::span<double> values, Reduction reduction) = 0;  ///< sums in rank order
-  virtual void broadcast(std::vector<std::byte>& bytes, Rank root) = 0;
+  void all_reduce(std::span<double> values, Reduction reduction) {  ///< sums in rank order
+    Calls::Scope const scope(calls_, {});
+    do_all_reduce(values, reduction);
+  }
+  void broadcast(std::vector<std::byte>& bytes, Rank root) {
+    Calls::Scope const scope(calls_, {});
+    do_broadcast(bytes, root);
+  }
   /// All ranks' texts in rank order, on every rank.
-  virtual std::vector<std::string> all_gather(std::string const& text) = 0;
-  virtual void barrier() = 0;
+  std::vector<std::string> all_gather(std::string const& text) {
+    Calls::Scope const scope(calls_, {});
+    return do_all_gather(text);
+  }
+  void barrier() {
+    Calls::Scope const scope(calls_, {});
+    do_barrier();
+  }
   /// Ends the whole job at once with this exit code; between threads by Aborted, which run_threads rethrows.
   [[noreturn]] virtual void abort(int code) = 0;
 
+  // Notes: small texts between the watchdogs of ranks. Neither call ever waits for another rank; a note to a rank that
+  // is gone is lost. For one thread of a rank at a time, beside all else that the rank does.
+  virtual void post_note(Rank to, std::string const& note) = 0;
+  /// The next of those that have come.
+  virtual std::optional<std::string> take_note() = 0;
+
+  /// What this rank's threads are in.
+  Calls const& calls() const { return calls_; }
   /// Bytes this rank has handed to the transport, for the check against the plan; without control.
   SentBytes const& sent() const { return sent_; }
   std::int64_t bytes_sent() const { return sent_.total(); }
 
  protected:
   SentBytes sent_;
+
+ private:
+  virtual void do_launch(AllReduce const& op) = 0;
+  virtual void do_launch(AllGather const& op) = 0;
+  virtual void do_launch(ReduceScatter const& op) = 0;
+  virtual void do_launch(Broadcast const& op) = 0;
+  virtual void do_launch(RingShift const& op) = 0;
+  virtual void do_launch(Send const& op) = 0;
+  virtual void do_launch(Recv const& op) = 0;
+  virtual void do_finish(Channel channel) = 0;
+  virtual void do_all_reduce(std::span<double> values, Reduction reduction) = 0;
+  virtual void do_broadcast(std::vector<std::byte>& bytes, Rank root) = 0;
+  virtual std::vector<std::string> do_all_gather(std::string const& text) = 0;
+  virtual void do_barrier() = 0;
+
+  Calls calls_;
 };
 
 /// One rank alone.

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
+#include <list>
 #include <map>
 #include <mpi.h>
 #include <sched.h>
@@ -79,6 +80,7 @@ class MpiComm final : public Comm {
     MPI_CHECK(MPI_Comm_size(MPI_COMM_WORLD, &n));
     rank_ = Rank(r), world_ = n;
     MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &control_));
+    MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &notes_));
     for (MPI_Comm& channel : channels_) MPI_CHECK(MPI_Comm_dup(MPI_COMM_WORLD, &channel));
     void* bound = nullptr;
     int known = 0;
@@ -88,6 +90,9 @@ class MpiComm final : public Comm {
   ~MpiComm() override {
     free_groups();
     for (MPI_Comm& channel : channels_) MPI_Comm_free(&channel);
+    for (NoteOut& out : notes_out_)
+      if (out.request != MPI_REQUEST_NULL) MPI_Request_free(&out.request);
+    MPI_Comm_free(&notes_);
     MPI_Comm_free(&control_);
     MPI_Finalize();
   }
@@ -110,7 +115,7 @@ class MpiComm final : public Comm {
     }
   }
 
-  void launch(AllReduce const& op) override {
+  void do_launch(AllReduce const& op) override {
     DType const dtype = op.data.dtype();
     std::int64_t const size = size_of(dtype);
     Group& g = group(op.group);
@@ -125,7 +130,7 @@ class MpiComm final : public Comm {
     });
   }
 
-  void launch(ReduceScatter const& op) override {
+  void do_launch(ReduceScatter const& op) override {
     DType const dtype = op.input.dtype();
     std::int64_t const size = size_of(dtype), mine = op.output.count(), step = piece_bytes / size;
     Group& g = group(op.group);
@@ -138,7 +143,7 @@ class MpiComm final : public Comm {
     }
   }
 
-  void launch(AllGather const& op) override {
+  void do_launch(AllGather const& op) override {
     Group& g = group(op.group);
     std::int64_t const bytes = op.input.bytes();
     std::byte* const own = op.output.raw() + g.index * bytes;
@@ -147,13 +152,13 @@ class MpiComm final : public Comm {
            [&](std::int64_t r) { return std::span(op.output.raw() + r * bytes, static_cast<std::size_t>(bytes)); });
   }
 
-  void launch(Broadcast const& op) override {
+  void do_launch(Broadcast const& op) override {
     Group& g = group(op.group);
     broadcast_bytes(g.comm, op.data.raw(), op.data.bytes(), static_cast<int>(op.root));
     if (g.index == op.root) sent_[op.group] += op.data.bytes();
   }
 
-  void launch(RingShift const& op) override {
+  void do_launch(RingShift const& op) override {
     Group& g = group(op.group);
     post_receive(g.requests, op.recv.raw(), op.recv.bytes(), (g.index + g.size - 1) % g.size, 0, g.comm);
     post_send(g.requests, op.send.raw(), op.send.bytes(), (g.index + 1) % g.size, 0, g.comm);
@@ -161,12 +166,12 @@ class MpiComm final : public Comm {
     wait_all(g.requests);
   }
 
-  void launch(Send const& op) override {
+  void do_launch(Send const& op) override {
     auto const channel = static_cast<std::size_t>(op.channel);
     post_send(sends_[channel], op.data.raw(), op.data.bytes(), *op.to, checked(op.tag), channels_[channel]);
     sent_[op.channel] += op.data.bytes();
   }
-  void launch(Recv const& op) override {
+  void do_launch(Recv const& op) override {
     Requests requests;
     post_receive(requests, op.data.raw(), op.data.bytes(), *op.from, checked(op.tag),
                  channels_[static_cast<std::size_t>(op.channel)]);
@@ -181,10 +186,10 @@ class MpiComm final : public Comm {
     validate(received == op.data.bytes(), "A message of ", received, " bytes from rank ", op.from, " came where ",
              op.data.bytes(), " were expected (tag ", op.tag, "). This is a defect of Selenite; please report it.");
   }
-  void finish(Channel channel) override { wait_all(sends_[static_cast<std::size_t>(channel)]); }
+  void do_finish(Channel channel) override { wait_all(sends_[static_cast<std::size_t>(channel)]); }
   void give_up() override { given_up = true; }
 
-  void all_reduce(std::span<double> values, Reduction reduction) override {
+  void do_all_reduce(std::span<double> values, Reduction reduction) override {
     std::size_t const count = values.size();
     std::vector<double> all(count * static_cast<std::size_t>(world_));
     MPI_CHECK(MPI_Allgather(values.data(), static_cast<int>(count), MPI_DOUBLE, all.data(), static_cast<int>(count),
@@ -195,13 +200,13 @@ class MpiComm final : public Comm {
     combine(DType::fp64, parts, reinterpret_cast<std::byte*>(values.data()), static_cast<std::int64_t>(count),
             reduction);
   }
-  void broadcast(std::vector<std::byte>& bytes, Rank root) override {
+  void do_broadcast(std::vector<std::byte>& bytes, Rank root) override {
     auto size = static_cast<std::int64_t>(bytes.size());
     MPI_CHECK(MPI_Bcast(&size, 1, MPI_INT64_T, static_cast<int>(*root), control_));
     bytes.resize(static_cast<std::size_t>(size));
     broadcast_bytes(control_, bytes.data(), size, static_cast<int>(*root));
   }
-  std::vector<std::string> all_gather(std::string const& text) override {
+  std::vector<std::string> do_all_gather(std::string const& text) override {
     auto const mine = static_cast<int>(text.size());
     std::vector<int> sizes(static_cast<std::size_t>(world_)), starts(sizes.size());
     MPI_CHECK(MPI_Allgather(&mine, 1, MPI_INT, sizes.data(), 1, MPI_INT, control_));
@@ -214,10 +219,34 @@ class MpiComm final : public Comm {
       texts.push_back(all.substr(static_cast<std::size_t>(starts[r]), static_cast<std::size_t>(sizes[r])));
     return texts;
   }
-  void barrier() override { MPI_CHECK(MPI_Barrier(control_)); }
+  void do_barrier() override { MPI_CHECK(MPI_Barrier(control_)); }
   [[noreturn]] void abort(int code) override {
     MPI_Abort(MPI_COMM_WORLD, code);
     std::_Exit(code);
+  }
+
+  void post_note(Rank to, std::string const& note) override {
+    constexpr std::size_t most_pending = 256;  // to a rank that does not take them
+    notes_out_.remove_if([](NoteOut& out) {
+      int done = 0;
+      MPI_CHECK(MPI_Test(&out.request, &done, MPI_STATUS_IGNORE));
+      return done != 0;
+    });
+    if (notes_out_.size() >= most_pending) return;
+    NoteOut& out = notes_out_.emplace_back(NoteOut{note, MPI_REQUEST_NULL});
+    MPI_CHECK(MPI_Isend(out.text.data(), static_cast<int>(out.text.size()), MPI_BYTE, static_cast<int>(*to), 0, notes_,
+                        &out.request));
+  }
+  std::optional<std::string> take_note() override {
+    int found = 0, bytes = 0;
+    MPI_Message message = MPI_MESSAGE_NULL;
+    MPI_Status status;
+    MPI_CHECK(MPI_Improbe(MPI_ANY_SOURCE, 0, notes_, &found, &message, &status));
+    if (!found) return std::nullopt;
+    MPI_CHECK(MPI_Get_count(&status, MPI_BYTE, &bytes));
+    std::string note(static_cast<std::size_t>(bytes), '\0');
+    MPI_CHECK(MPI_Mrecv(note.data(), bytes, MPI_BYTE, &message, MPI_STATUS_IGNORE));  // small: it is here
+    return note;
   }
 
  private:
@@ -296,7 +325,12 @@ class MpiComm final : public Comm {
   Rank rank_;
   std::int64_t world_ = 1, largest_tag_ = 0;
   ProcessGrid grid_;
-  MPI_Comm control_ = MPI_COMM_NULL;
+  struct NoteOut {
+    std::string text;
+    MPI_Request request;
+  };
+  MPI_Comm control_ = MPI_COMM_NULL, notes_ = MPI_COMM_NULL;
+  std::list<NoteOut> notes_out_;
   std::array<MPI_Comm, channel_count> channels_{};
   std::map<unsigned, Group> groups_;
   std::array<Requests, channel_count> sends_;

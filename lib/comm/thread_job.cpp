@@ -153,6 +153,20 @@ void ThreadJob::abort(Rank rank, int code) {
   throw error;
 }
 
+void ThreadJob::post_note(Rank to, std::string const& note) {
+  std::lock_guard lock(notes_mutex_);
+  notes_[to].push_back(note);
+}
+
+std::optional<std::string> ThreadJob::take_note(Rank rank) {
+  std::lock_guard lock(notes_mutex_);
+  auto& notes = notes_[rank];
+  if (notes.empty()) return std::nullopt;
+  std::optional<std::string> note = std::move(notes.front());
+  notes.pop_front();
+  return note;
+}
+
 void ThreadJob::left() {
   {
     std::lock_guard lock(mutex_);

@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -137,6 +138,9 @@ class ThreadJob {
   /// Throws the first error, if any, with its rank in front (but Aborted as it is).
   void rethrow() const;
 
+  void post_note(Rank to, std::string const& note);
+  std::optional<std::string> take_note(Rank rank);
+
   /// To be called by a rank's thread as its last act.
   void left();
   /// Waits for `ranks` threads to have left; after an abort not for long, but ends the process.
@@ -150,6 +154,8 @@ class ThreadJob {
   std::map<std::pair<unsigned, Rank>, Meeting> groups_;
   std::exception_ptr error_;
   Rank failed_;
+  std::mutex notes_mutex_;
+  std::map<Rank, std::deque<std::string>> notes_;  ///< by who they are for
   std::condition_variable ended_;
   std::int64_t left_ = 0;
   std::optional<int> aborted_;  ///< with this exit code

@@ -36,7 +36,7 @@ class ThreadComm final : public Comm {
     groups_.fill(nullptr);
   }
 
-  void launch(AllReduce const& op) override {
+  void do_launch(AllReduce const& op) override {
     DType const dtype = op.data.dtype();
     std::int64_t const size = size_of(dtype), count = op.data.count();
     together(op.group, "all-reduce", op.data.raw(), op.data.bytes(), [&](Meeting& m, std::int64_t index) {
@@ -64,7 +64,7 @@ class ThreadComm final : public Comm {
     });
   }
 
-  void launch(ReduceScatter const& op) override {
+  void do_launch(ReduceScatter const& op) override {
     DType const dtype = op.input.dtype();
     std::int64_t const size = size_of(dtype), mine = op.output.count();
     together(op.group, "reduce-scatter", op.input.raw(), op.input.bytes(), [&](Meeting& m, std::int64_t index) {
@@ -77,7 +77,7 @@ class ThreadComm final : public Comm {
     });
   }
 
-  void launch(AllGather const& op) override {
+  void do_launch(AllGather const& op) override {
     std::int64_t const bytes = op.input.bytes();
     together(op.group, "all-gather", op.input.raw(), bytes, [&](Meeting& m, std::int64_t) {
       for (std::int64_t r = 0; r < m.members(); ++r) copy(m.data(r), op.output.raw() + r * bytes, bytes);
@@ -85,29 +85,29 @@ class ThreadComm final : public Comm {
     });
   }
 
-  void launch(Broadcast const& op) override {
+  void do_launch(Broadcast const& op) override {
     together(op.group, "broadcast", op.data.raw(), op.data.bytes(), [&](Meeting& m, std::int64_t index) {
       copy(m.data(op.root), op.data.raw(), op.data.bytes());
       return index == op.root ? op.data.bytes() : 0;
     });
   }
 
-  void launch(RingShift const& op) override {
+  void do_launch(RingShift const& op) override {
     together(op.group, "ring shift", op.send.raw(), op.send.bytes(), [&](Meeting& m, std::int64_t index) {
       copy(m.data((index + m.members() - 1) % m.members()), op.recv.raw(), op.recv.bytes());
       return op.send.bytes();
     });
   }
 
-  void launch(Send const& op) override {
+  void do_launch(Send const& op) override {
     job_.box(op.to).put(rank_, op.channel, op.tag, op.data);
     sent_[op.channel] += op.data.bytes();
   }
-  void launch(Recv const& op) override { job_.box(rank_).take(op.from, op.channel, op.tag, op.data); }
-  void finish(Channel) override {}  // what is sent is copied at once
+  void do_launch(Recv const& op) override { job_.box(rank_).take(op.from, op.channel, op.tag, op.data); }
+  void do_finish(Channel) override {}  // what is sent is copied at once
   void give_up() override { job_.fail(rank_, nullptr); }
 
-  void all_reduce(std::span<double> values, Reduction reduction) override {
+  void do_all_reduce(std::span<double> values, Reduction reduction) override {
     std::vector<double> result(values.size());
     visit(job_.control(), [&](Meeting& m) {
       m.show(*rank_, {"control all-reduce", values.data(), static_cast<std::int64_t>(values.size_bytes())});
@@ -119,14 +119,14 @@ class ThreadComm final : public Comm {
     });
     std::copy(result.begin(), result.end(), values.begin());
   }
-  void broadcast(std::vector<std::byte>& bytes, Rank root) override {
+  void do_broadcast(std::vector<std::byte>& bytes, Rank root) override {
     visit(job_.control(), [&](Meeting& m) {
       m.show(*rank_, {"control broadcast", &bytes, 0});
       if (rank_ != root) bytes = *static_cast<std::vector<std::byte> const*>(m.post(*root).data);
       m.sync();
     });
   }
-  std::vector<std::string> all_gather(std::string const& text) override {
+  std::vector<std::string> do_all_gather(std::string const& text) override {
     std::vector<std::string> texts;
     visit(job_.control(), [&](Meeting& m) {
       m.show(*rank_, {"control all-gather", &text, 0});
@@ -135,8 +135,10 @@ class ThreadComm final : public Comm {
     });
     return texts;
   }
-  void barrier() override { job_.control().sync(); }
+  void do_barrier() override { job_.control().sync(); }
   [[noreturn]] void abort(int code) override { job_.abort(rank_, code); }
+  void post_note(Rank to, std::string const& note) override { job_.post_note(to, note); }
+  std::optional<std::string> take_note() override { return job_.take_note(rank_); }
 
  private:
   /// A collective: body(meeting, index) runs between two barriers, may read what the members show, and returns the

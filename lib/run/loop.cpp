@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <future>
 #include <thread>
 #include <unistd.h>
 
@@ -48,9 +49,12 @@ class Trainer {
         comm_(comm),
         record_(record),
         log_(log),
+        record_of_hang_(record),
         first_(*comm.rank() == 0),
         grid_(make_grid(config.layout)),
-        watchdog_(config.run.watchdog, [this](std::string const& action) { hang(action); }) {
+        watchdog_(config.run.watchdog, comm, grid_,
+                  {.expired = [this](std::string const& why) { hang(why); },
+                   .alarm = [this](std::string const& text) { log_.alarm(text); }}) {
     comm_.set_grid(grid_);
     require_same(comm_, "config", to_toml(config_));
     if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
@@ -81,6 +85,7 @@ class Trainer {
       one_step();
       bool const last = at_.step == config_.train.steps;
       if (config_.train.valid_every > 0 && (at_.step % config_.train.valid_every == 0 || last)) validate_model();
+      watchdog_.announce(concat("end of step ", at_.step));
       signal = agreed_signal();
       bool const due = config_.checkpoint.every > 0 && at_.step % config_.checkpoint.every == 0;
       if (due || (last && config_.checkpoint.save_at_end) || signal) save();
@@ -104,10 +109,17 @@ class Trainer {
   void finish() { record_.summary = statistics_->summary(); }
 
  private:
-  void hang(std::string const& action) {
-    log_.line(concat("[rank ", comm_.rank(), "] No progress for ", format_duration(config_.run.watchdog),
-                     " in: ", action, ". The job ends with code ", hang_exit_code,
-                     ". Look for a dead or stopped rank, or raise run.watchdog."));
+  /// Says why, also where the file system is what hangs, and ends the job.
+  void hang(std::string const& why) {
+    constexpr std::chrono::seconds patience(2);
+    record_of_hang_.result = "failed", record_of_hang_.error = why, record_of_hang_.ended = timestamp();
+    std::packaged_task<void()> write([this, why] {
+      log_.alarm(why);
+      write_record(std::filesystem::path(config_.run.folder) / "run.json", record_of_hang_);
+    });
+    auto const written = write.get_future();
+    std::thread(std::move(write)).detach();
+    written.wait_for(patience);
     comm_.abort(hang_exit_code);
   }
 
@@ -159,7 +171,9 @@ class Trainer {
           load(micro, batch);
           data_seconds += now() - t;
         },
-        [&](Action action) { watchdog_.announce(concat("step ", step, " ", to_string(action))); });
+        [&](Action action) {
+          watchdog_.announce(concat("step ", step, " ", to_string(action)), Watchdog::Pace::timed);
+        });
     at_ = {step, at_.consumed + config_.train.global_batch};
     statistics_->add(step, result, now() - start, data_seconds, ctx_->tally());
     report(result);
@@ -187,7 +201,7 @@ class Trainer {
     auto const load = batches_->validation(
         *stage_, at_.step / config_.train.valid_every - (at_.step % config_.train.valid_every == 0));
     StepResult const result = evaluate_batches(*ctx_, *stage_, micros, [&](Micro micro, Batch& batch) {
-      watchdog_.announce(concat("validation after step ", at_.step, ", micro-batch ", micro));
+      watchdog_.announce(concat("validation after step ", at_.step, ", micro-batch ", micro), Watchdog::Pace::timed);
       load(micro, batch);
     });
     ctx_->tally() = before;
@@ -221,6 +235,7 @@ class Trainer {
   Comm& comm_;
   RunRecord& record_;
   RunLog& log_;
+  RunRecord record_of_hang_;  ///< for the watchdog's thread
   bool first_;
   ProcessGrid grid_;
   Cpu cpu_;

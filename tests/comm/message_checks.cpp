@@ -1,3 +1,5 @@
+#include <thread>
+
 #include "checks.hpp"
 #include "support.hpp"
 
@@ -80,6 +82,53 @@ void control_messages_reach_all(Comm& comm) {
   comm.barrier();
 }
 
+void notes_reach_other_ranks_in_order(Comm& comm) {
+  std::int64_t const n = comm.world(), me = *comm.rank();
+  if (n == 1) return;
+  validate(!comm.take_note(), "a note that nobody sent");
+  comm.barrier();
+  for (char const* what : {"first", "second"})
+    for (std::int64_t to = 0; to < n; ++to)
+      if (to != me) comm.post_note(Rank(to), concat(me, " ", what));
+  std::vector<int> got(static_cast<std::size_t>(n), 0);
+  for (std::int64_t missing = 2 * (n - 1); missing > 0;) {
+    auto const note = comm.take_note();
+    if (!note) continue;
+    std::int64_t const from = std::stoll(*note);
+    validate(from >= 0 && from < n && from != me, "a note of rank ", from);
+    int& count = got[static_cast<std::size_t>(from)];
+    validate(*note == concat(from, count == 0 ? " first" : " second"), "note ", count, " of rank ", from, ": ", *note);
+    ++count, --missing;
+  }
+  comm.barrier();
+  validate(!comm.take_note(), "a note too many");
+}
+
+void calls_in_flight_are_seen(Comm& comm) {
+  validate(!comm.calls().current(), "a call before any");
+  std::uint64_t const before = comm.calls().count();
+  comm.barrier();
+  validate(comm.calls().count() == before + 2, "a barrier is a begin and an end");
+  if (comm.world() == 1) return;
+  if (comm.rank() == Rank(0)) {
+    float value = 0;
+    std::optional<Call> seen;
+    std::jthread other([&] {
+      while (!seen) seen = comm.calls().current();
+      comm.post_note(Rank(1), "go on");
+    });
+    comm.launch(Recv{.data = Tensor::of(&value, {1}), .from = Rank(1)});
+    other.join();
+    validate(to_string(*seen) == "recv from rank 1", to_string(*seen));
+  } else if (comm.rank() == Rank(1)) {
+    float value = 1;
+    while (!comm.take_note()) std::this_thread::yield();
+    comm.launch(Send{.data = Tensor::of(&value, {1}), .to = Rank(0)});
+    comm.finish(Channel::forward);
+  }
+  validate(!comm.calls().current(), "a call after all");
+}
+
 template <class Body>
 void expect_error(std::string const& begin, Body body) {
   std::string got = "no error";
@@ -112,6 +161,8 @@ std::vector<Check> message_checks() {
   return {{"messages_are_found_by_peer_channel_and_tag", messages_are_found_by_peer_channel_and_tag},
           {"messages_of_one_tag_keep_their_order", messages_of_one_tag_keep_their_order},
           {"control_messages_reach_all", control_messages_reach_all},
+          {"notes_reach_other_ranks_in_order", notes_reach_other_ranks_in_order},
+          {"calls_in_flight_are_seen", calls_in_flight_are_seen},
           {"ranks_that_differ_are_named_by_all", ranks_that_differ_are_named_by_all},
           {"a_grid_of_another_size_is_refused", a_grid_of_another_size_is_refused}};
 }

@@ -1,7 +1,6 @@
 // What goes wrong is said, with the right exit code and record, and nothing that was there is lost.
 #include <boost/test/unit_test.hpp>
 
-#include "run/watchdog.hpp"
 #include "tests/run/support.hpp"
 
 using namespace selenite;
@@ -79,50 +78,6 @@ BOOST_AUTO_TEST_CASE(another_models_checkpoint_is_refused_and_kept) {
   BOOST_CHECK(values_of(work.checkpoint("run", 4), "weight") == before);
   auto const again = work.pretrain("run", {"train.steps=8"});
   BOOST_TEST(again.code == 0, again.output);
-}
-
-BOOST_AUTO_TEST_SUITE_END()
-
-BOOST_AUTO_TEST_SUITE(watchdog)
-
-BOOST_AUTO_TEST_CASE(it_fires_once_with_the_action_in_flight) {
-  std::atomic<int> fired = 0;
-  std::string action;
-  {
-    Watchdog dog(0.1, [&](std::string const& a) { action = a, ++fired; });
-    for (int i = 0; i < 20; ++i) dog.announce(concat("step ", i)), pause_ms(10);
-    BOOST_TEST(fired == 0);
-    dog.announce("step 20 G");
-    BOOST_TEST(wait_until(10, [&] { return fired > 0; }));
-    pause_ms(250);
-  }
-  BOOST_TEST(fired == 1);
-  BOOST_TEST(action == "step 20 G");
-}
-
-BOOST_AUTO_TEST_CASE(zero_switches_it_off_and_ending_does_not_wait) {
-  auto const start = std::chrono::steady_clock::now();
-  {
-    Watchdog const off(0, [](std::string const&) { BOOST_ERROR("it fired"); });
-    Watchdog const late(1000, [](std::string const&) { BOOST_ERROR("it fired"); });
-    pause_ms(30);
-  }
-  BOOST_TEST((std::chrono::steady_clock::now() - start < std::chrono::seconds(60)));
-}
-
-BOOST_AUTO_TEST_CASE(a_silent_rank_ends_the_job_with_code_75) {
-  Workplace const work;
-  Program program(work.command("hangs", {"train.steps=50000", "checkpoint.every=0", "run.watchdog=2"}, 2),
-                  work / "hangs.out");
-  BOOST_TEST_REQUIRE(wait_until(90, [&] { return work.steps("hangs").size() >= 3; }), program.output());
-  auto const ranks = program.children();
-  BOOST_TEST_REQUIRE(ranks.size() == 2u);
-  kill(ranks[1], SIGSTOP);
-  bool const ended = wait_until(60, [&] { return program.ended(); });
-  if (!ended) kill(ranks[1], SIGKILL);
-  BOOST_TEST(ended);
-  BOOST_TEST(program.wait() == 75, program.output());
-  BOOST_TEST(contains(program.output(), "No progress"), program.output());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
