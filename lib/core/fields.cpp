@@ -67,7 +67,8 @@ std::vector<Field> fields(LayoutConfig& c) {
            "how keys and values come to the context ranks: round the ring, or all gathered first"},
           {"schedule", choice(c.schedule, schedule_names), "order of forward and backward passes in the pipeline"},
           {"interleave", &c.interleave, "model chunks a stage", "", 1, 1024},
-          {"stages", &c.stages, "layers of each stage, for example 3,4,4,3; empty: as even as can be"},
+          {"stages", &c.stages,
+           "layers of each virtual stage, for example 3,4,4,3; auto: balanced by FLOPs; empty: as even as can be"},
           {"overlap", &c.overlap, "communication hidden behind computation: gradients, parameters, tensor, pipe"},
           {"split_p2p", &c.split_p2p, "pipeline messages are cut over the tensor ranks"}};
 }

@@ -4,6 +4,7 @@
 
 #include "core/text.hpp"
 #include "schedule/play.hpp"
+#include "schedule/stages.hpp"
 #include "train/grad_sync.hpp"
 #include "train/optimizer.hpp"
 #include "train/passes.hpp"
@@ -115,9 +116,11 @@ class Walk {
 
 }  // namespace
 
-Plan make_plan(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine) {
-  Schedule const schedule = make_schedule(config, grid);
+Plan make_plan(Config const& given, ProcessGrid const& grid, Rank rank, Machine const* machine) {
+  Schedule const schedule = make_schedule(given, grid);
   validate_schedule(schedule);
+  Config config = given;  // layers are split once, not by every stage
+  config.layout.stages = stages_text(chunk_layers(given, schedule.virtual_stages()));
   Plan plan{.micros = schedule.micros};
   auto const replicas = static_cast<double>(grid.world() / grid.size(Axis::pipe));
   std::vector<StageSeconds> seconds;

@@ -18,7 +18,7 @@ void require_parts(std::int64_t parts) {
 }
 
 /// The split of `layers` in a row into `parts` whose costs, joined part by part, are the least; by dynamic programming.
-/// cost(part, first, last) is that of the layers [first, last).
+/// cost(part, first, last) is that of the layers [first, last): the more layers, the higher.
 template <class Cost, class Join>
 std::vector<std::int64_t> best_split(std::size_t layers, std::size_t parts, Cost const& cost, Join const& join) {
   double const none = std::numeric_limits<double>::infinity();
@@ -28,9 +28,11 @@ std::vector<std::int64_t> best_split(std::size_t layers, std::size_t parts, Cost
   for (std::size_t end = least; end <= layers; ++end) best[end] = cost(0, 0, end);
   for (std::size_t p = 1; p < parts; ++p)
     for (std::size_t end = least; end <= layers; ++end)
-      for (std::size_t first = 0; first + least <= end; ++first) {
-        double const total = join(best[(p - 1) * width + first], cost(p, first, end));
-        if (total <= best[p * width + end]) best[p * width + end] = total, start[p * width + end] = first;
+      for (std::size_t first = end - least + 1; first-- > 0;) {
+        double const own = cost(p, first, end);
+        if (own > best[p * width + end]) break;  // and the longer parts cost more
+        double const total = join(best[(p - 1) * width + first], own);
+        if (total < best[p * width + end]) best[p * width + end] = total, start[p * width + end] = first;
       }
   std::vector<std::int64_t> counts(parts);
   std::size_t end = layers;
@@ -50,18 +52,28 @@ std::vector<std::int64_t> even_split(std::int64_t layers, std::int64_t parts) {
   return counts;
 }
 
-std::vector<std::int64_t> parse_stages(std::string_view text, std::int64_t parts) {
+std::vector<std::int64_t> parse_stages(std::string_view text, std::int64_t parts, std::int64_t layers) {
   require_parts(parts);
   std::vector<std::int64_t> counts;
   for (std::string const& cell : split(text, ',')) {
-    counts.push_back(parse_integer(trim(cell), "layers of a stage"));
-    validate(counts.back() >= 0, "Stages \"", text, "\" have a negative number of layers. Correct the list.");
+    std::string_view const count = trim(cell);
+    validate(!count.empty() && count.size() < 10 && count.find_first_not_of("0123456789") == std::string_view::npos,
+             "layout.stages = \"", text, "\" can't be read (\"", count,
+             "\" is no number of layers). Write one number a virtual stage, such as 3,4,4,3, or auto, or nothing.");
+    counts.push_back(parse_integer(count, "layers of a stage"));
   }
-  validate(static_cast<std::int64_t>(counts.size()) == parts, "Stages \"", text, "\" are ", counts.size(),
-           " counts of layers (the pipeline has ", parts, " virtual stages). Give one count for each.");
-  validate(std::any_of(counts.begin(), counts.end(), [](std::int64_t n) { return n > 0; }), "Stages \"", text,
-           "\" have no layer. Correct the list.");
+  validate(static_cast<std::int64_t>(counts.size()) == parts, "layout.stages = \"", text, "\" has ", counts.size(),
+           " numbers (the pipeline has ", parts, " virtual stages, pipe x interleave). Give one for each.");
+  std::int64_t const sum = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+  validate(sum == layers, "layout.stages = \"", text, "\" has ", sum, " layers (model.layers is ", layers,
+           "). Change one of the two.");
   return counts;
+}
+
+std::string stages_text(std::vector<std::int64_t> const& counts) {
+  std::vector<std::string> cells;
+  for (std::int64_t n : counts) cells.push_back(concat(n));
+  return join(cells, ",");
 }
 
 std::vector<std::int64_t> balanced_split(std::vector<double> const& layer_seconds, double first_extra,

@@ -6,6 +6,7 @@
 #include "core/text.hpp"
 #include "kernels/cast/cast.hpp"
 #include "schedule/stages.hpp"
+#include "train/balance.hpp"
 #include "train/grad_sync.hpp"
 #include "train/optimizer.hpp"
 #include "train/passes.hpp"
@@ -29,8 +30,10 @@ DType compute_dtype(Precision precision) {
 }  // namespace
 
 std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks) {
-  return config.layout.stages.empty() ? even_split(config.model.layers, chunks)
-                                      : parse_stages(config.layout.stages, chunks);
+  std::string const& stages = config.layout.stages;
+  if (stages == "auto") return balanced_layers(config, chunks);
+  return stages.empty() ? even_split(config.model.layers, chunks)
+                        : parse_stages(stages, chunks, config.model.layers);
 }
 
 StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Schedule const& schedule,

@@ -28,7 +28,8 @@ struct Footprint {
 /// What a rank is for.
 enum class Purposes : std::uint8_t { training, evaluation };
 
-/// Layers of each chunk of a pipeline of `chunks` of them: what layout.stages says, else as even as can be.
+/// Layers of each chunk of a pipeline of `chunks` of them: what layout.stages says (balanced_layers if "auto"),
+/// else as even as can be.
 std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks);
 
 /// One chunk of the model on this rank, with what its passes need.
