@@ -47,10 +47,10 @@ class CommandLine {
 /// "selenite-pretrain 0.1.0 (commit, compiler, libraries)"
 std::string version_text(std::string const& program);
 
-/// Runs a program's body and turns what it throws into "program: message" on standard error and exit code 1. Starts the process
-/// over, once, if the environment does not say how long OpenMP threads spin before they sleep: GCC's default is long, and on
-/// cores that others use, too, spinning threads take the time of those that work (LOG.md, 2026-11-23). The runtime reads the
-/// variable when it is loaded, so that it can't be set later.
+/// Runs a program's body and turns what it throws into "program: message" on standard error and exit code 1. Starts the
+/// process over, once, if the environment does not say how long OpenMP threads spin before they sleep: GCC's default is
+/// long, and on cores that others use, too, spinning threads take the time of those that work (LOG.md, 2026-11-23). The
+/// runtime reads the variable when it is loaded, so that it can't be set later.
 int guarded(std::string const& program, char** argv, std::function<int()> const& body);
 
 }  // namespace selenite::app

@@ -9,6 +9,7 @@
 #include "core/error.hpp"
 #include "core/files.hpp"
 #include "core/parallel_for.hpp"
+#include "io/build_info.hpp"
 #include "plan/calibrate.hpp"
 #include "plan/planned_schedule.hpp"
 #include "run/signals.hpp"
@@ -35,8 +36,9 @@ void RunOptions::add_to(CommandLine& command) {
 
 namespace {
 
+char const* environment(char const* name) { return std::getenv(name); }
+
 std::unique_ptr<Comm> make_comm(CommKind kind) {
-  auto environment = [](char const* name) -> char const* { return std::getenv(name); };
   switch (kind) {
     case CommKind::automatic:
       return started_by_mpi(environment) ? make_mpi_comm() : make_self_comm();
@@ -68,6 +70,20 @@ std::int64_t ranks_of(LayoutConfig const& l) {
 }
 
 }  // namespace
+
+void require_same_job(Comm& comm, Config const& given) {
+  std::int64_t const launched = launched_ranks(environment);
+  bool const connected = given.run.comm == CommKind::automatic || given.run.comm == CommKind::mpi;
+  validate(!connected || launched == 0 || launched == comm.world(), "The launcher started ", launched,
+           " processes, but ", comm.world(),
+           " of them can reach each other (it is not of the MPI that this program was built with). Start it by the "
+           "mpirun of the MPI that --version names, or by srun --mpi=pmix.");
+  BuildInfo const build = build_info();
+  require_same(comm, "build",
+               concat("version ", build.version, "\ncommit ", build.commit, "\ncompiler ", build.compiler, "\nflags ",
+                      build.build_type, " ", build.flags));
+  require_same(comm, "config", to_toml(given));
+}
 
 int run_ranks(Config const& given, std::function<int(Comm&)> const& body) {
   if (given.run.comm != CommKind::threads) return body(*make_comm(given.run.comm));
@@ -174,6 +190,7 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
                      .started = timestamp()};
     bool begun = false;
     try {
+      require_same_job(comm, given);
       Config const config = resolve(given, comm.world());
       record.config = config;
       if (!options.calibrate.empty()) return measure(options, config, comm), 0;

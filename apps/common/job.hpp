@@ -28,6 +28,9 @@ struct RunOptions {
 /// code: the largest of the bodies', or that of an abort.
 int run_ranks(Config const& given, std::function<int(Comm&)> const& body);
 
+/// All ranks of the job must have the same build and config: throws Error that names the first that differs, and how.
+void require_same_job(Comm& comm, Config const& given);
+
 /// Standard error as a sink of the log: lines as they are, progress lines over each other on a terminal and not at all
 /// elsewhere.
 RunLog::Sink terminal_sink();

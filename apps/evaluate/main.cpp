@@ -11,8 +11,10 @@ int main(int argc, char** argv) {
     options.add_to(command);
     if (int const code = command.parse(argc, argv); code >= 0) return code;
     app::ErrorReport errors("selenite-evaluate");
-    return app::run_ranks(load_config("", options.settings), [&](Comm& comm) {
+    Config const given = load_config("", options.settings);
+    return app::run_ranks(given, [&](Comm& comm) {
       try {
+        app::require_same_job(comm, given);
         return app::evaluate(options, comm);
       } catch (Stopped const&) {
         throw;

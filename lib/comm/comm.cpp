@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "core/error.hpp"
+#include "core/text.hpp"
 
 namespace selenite {
 namespace {
@@ -53,12 +54,41 @@ bool started_by_mpi(char const* (*environment)(char const*)) {
   return false;
 }
 
+std::int64_t launched_ranks(char const* (*environment)(char const*)) {
+  for (char const* name : {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"})
+    if (char const* const value = environment(name)) return std::strtoll(value, nullptr, 10);
+  return 0;
+}
+
+namespace {
+
+/// `"[layout] tensor = 2" where rank 0 has "[layout] tensor = 4"`; empty if the texts are the same.
+std::string first_difference(std::string const& mine, std::string const& first) {
+  if (mine == first) return "";
+  auto const a = split(mine, '\n'), b = split(first, '\n');
+  auto const line = [](std::vector<std::string> const& lines, std::size_t i) {
+    if (i >= lines.size()) return std::string("nothing");
+    std::string heading;
+    for (std::size_t h = 0; h < i; ++h)
+      if (lines[h].starts_with('[')) heading = lines[h] + " ";
+    return concat('"', heading, lines[i], '"');
+  };
+  std::size_t i = 0;
+  while (i < a.size() && i < b.size() && a[i] == b[i]) ++i;
+  return concat(line(a, i), " where rank 0 has ", line(b, i));
+}
+
+}  // namespace
+
 void require_same(Comm& comm, std::string const& what, std::string const& text) {
-  auto const all = comm.all_gather(text);
-  for (std::size_t r = 0; r < all.size(); ++r)
-    validate(all[r] == all[0], "Rank ", r, " has another ", what,
-             " than rank 0 (all ranks must run the same). Rank 0: ", all[0].substr(0, 200), "; rank ", r, ": ",
-             all[r].substr(0, 200), ". Start all ranks from the same files.");
+  auto const* const bytes = reinterpret_cast<std::byte const*>(text.data());
+  std::vector<std::byte> first(bytes, bytes + text.size());
+  comm.broadcast(first, Rank(0));
+  auto const differences =
+      comm.all_gather(first_difference(text, {reinterpret_cast<char const*>(first.data()), first.size()}));
+  for (std::size_t r = 0; r < differences.size(); ++r)
+    validate(differences[r].empty(), "Rank ", r, " has another ", what, " than rank 0 (", differences[r],
+             "; all ranks must run the same). Start all ranks with the same program, file and options.");
 }
 
 }  // namespace selenite

@@ -101,6 +101,8 @@ std::unique_ptr<Comm> make_self_comm();
 std::unique_ptr<Comm> make_mpi_comm();
 /// Was this process started by an MPI launcher (so that "auto" means MPI)? `environment` looks up a variable.
 bool started_by_mpi(char const* (*environment)(char const*));
+/// How many processes the launcher (mpirun, srun) says it has started beside this one, with it; 0 if none says.
+std::int64_t launched_ranks(char const* (*environment)(char const*));
 
 /// Runs `body` as `world` ranks, one thread each, that share the caller's number of threads; returns when all have
 /// ended. If a rank throws, every wait of the others throws Stopped, and the first error is rethrown as Error, with
@@ -120,7 +122,8 @@ class Aborted : public Error {
   int code;
 };
 
-/// All ranks' texts must be the same (config, build): throws Error that names the first rank that differs.
+/// All ranks' texts must be the same (config, build): throws Error, on all, that names the first rank that differs and
+/// the first line in which it does. A line "[name]" is the heading of those below it.
 void require_same(Comm& comm, std::string const& what, std::string const& text);
 
 }  // namespace selenite

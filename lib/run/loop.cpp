@@ -56,7 +56,6 @@ class Trainer {
                   {.expired = [this](std::string const& why) { hang(why); },
                    .alarm = [this](std::string const& text) { log_.alarm(text); }}) {
     comm_.set_grid(grid_);
-    require_same(comm_, "config", to_toml(config_));
     if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);

@@ -35,6 +35,13 @@ BOOST_AUTO_TEST_CASE(a_launcher_is_known_by_its_variables) {
       started_by_mpi([](char const* name) -> char const* { return std::strcmp(name, "PMIX_RANK") ? nullptr : "0"; }));
 }
 
+BOOST_AUTO_TEST_CASE(a_launcher_tells_how_many_it_started) {
+  BOOST_TEST(launched_ranks([](char const*) -> char const* { return nullptr; }) == 0);
+  BOOST_TEST(launched_ranks([](char const* name) -> char const* {
+               return std::strcmp(name, "SLURM_STEP_NUM_TASKS") ? nullptr : "3072";
+             }) == 3072);
+}
+
 BOOST_AUTO_TEST_CASE(costs_are_the_bytes_of_the_whole_message) {
   Tensor const part(nullptr, DType::bf16, {100}), whole(nullptr, DType::bf16, {400});
   BOOST_TEST(cost(AllReduce{.data = whole}).bytes == 800);

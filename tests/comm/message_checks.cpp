@@ -144,8 +144,12 @@ void ranks_that_differ_are_named_by_all(Comm& comm) {
   require_same(comm, "config", "a");
   std::int64_t const last = comm.world() - 1;
   if (last == 0) return;
-  expect_error(concat("Rank ", last, " has another config than rank 0"),
-               [&] { require_same(comm, "config", *comm.rank() == last ? "other" : "same"); });
+  bool const differs = *comm.rank() == last;
+  expect_error(
+      concat("Rank ", last, " has another config than rank 0 (\"[b] y = 3\" where rank 0 has \"[b] y = 2\";"),
+      [&] { require_same(comm, "config", differs ? "[a]\nx = 1\n[b]\ny = 3\nz = 9" : "[a]\nx = 1\n[b]\ny = 2"); });
+  expect_error(concat("Rank ", last, " has another build than rank 0 (nothing where rank 0 has \"line 2\";"),
+               [&] { require_same(comm, "build", differs ? "line 1" : "line 1\nline 2"); });
 }
 
 void a_grid_of_another_size_is_refused(Comm& comm) {

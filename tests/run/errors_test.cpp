@@ -80,4 +80,28 @@ BOOST_AUTO_TEST_CASE(another_models_checkpoint_is_refused_and_kept) {
   BOOST_TEST(again.code == 0, again.output);
 }
 
+BOOST_AUTO_TEST_CASE(ranks_with_different_configs_are_refused) {
+  Workplace const work;
+  auto command = work.command("run", {"train.lr=1e-3"}, 2);
+  auto const other = work.command("run", {"train.lr=2e-3"});
+  command.emplace_back(":"), command.insert(command.end(), {"-n", "1"});
+  command.insert(command.end(), other.begin(), other.end());
+  Program program(command, work / "run.out");
+  BOOST_TEST(program.wait() == 1);
+  BOOST_TEST(contains(program.output(), "Rank 2 has another config than rank 0 (\"[train] lr = 0.002"),
+             program.output());
+  BOOST_TEST(contains(program.output(), "where rank 0 has \"[train] lr = 0.001"), program.output());
+  BOOST_TEST(!std::filesystem::exists(work / "run"));
+}
+
+BOOST_AUTO_TEST_CASE(processes_that_cannot_reach_each_other_are_refused) {
+  Workplace const work;
+  auto command = work.command("run", {});  // as under an srun that knows another MPI
+  command.insert(command.begin(), {"/usr/bin/env", "SLURM_STEP_NUM_TASKS=4"});
+  Program program(command, work / "run.out");
+  BOOST_TEST(program.wait() == 1);
+  BOOST_TEST(contains(program.output(), "started 4 processes, but 1 of them"), program.output());
+  BOOST_TEST(!std::filesystem::exists(work / "run"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
