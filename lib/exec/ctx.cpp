@@ -6,12 +6,6 @@
 
 namespace selenite {
 
-std::string_view name(Cause cause) {
-  constexpr std::array<std::string_view, cause_count> names{"gemm", "attention", "memory_bound", "optimizer",
-                                                            "communication"};
-  return names[static_cast<std::size_t>(cause)];
-}
-
 double Tally::total_seconds() const { return std::accumulate(seconds.begin(), seconds.end(), 0.0); }
 
 namespace {
@@ -37,6 +31,16 @@ void Ctx::count(Cost const& cost, double seconds) {
   if (!recomputing_) tally_.model_flops += conventional;
   (cause == Cause::communication ? tally_.collective_bytes : tally_.bytes) += cost.bytes;
   ++tally_.launches;
+  if (!timeline_ || seconds == 0) return;
+  Lane const lane = running() ? Lane::compute : lane_;  // the comm lane's thread records what it does itself
+  double const end = running() ? now() : clocks_[index(lane)];
+  timeline_->add(lane, cost, cause, end - seconds, end);
+}
+
+void Ctx::waited(double start) {
+  double const end = now();
+  tally_.seconds[static_cast<std::size_t>(Cause::communication)] += end - start;
+  if (timeline_) timeline_->add({Lane::compute, "wait", name(Cause::communication), start, end});
 }
 
 void Ctx::wait(Event event) {
@@ -44,14 +48,14 @@ void Ctx::wait(Event event) {
   if (!comm_lane_ || event.number == 0) return;
   auto const start = now();
   comm_lane_->wait(event.number);
-  tally_.seconds[static_cast<std::size_t>(Cause::communication)] += now() - start;
+  waited(start);
 }
 
 void Ctx::finish(Channel channel) {
   if (!running() || !comm_) return;
   auto const start = now();
   comm_->finish(channel);
-  tally_.seconds[static_cast<std::size_t>(Cause::communication)] += now() - start;
+  waited(start);
 }
 
 double Ctx::fetch(Tensor const& tensor, double assumed, std::int64_t element) const {

@@ -2,7 +2,6 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
-#include <string_view>
 
 #include "comm/comm.hpp"
 #include "core/arena.hpp"
@@ -10,13 +9,9 @@
 #include "core/kernel.hpp"
 #include "core/machine.hpp"
 #include "exec/comm_lane.hpp"
+#include "exec/timeline.hpp"
 
 namespace selenite {
-
-/// Where the time of a step goes, for reports.
-enum class Cause : std::uint8_t { gemm, attention, memory_bound, optimizer, communication };
-constexpr std::size_t cause_count = 5;
-std::string_view name(Cause cause);
 
 /// What a context has run or priced.
 struct Tally {
@@ -31,10 +26,6 @@ struct Tally {
   double total_seconds() const;
 };
 
-/// Queues of work that run beside each other: on CUDA streams; on CPU the comm lane a thread, where there is one;
-/// priced a clock each.
-enum class Lane : std::uint8_t { compute, comm, copy };
-constexpr std::size_t lane_count = 3;
 /// A moment on a lane that another lane can wait for.
 struct Event {
   double time = 0;           ///< priced
@@ -81,7 +72,11 @@ class Ctx {
     tally_.sent[op.group] += sent_bytes(op, n, grid().index_in_group(rank(), op.group));
     if (!comm_lane_ || op.group == AxisSet{Axis::tensor}) return communicate(op);
     count(cost(op), 0);
-    posted_ = comm_lane_->post([comm = comm_, op] { comm->launch(op); });
+    posted_ = comm_lane_->post([comm = comm_, op, timeline = timeline_] {
+      double const start = now();
+      comm->launch(op);
+      if (timeline) timeline->add(Lane::comm, cost(op), Cause::communication, start, now());
+    });
     if (lane_ != Lane::comm) wait({0, posted_});
   }
   template <PointToPoint Op>
@@ -146,10 +141,13 @@ class Ctx {
   void set_optimizer_phase(bool on) { optimizer_phase_ = on; }
   /// What is made again for backward counts as hardware FLOPs only.
   void set_recomputing(bool on) { recomputing_ = on; }
+  /// Work is recorded there from now on; null: nowhere.
+  void set_timeline(Timeline* timeline) { timeline_ = timeline; }
+  /// The clock of running work, in seconds.
+  static double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
  private:
   using Clock = std::chrono::steady_clock;
-  static double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
   static std::size_t index(Lane lane) { return static_cast<std::size_t>(lane); }
   void advance(Lane lane, Event event) {
     clocks_[index(lane)] = event.time > clocks_[index(lane)] ? event.time : clocks_[index(lane)];
@@ -164,6 +162,7 @@ class Ctx {
   }
   void price(Cost const& cost);
   void count(Cost const& cost, double seconds);
+  void waited(double start);
 
   Place place_;
   Cpu* cpu_ = nullptr;
@@ -175,6 +174,7 @@ class Ctx {
   Lane lane_ = Lane::compute;
   std::array<double, lane_count> clocks_{};
   Tally tally_;
+  Timeline* timeline_ = nullptr;
   bool optimizer_phase_ = false, recomputing_ = false;
 };
 

@@ -1,0 +1,19 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace selenite {
+
+/// Where the time of a step goes, for reports.
+enum class Cause : std::uint8_t { gemm, attention, memory_bound, optimizer, communication };
+constexpr std::size_t cause_count = 5;
+std::string_view name(Cause cause);
+
+/// Queues of work that run beside each other: on CUDA streams; on CPU the comm lane a thread, where there is one;
+/// priced a clock each.
+enum class Lane : std::uint8_t { compute, comm, copy };
+constexpr std::size_t lane_count = 3;
+std::string_view name(Lane lane);
+
+}  // namespace selenite
