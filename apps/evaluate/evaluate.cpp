@@ -68,6 +68,7 @@ int evaluate(EvaluateOptions const& o, Comm& comm) {
     if (first && o.dry_run) std::cout << evaluator.describe_memory();
     return 0;
   }
+  if (!o.prompt.empty()) evaluator.require_sampling();
   if (first && !o.json)
     std::printf("%s (step %lld)\n", evaluator.checkpoint().c_str(), static_cast<long long>(evaluator.step()));
   JsonObject figures{{"checkpoint", evaluator.checkpoint().string()}, {"step", evaluator.step()}};

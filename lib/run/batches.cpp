@@ -1,5 +1,7 @@
 #include "run/batches.hpp"
 
+#include <algorithm>
+
 #include "data/tokenizer.hpp"
 
 namespace selenite {
@@ -46,13 +48,15 @@ Batches::Batches(Config const& c) {
   }
 }
 
-void fill_batch(BatchSource const& source, std::int64_t first, Batch& batch) {
+void fill_batch(BatchSource const& source, std::int64_t first, Batch& batch, std::int64_t end) {
   // Whole samples are read, and this context rank's places of them taken.
   std::int64_t const length = batch.sequence * batch.context_ranks;
   auto const count = static_cast<std::size_t>(batch.samples * length);
   std::vector<std::int32_t> tokens(count), labels(count), positions(count), starts(count);
   std::vector<std::uint8_t> weights(count);
-  source.fill(first, batch.samples, {tokens, labels, weights, positions, starts});
+  std::vector<std::int64_t> numbers;
+  for (std::int64_t s = 0; s < batch.samples; ++s) numbers.push_back(std::min(first + s, end - 1));
+  source.fill(numbers, {tokens, labels, weights, positions, starts});
   for (std::int64_t s = 0; s < batch.samples; ++s) {
     batch.sample_ids.data<std::int64_t>()[s] = first + s;
     for (std::int64_t i = 0; i < batch.sequence; ++i) {
@@ -60,7 +64,7 @@ void fill_batch(BatchSource const& source, std::int64_t first, Batch& batch) {
       auto const at = static_cast<std::size_t>(s * length + place);
       batch.tokens.data<std::int32_t>()[row] = tokens[at];
       batch.labels.data<std::int32_t>()[row] = labels[at];
-      batch.weights.data<std::uint8_t>()[row] = weights[at];
+      batch.weights.data<std::uint8_t>()[row] = first + s < end ? weights[at] : 0;
       batch.positions.data<std::int32_t>()[row] = positions[at];
       if (batch.document_starts.defined()) batch.document_starts.data<std::int32_t>()[row] = starts[at];
       batch.places.data<std::int32_t>()[row] = static_cast<std::int32_t>(place);

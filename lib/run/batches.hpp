@@ -22,8 +22,8 @@ class Batches {
   std::int64_t valid_samples_ = 0;
 };
 
-/// Copies samples [first, first + batch.samples) into the batch.
-void fill_batch(BatchSource const& source, std::int64_t first, Batch& batch);
+/// Copies samples [first, first + batch.samples) into the batch; of those from `end` on no label counts.
+void fill_batch(BatchSource const& source, std::int64_t first, Batch& batch, std::int64_t end = INT64_MAX);
 
 /// The id of the end-of-document token of the config's tokenizer, or -1; -1 also without a tokenizer.
 std::int32_t eod_of(DataConfig const& data);

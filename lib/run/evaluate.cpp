@@ -9,6 +9,7 @@
 #include "data/indexed.hpp"
 #include "plan/plan.hpp"
 #include "run/batches.hpp"
+#include "train/step.hpp"
 
 namespace selenite {
 
@@ -37,10 +38,13 @@ std::filesystem::path find_checkpoint(std::filesystem::path const& path) {
 
 Config evaluation_config(CheckpointHeader const& header, std::vector<std::string> const& settings,
                          std::filesystem::path const& folder, std::int64_t ranks) {
-  Config c = parse_config(header.config, settings, (folder / "index.h5").string());
+  std::string const origin = (folder / "index.h5").string();
+  Config c = parse_config(header.config, {}, origin);
   c.layout = LayoutConfig{};
-  c.layout.data = ranks;
-  c.train.global_batch = c.train.micro_batch * ranks;
+  c = parse_config(to_toml(c), settings, origin);
+  LayoutConfig const& l = c.layout;
+  std::int64_t const replicas = l.data > 0 ? l.data : ranks / (l.tensor * l.context * l.expert * l.pipe);
+  c.train.global_batch = c.train.micro_batch * std::max<std::int64_t>(1, replicas) * l.pipe;
   c.train.steps = 0, c.train.samples = 0, c.train.valid_every = 0;
   return resolve(c, ranks);
 }
@@ -53,7 +57,7 @@ Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string>
   CheckpointReader reader(io, folder_);
   header_ = reader.header();
   config_ = evaluation_config(header_, settings, folder_, comm.world());
-  set_threads(static_cast<int>(config_.run.threads));
+  if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
   grid_ = make_grid(config_.layout);
   comm_.set_grid(grid_);
   stage_.emplace(config_, grid_, comm_.rank(), make_schedule(config_, grid_), Purposes::evaluation);
@@ -83,17 +87,6 @@ Tokenizer& Evaluator::tokenizer() {
   return *tokenizer_;
 }
 
-double Evaluator::run(Batch const& batch) {
-  Batch b = batch;
-  b.dropout = false;
-  ctx_->put(stage_->totals, 0, 0), ctx_->put(stage_->totals, 1, 0);
-  ChunkState& chunk = stage_->chunk();
-  ctx_->set_save(chunk.slot[0]);
-  chunk.model->forward(*ctx_, b, Tensor{}, Tensor{}, stage_->totals, chunk.saved[0]);
-  chunk.slot[0].release(0);
-  return ctx_->fetch(stage_->totals, 0, 0);
-}
-
 std::vector<double> const& Evaluator::unigram() {
   if (unigram_known_) return unigram_;
   unigram_known_ = true;
@@ -119,6 +112,7 @@ std::vector<double> const& Evaluator::unigram() {
 }
 
 namespace {
+
 /// Sum of the baseline's losses over the counted labels of a batch.
 double baseline(std::vector<double> const& unigram, Batch const& b) {
   double sum = 0;
@@ -127,18 +121,25 @@ double baseline(std::vector<double> const& unigram, Batch const& b) {
     if (b.weights.data<std::uint8_t>()[i]) sum += unigram[static_cast<std::size_t>(b.labels.data<std::int32_t>()[i])];
   return sum;
 }
-double counted(Batch const& b) {
-  double n = 0;
-  for (std::int64_t i = 0; i < b.count(); ++i) n += b.weights.data<std::uint8_t>()[i];
-  return n;
-}
+
 }  // namespace
 
-Evaluation Evaluator::gather(double loss_sum, double tokens, double unigram_sum) {
-  std::vector<double> sums{loss_sum, tokens, unigram_sum};
+Evaluation Evaluator::score(std::int64_t rows, std::function<void(std::int64_t, Batch&)> const& fill) {
+  std::int64_t const replicas = grid_.size(Axis::data), per_pass = config_.train.micro_batch,
+                     micros = (rows + per_pass * replicas - 1) / (per_pass * replicas);
+  // All ranks of a replica see its samples: of its tensor ranks and stages one counts their baseline.
+  bool const counts = grid_.coord(comm_.rank(), Axis::tensor) == 0 && grid_.coord(comm_.rank(), Axis::pipe) == 0;
+  std::vector<double> sums{0, counts && !unigram().empty() ? 1.0 : 0.0};
+  std::vector<bool> seen(static_cast<std::size_t>(micros), false);  // a stage of several chunks loads it for each
+  StepResult const result = evaluate_batches(*ctx_, *stage_, micros, [&](Micro micro, Batch& batch) {
+    fill((*micro * replicas + grid_.coord(comm_.rank(), Axis::data)) * per_pass, batch);
+    auto&& again = seen[static_cast<std::size_t>(*micro)];
+    if (counts && !again) sums[0] += baseline(unigram(), batch);
+    again = true;
+  });
   comm_.all_reduce(sums, Reduction::sum);
-  Evaluation e{.loss = sums[0] / std::max(sums[1], 1.0), .tokens = sums[1], .ranks = comm_.world()};
-  e.unigram_loss = unigram().empty() ? -1 : sums[2] / std::max(sums[1], 1.0);
+  Evaluation e{.loss = result.loss, .tokens = result.tokens, .ranks = comm_.world()};
+  e.unigram_loss = sums[1] > 0 ? sums[0] / std::max(result.tokens, 1.0) : -1;
   return e;
 }
 
@@ -154,40 +155,35 @@ Evaluation Evaluator::split(std::string const& split, std::int64_t samples) {
   validate(splits[which].has_value() && splits[which]->size() > 0, "The ", split, " split is empty (data.", split,
            " is not set and data.split = \"", config_.data.split, "\" gives it nothing). Name one that is not.");
   BatchSource const source(std::move(*splits[which]), batch_options(config_));
-  std::int64_t const all = samples > 0 ? std::min(samples, source.size()) : source.size(),
-                     per_pass = config_.train.micro_batch;
-  double loss = 0, tokens = 0, unigram_sum = 0;
-  for (std::int64_t first = *comm_.rank() * per_pass; first < all; first += comm_.world() * per_pass) {
-    Batch const batch = stage_->chunk().batch[0].first(std::min(per_pass, all - first), config_.model.sequence_length);
-    Batch filled = batch;
-    fill_batch(source, first, filled);
-    tokens += counted(filled), unigram_sum += baseline(unigram(), filled);
-    loss += run(filled);
-  }
-  return gather(loss, tokens, unigram_sum);
+  std::int64_t const all = samples > 0 ? std::min(samples, source.size()) : source.size();
+  return score(all, [&](std::int64_t first, Batch& batch) { fill_batch(source, first, batch, all); });
 }
 
 namespace {
-/// Rows of a batch from a token stream: row s takes the window that starts at starts[s]; labels before `scored_from`
-/// and beyond the stream do not count.
+
+/// Rows of a batch from a token stream: row s takes the window that starts at starts[first + s]; labels before
+/// `scored_from`, beyond the stream and of windows beyond the last do not count.
 void fill_windows(Batch& b, std::vector<std::int32_t> const& stream, std::vector<std::int64_t> const& starts,
-                  std::int64_t stride) {
-  auto const end = static_cast<std::int64_t>(stream.size());
+                  std::int64_t first, std::int64_t stride) {
+  auto const end = static_cast<std::int64_t>(stream.size()), windows = static_cast<std::int64_t>(starts.size());
   for (std::int64_t s = 0; s < b.samples; ++s) {
-    std::int64_t const start = starts[static_cast<std::size_t>(s)], scored_from = start == 0 ? 0 : b.sequence - stride;
+    bool const there = first + s < windows;
+    std::int64_t const start = starts[static_cast<std::size_t>(std::min(first + s, windows - 1))],
+                       scored_from = start == 0 ? 0 : b.sequence * b.context_ranks - stride;
     b.sample_ids.data<std::int64_t>()[s] = s;
     for (std::int64_t i = 0; i < b.sequence; ++i) {
-      std::int64_t const t = s * b.sequence + i, at = start + i;
+      std::int64_t const t = s * b.sequence + i, place = b.place(i), at = start + place;
       b.tokens.data<std::int32_t>()[t] = at < end ? stream[static_cast<std::size_t>(at)] : 0;
-      bool const scored = i >= scored_from && at + 1 < end;
+      bool const scored = there && place >= scored_from && at + 1 < end;
       b.labels.data<std::int32_t>()[t] = at + 1 < end ? stream[static_cast<std::size_t>(at + 1)] : 0;
       b.weights.data<std::uint8_t>()[t] = scored;
-      b.positions.data<std::int32_t>()[t] = b.places.data<std::int32_t>()[t] = static_cast<std::int32_t>(i);
+      b.positions.data<std::int32_t>()[t] = b.places.data<std::int32_t>()[t] = static_cast<std::int32_t>(place);
       if (b.document_starts.defined()) b.document_starts.data<std::int32_t>()[t] = 0;
       b.token_samples.data<std::int64_t>()[t] = s;
     }
   }
 }
+
 }  // namespace
 
 Evaluation Evaluator::text(std::string const& text, std::int64_t stride) {
@@ -202,19 +198,8 @@ Evaluation Evaluator::text(std::string const& text, std::int64_t stride) {
   std::vector<std::int64_t> starts{0};
   while (starts.back() + length + 1 < static_cast<std::int64_t>(stream.size()))
     starts.push_back(starts.back() + stride);
-  double loss = 0, tokens = 0, unigram_sum = 0;
-  auto const per_pass = static_cast<std::size_t>(config_.train.micro_batch),
-             step = per_pass * static_cast<std::size_t>(comm_.world());
-  for (std::size_t first = static_cast<std::size_t>(*comm_.rank()) * per_pass; first < starts.size(); first += step) {
-    std::vector<std::int64_t> const rows(
-        starts.begin() + static_cast<std::ptrdiff_t>(first),
-        starts.begin() + static_cast<std::ptrdiff_t>(std::min(first + per_pass, starts.size())));
-    Batch batch = stage_->chunk().batch[0].first(static_cast<std::int64_t>(rows.size()), length);
-    fill_windows(batch, stream, rows, stride);
-    tokens += counted(batch), unigram_sum += baseline(unigram(), batch);
-    loss += run(batch);
-  }
-  Evaluation e = gather(loss, tokens, unigram_sum);
+  Evaluation e = score(static_cast<std::int64_t>(starts.size()),
+                       [&](std::int64_t first, Batch& batch) { fill_windows(batch, stream, starts, first, stride); });
   e.bytes = static_cast<double>(text.size());
   e.words = static_cast<double>(selenite::split(trim(text), ' ').size());
   return e;

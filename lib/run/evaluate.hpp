@@ -35,7 +35,8 @@ struct SamplingOptions {
 class Evaluator {
  public:
   /// `path`: a run folder, a folder of checkpoints (the newest whole one is taken), or one checkpoint. `settings`
-  /// change the checkpoint's own config. Data parallel over the ranks of `comm`.
+  /// change the checkpoint's own config, but for the layout: that is data parallel over the ranks of `comm`, if the
+  /// settings say nothing else.
   Evaluator(std::filesystem::path const& path, std::vector<std::string> const& settings, Comm& comm);
 
   /// Over one epoch of "train", "valid" or "test"; all ranks call it. At most `samples` of them if above 0.
@@ -44,7 +45,9 @@ class Evaluator {
   /// every token but the first is scored once with at least sequence_length - stride tokens before it. stride 0: a
   /// whole sequence.
   Evaluation text(std::string const& text, std::int64_t stride);
-  /// Text that follows the prompt, drawn token by token; calls `emit` with each piece.
+  /// Throws Error where the layout cuts the model: text is drawn by one rank that holds it whole.
+  void require_sampling() const;
+  /// Text that follows the prompt, drawn token by token; calls `emit` with each piece. For one rank.
   void sample(std::string const& prompt, SamplingOptions const& options,
               std::function<void(std::string const&)> const& emit);
 
@@ -56,10 +59,10 @@ class Evaluator {
 
  private:
   Tokenizer& tokenizer();
-  /// Sum of losses over a filled batch.
-  double run(Batch const& batch);
+  /// Over `rows` samples; fill(first, batch) fills the batch with those from `first` on, and gives labels of others no
+  /// weight.
+  Evaluation score(std::int64_t rows, std::function<void(std::int64_t first, Batch& batch)> const& fill);
   std::vector<double> const& unigram();
-  Evaluation gather(double loss_sum, double tokens, double unigram_sum);
 
   Comm& comm_;
   std::filesystem::path folder_;

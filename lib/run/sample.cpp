@@ -42,8 +42,16 @@ std::size_t unfinished(std::string const& text) {
 
 }  // namespace
 
+void Evaluator::require_sampling() const {
+  LayoutConfig const& l = config_.layout;
+  validate(l.tensor * l.context * l.pipe == 1, "A text can't be drawn with layout.tensor = ", l.tensor,
+           ", context = ", l.context, ", pipe = ", l.pipe,
+           " (one rank draws it, and has to hold the whole model). Use 1 for all three.");
+}
+
 void Evaluator::sample(std::string const& prompt, SamplingOptions const& options,
                        std::function<void(std::string const&)> const& emit) {
+  require_sampling();
   std::vector<std::int32_t> tokens;
   tokenizer().encode(prompt, tokens);
   if (tokens.empty()) tokens.push_back(std::max(0, tokenizer().eod()));

@@ -5,6 +5,7 @@
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 
+#include "core/text.hpp"
 #include "data/indexed.hpp"
 #include "tests/run/support.hpp"
 
@@ -83,6 +84,69 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_is_scored_beside_its_baseline_and_writes_text)
   BOOST_TEST(sample(1, 1.0) == sample(1, 1.0));
   BOOST_TEST(sample(1, 1.0) != sample(2, 1.0));
   BOOST_TEST(sample(1, 0) == sample(2, 0));  // the likeliest, whatever the seed
+}
+
+BOOST_AUTO_TEST_CASE(every_layout_finds_the_same_loss) {
+  Trained trained;
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += static_cast<char>('a' + i * i % 17);
+  struct Found {
+    Evaluation train, some, text;
+  };
+  auto const find = [&](std::vector<std::string> const& settings, Comm& comm) {
+    Evaluator evaluator(trained.work / "run", settings, comm);
+    return Found{evaluator.split("train", 0), evaluator.split("valid", 5), evaluator.text(text, 7)};
+  };
+  Found const one = find({}, *trained.comm);
+  BOOST_TEST(one.some.tokens == 5 * 32);
+  BOOST_TEST(one.text.tokens == 299);
+  std::vector<std::pair<std::int64_t, std::vector<std::string>>> const layouts{
+      {3, {}},
+      {2, {"layout.tensor=2"}},
+      {4, {"layout.tensor=2", "layout.sequence_parallel=true"}},
+      {2, {"layout.context=2"}},
+      {2, {"layout.pipe=2"}},
+      {8, {"layout.tensor=2", "layout.context=2", "layout.pipe=2"}},
+      {6, {"layout.pipe=2", "layout.data=3"}}};
+  for (auto const& [ranks, settings] : layouts) {
+    std::vector<Found> found(static_cast<std::size_t>(ranks));
+    run_threads(ranks, [&](Comm& comm) { found[static_cast<std::size_t>(*comm.rank())] = find(settings, comm); });
+    for (Found const& f : found)
+      for (Evaluation Found::*what : {&Found::train, &Found::some, &Found::text})
+        BOOST_TEST_CONTEXT(ranks << " ranks, " << join(settings, " ")) {
+          BOOST_TEST((f.*what).tokens == (one.*what).tokens);
+          BOOST_TEST(std::abs((f.*what).loss / (one.*what).loss - 1) < 1e-6);
+          BOOST_TEST(std::abs((f.*what).unigram_loss / (one.*what).unigram_loss - 1) < 1e-12);
+        }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_program_evaluates_on_any_layout_and_draws_text_on_one_rank) {
+  Trained trained;
+  auto const evaluate = [&](std::vector<std::string> const& launcher, std::vector<std::string> const& settings) {
+    std::vector<std::string> command = launcher;
+    command.insert(command.end(), {SELENITE_EVALUATE, (trained.work / "run").string(), "--json"});
+    for (std::string const& s : settings) command.insert(command.end(), {"--set", s});
+    return command;
+  };
+  auto const loss = [&](std::vector<std::string> const& command) {
+    Program program(command, trained.work / "evaluate.out", {.errors = trained.work / "evaluate.err"});
+    BOOST_TEST(program.wait() == 0, program.output() << read_file(trained.work / "evaluate.err"));
+    std::string const output = program.output();
+    auto const at = output.find("\"loss\":");
+    BOOST_TEST_REQUIRE(at != output.npos, output);
+    return std::stod(output.substr(at + 7));
+  };
+  double const one = loss(evaluate({}, {}));
+  std::vector<std::string> const four{SELENITE_MPIRUN, "-n", "4", "--oversubscribe", "--allow-run-as-root"};
+  BOOST_TEST(std::abs(loss(evaluate(four, {"layout.tensor=2", "layout.pipe=2"})) / one - 1) < 1e-6);
+  BOOST_TEST(std::abs(loss(evaluate(four, {"layout.context=2"})) / one - 1) < 1e-6);
+  BOOST_TEST(std::abs(loss(evaluate({}, {"run.comm=threads", "layout.data=2", "layout.pipe=2"})) / one - 1) < 1e-6);
+  auto draws = evaluate({}, {"run.comm=threads", "layout.tensor=2"});
+  draws.insert(draws.end(), {"--prompt", "a"});
+  Program refused(draws, trained.work / "evaluate.out");
+  BOOST_TEST(refused.wait() == 1);
+  BOOST_TEST(contains(refused.output(), "A text can't be drawn with layout.tensor = 2"), refused.output());
 }
 
 BOOST_AUTO_TEST_CASE(what_is_no_checkpoint_is_refused) {

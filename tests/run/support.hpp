@@ -101,6 +101,14 @@ class Workplace {
     for (auto const& [step, text] : steps(name)) all[step] = std::stod(text);
     return all;
   }
+  std::map<std::int64_t, double> valid_losses(std::string const& name) const {
+    std::map<std::int64_t, double> all;
+    std::ifstream in(folder_ / name / "metrics.jsonl");
+    for (std::string line; std::getline(in, line);)
+      if (contains(line, "\"valid_loss\""))
+        all[std::stoll(member(line, "step"))] = std::stod(member(line, "valid_loss"));
+    return all;
+  }
   std::filesystem::path checkpoint(std::string const& name, std::int64_t step) const {
     return folder_ / name / "checkpoints" / checkpoint_name(step);
   }

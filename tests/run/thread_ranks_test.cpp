@@ -15,13 +15,16 @@ std::vector<std::string> with(std::vector<std::string> settings, std::vector<std
 }
 std::vector<std::string> const two_by_two{"run.comm=threads", "layout.data=2", "layout.pipe=2"};
 
-void same_losses(Workplace const& work, std::string const& one, std::string const& other) {
-  auto const a = work.losses(one), b = work.losses(other);
+void same(std::map<std::int64_t, double> const& a, std::map<std::int64_t, double> const& b, std::string const& what) {
   BOOST_TEST(!b.empty());
   for (auto const& [step, loss] : b) {
     BOOST_TEST_REQUIRE(a.count(step) == 1u);
-    BOOST_TEST(std::abs(loss / a.at(step) - 1) < 1e-5, other << " step " << step << ": " << loss << " " << a.at(step));
+    BOOST_TEST(std::abs(loss / a.at(step) - 1) < 1e-5, what << " step " << step << ": " << loss << " " << a.at(step));
   }
+}
+void same_losses(Workplace const& work, std::string const& one, std::string const& other) {
+  same(work.losses(one), work.losses(other), other);
+  same(work.valid_losses(one), work.valid_losses(other), other + ", validation");
 }
 
 }  // namespace
@@ -47,6 +50,27 @@ BOOST_AUTO_TEST_CASE(they_train_like_one_rank_and_hand_over_to_it) {
   auto const taken = work.pretrain("taken-over", with(common, two_by_two));
   BOOST_TEST_REQUIRE(taken.code == 0, taken.output);
   same_losses(work, "one", "taken-over");
+}
+
+BOOST_AUTO_TEST_CASE(every_layout_validates_alike) {
+  Workplace const work;
+  std::vector<std::string> const common{"train.valid_every=2", "train.valid_batches=2", "data.split=60,40,0",
+                                        "train.steps=4", "checkpoint.every=0"};
+  BOOST_TEST_REQUIRE(work.pretrain("one", common).code == 0);
+  BOOST_TEST(work.valid_losses("one").size() == 2u);
+  std::vector<std::vector<std::string>> const layouts{
+      {"layout.tensor=2", "layout.sequence_parallel=true", "layout.data=2"},
+      {"layout.context=2", "layout.pipe=2"},
+      {"layout.pipe=2", "layout.interleave=2", "layout.schedule=interleaved", "model.layers=4"},
+      {"layout.tensor=2", "layout.context=2", "layout.pipe=2"}};
+  for (std::size_t i = 0; i < layouts.size(); ++i) {
+    bool const deeper = i == 2;
+    std::string const name = concat("layout-", i), one = deeper ? "one-deeper" : "one";
+    if (deeper) BOOST_TEST_REQUIRE(work.pretrain(one, with(common, {"model.layers=4"})).code == 0);
+    auto const run = work.pretrain(name, with(with(common, layouts[i]), {"run.comm=threads"}));
+    BOOST_TEST_REQUIRE(run.code == 0, run.output);
+    same_losses(work, one, name);
+  }
 }
 
 // Every step saves, from four I/O threads of one process: their HDF5 calls must not meet.
