@@ -13,6 +13,7 @@
 #include "plan/calibrate.hpp"
 #include "plan/planned_schedule.hpp"
 #include "run/signals.hpp"
+#include "run/trace.hpp"
 #include "schedule/draw.hpp"
 
 namespace selenite::app {
@@ -26,6 +27,7 @@ void RunOptions::add_to(CommandLine& command) {
       "--print-schedule", print_schedule,
       "Print the pipeline's actions, drawn to the times of machine.name's file, and end; --print-schedule=FILE.svg "
       "also writes a picture");
+  command.option("--trace", trace, "The same as --set log.trace=...; with --dry-run the planned step is written there");
   command.option("--world", world, "With --dry-run, --print-config or --print-schedule: plan for this many ranks");
   command.option(
       "--calibrate", calibrate,
@@ -148,6 +150,7 @@ void print(Config const& given, RunOptions const& options) {
   if (!options.dry_run) return;
   auto const alone = make_self_comm();
   Machine const machine = find_machine(config, *alone, ProcessGrid());
+  if (!config.log.trace.empty()) write_file_atomically(config.log.trace, trace_text(plan_schedule(config, &machine)));
   std::cout << describe(make_plan(config, make_grid(config.layout), Rank(0), &machine), config, &machine);
 }
 
@@ -176,7 +179,9 @@ std::string place_of(Comm const& comm, Config const& config) {
 
 int run_job(std::string const& program, RunOptions const& options, int argc, char** argv,
             std::function<std::string(Config const&, Comm&, RunRecord&, RunLog&)> const& body) {
-  Config const given = load_config(options.file, options.settings);
+  std::vector<std::string> settings = options.settings;
+  if (!options.trace.empty()) settings.push_back("log.trace=" + options.trace);
+  Config const given = load_config(options.file, settings);
   if (options.print_config || options.dry_run || !options.print_schedule.empty()) return print(given, options), 0;
   std::optional<SignalGuard> signals;  // before the record says "running", so that no signal leaves it at that
   if (options.calibrate.empty()) signals.emplace();

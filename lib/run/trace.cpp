@@ -24,7 +24,7 @@ JsonObject details(TimelineSpan const& span) {
   if (c.batch > 1) d.set("batch", c.batch);
   if (c.flops > 0) d.set("flops", c.flops);
   if (c.bytes > 0) d.set("bytes", c.bytes);
-  if (c.group != AxisSet{}) d.set("over", to_string(c.group));
+  if (!c.group.empty()) d.set("over", to_string(c.group));
   return d;
 }
 
@@ -100,7 +100,8 @@ void Tracer::write() {
     parts.emplace_back(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
   }
   write_file_atomically(path_, ChromeTrace::join(parts));
-  for (std::int64_t r = 0; r < world; ++r) std::filesystem::remove(path_of(path_, r, world));
+  std::error_code ignored;
+  for (std::int64_t r = 0; r < world; ++r) std::filesystem::remove(path_of(path_, r, world), ignored);
 }
 
 std::string trace_text(PlannedSchedule const& planned) {

@@ -9,8 +9,8 @@
 namespace selenite {
 
 /// Records the first log.trace_steps steps of a run and writes them to log.trace for Chrome's viewer: a process a rank,
-/// on it a thread a lane, on that steps, in them actions, in them work and messages. Does nothing if log.trace is empty.
-/// Ranks of up to 64 come together in one file; more leave a file each, log.trace.rank<N>.
+/// on it a thread a lane, on that steps, in them actions, in them work and messages. Does nothing if log.trace is
+/// empty. Ranks of up to 64 come together in one file; more leave a file each, log.trace.rank<N>.
 class Tracer {
  public:
   /// Makes the rank's file, so that a path that can't be written is found before the work. All ranks together, as for
