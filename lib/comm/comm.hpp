@@ -31,10 +31,11 @@ class Comm {
     Calls::Scope const scope(calls_, call_of(op));
     do_launch(op);
   }
-  /// Returns when the memory of all that this rank has sent on the channel may be changed.
-  void finish(Channel channel) {
+  /// Returns when the memory of what this rank has sent on the channel may be changed: of all, or, where given, of
+  /// what was sent from `data`.
+  void finish(Channel channel, Tensor const& data = {}) {
     Calls::Scope const scope(calls_, {.kind = Call::Kind::finish, .channel = channel});
-    do_finish(channel);
+    do_finish(channel, data);
   }
 
   /// Another thread of this rank may wait in a launch that nobody will answer, because the rank is leaving by an error:
@@ -85,7 +86,7 @@ class Comm {
   virtual void do_launch(RingShift const& op) = 0;
   virtual void do_launch(Send const& op) = 0;
   virtual void do_launch(Recv const& op) = 0;
-  virtual void do_finish(Channel channel) = 0;
+  virtual void do_finish(Channel channel, Tensor const& data) = 0;
   virtual void do_all_reduce(std::span<double> values, Reduction reduction) = 0;
   virtual void do_broadcast(std::vector<std::byte>& bytes, Rank root) = 0;
   virtual std::vector<std::string> do_all_gather(std::string const& text) = 0;

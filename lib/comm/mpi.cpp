@@ -168,7 +168,8 @@ class MpiComm final : public Comm {
 
   void do_launch(Send const& op) override {
     auto const channel = static_cast<std::size_t>(op.channel);
-    post_send(sends_[channel], op.data.raw(), op.data.bytes(), *op.to, checked(op.tag), channels_[channel]);
+    Sent& sent = sends_[channel].emplace_back(Sent{op.data.raw(), {}});
+    post_send(sent.requests, op.data.raw(), op.data.bytes(), *op.to, checked(op.tag), channels_[channel]);
     sent_[op.channel] += op.data.bytes();
   }
   void do_launch(Recv const& op) override {
@@ -186,7 +187,12 @@ class MpiComm final : public Comm {
     validate(received == op.data.bytes(), "A message of ", received, " bytes from rank ", op.from, " came where ",
              op.data.bytes(), " were expected (tag ", op.tag, "). This is a defect of Selenite; please report it.");
   }
-  void do_finish(Channel channel) override { wait_all(sends_[static_cast<std::size_t>(channel)]); }
+  void do_finish(Channel channel, Tensor const& data) override {
+    auto& sends = sends_[static_cast<std::size_t>(channel)];
+    for (Sent& sent : sends)
+      if (!data.defined() || sent.data == data.raw()) wait_all(sent.requests);
+    std::erase_if(sends, [](Sent const& sent) { return sent.requests.empty(); });
+  }
   void give_up() override { given_up = true; }
 
   void do_all_reduce(std::span<double> values, Reduction reduction) override {
@@ -333,7 +339,11 @@ class MpiComm final : public Comm {
   std::list<NoteOut> notes_out_;
   std::array<MPI_Comm, channel_count> channels_{};
   std::map<unsigned, Group> groups_;
-  std::array<Requests, channel_count> sends_;
+  struct Sent {
+    std::byte const* data = nullptr;
+    Requests requests;
+  };
+  std::array<std::vector<Sent>, channel_count> sends_;
 };
 
 }  // namespace

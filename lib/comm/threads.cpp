@@ -104,7 +104,7 @@ class ThreadComm final : public Comm {
     sent_[op.channel] += op.data.bytes();
   }
   void do_launch(Recv const& op) override { job_.box(rank_).take(op.from, op.channel, op.tag, op.data); }
-  void do_finish(Channel) override {}  // what is sent is copied at once
+  void do_finish(Channel, Tensor const&) override {}  // what is sent is copied at once
   void give_up() override { job_.fail(rank_, nullptr); }
 
   void do_all_reduce(std::span<double> values, Reduction reduction) override {

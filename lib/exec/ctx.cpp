@@ -51,10 +51,10 @@ void Ctx::wait(Event event) {
   waited(start);
 }
 
-void Ctx::finish(Channel channel) {
+void Ctx::finish(Channel channel, Tensor const& data) {
   if (!running() || !comm_) return;
   auto const start = now();
-  comm_->finish(channel);
+  comm_->finish(channel, data);
   waited(start);
 }
 

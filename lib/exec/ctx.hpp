@@ -84,8 +84,8 @@ class Ctx {
     tally_.sent[op.channel] += sent_bytes(op);
     communicate(op);
   }
-  /// What was sent on the channel may be changed after this.
-  void finish(Channel channel);
+  /// What was sent on the channel, or of that only what was sent from `data`, may be changed after this.
+  void finish(Channel channel, Tensor const& data = {});
 
   /// Work that `body` gives to this context goes on `lane`, behind what the current lane has so far.
   template <class Body>

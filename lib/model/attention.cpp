@@ -9,13 +9,15 @@
 namespace selenite {
 
 AttentionLayer::AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid,
-                               TensorParallel const& tensor, ContextExchange exchange, std::uint64_t seed)
+                               TensorParallel const& tensor, ContextExchange exchange, Recompute recompute,
+                               std::uint64_t seed)
     : tensor_(tensor),
-      norm_(name + ".norm", m, tensor),
+      norm_(name + ".norm", m, recompute, tensor),
       head_dim_(m.head_dim),
       rotary_(m.positions == Positions::rotary),
       rotary_base_(m.rotary_base),
       path_(m.attention),
+      keeps_scores_(recompute != Recompute::selective),
       context_ranks_(grid.size(Axis::context)),
       ring_(context_ranks_, exchange) {
   std::int64_t const kv_parts = std::min(tensor.ranks(), m.kv_heads);
@@ -61,15 +63,11 @@ void AttentionLayer::rotate(Ctx& ctx, Batch const& batch, Tensor const& qkv, boo
 }
 
 void AttentionLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const {
-  DType const dtype = x.dtype();
-  saved.x = x;
-  saved.normed = ctx.save(dtype, x.shape());
-  norm_.forward(ctx, x, saved.normed, saved.norm);
   std::int64_t const tokens = batch.count();
-  saved.qkv = ctx.save(dtype, {tokens, q_width() + 2 * kv_width()});
-  qkv_.forward(ctx, saved.normed, saved.qkv);
+  saved.qkv = ctx.save(x.dtype(), {tokens, q_width() + 2 * kv_width()});
+  norm_.forward(ctx, x, saved.norm, [&](Tensor const& normed) { qkv_.forward(ctx, normed, saved.qkv); });
   rotate(ctx, batch, saved.qkv, false);
-  saved.context = ctx.save(dtype, {tokens, q_width()});
+  saved.context = ctx.save(x.dtype(), {tokens, q_width()});
   attend(ctx, batch, saved);
   projection_.forward(ctx, saved.context, y);
   add_branch(ctx, tensor_, batch, hidden_dropout_, projection_.bias(), x, y);
@@ -77,43 +75,50 @@ void AttentionLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tens
 
 void AttentionLayer::attend(Ctx& ctx, Batch const& batch, Saved& saved) const {
   AttentionShape const s = shape(batch);
-  Tensor const q = saved.qkv.columns(0, q_width()), k = saved.qkv.columns(q_width(), kv_width()),
-               v = saved.qkv.columns(q_width() + kv_width(), kv_width());
-  AttentionPlaces const places = batch.attention_places();
+  DType const dtype = saved.qkv.dtype();
   if (path_ == AttentionPath::flash) {
     saved.logsumexp = ctx.save(DType::fp32, {s.samples, s.heads, s.queries});
     if (context_ranks_ > 1) return ring_.forward(ctx, batch, s, saved.qkv, saved.context, saved.logsumexp);
+    AttentionPlaces const places = batch.attention_places();
     return ctx(Attention{.shape = s,
-                         .q = q,
-                         .k = k,
-                         .v = v,
+                         .q = q_of(saved.qkv),
+                         .k = k_of(saved.qkv),
+                         .v = v_of(saved.qkv),
                          .out = saved.context,
                          .logsumexp = saved.logsumexp,
                          .query_places = places,
                          .key_places = places,
                          .sample_ids = batch.sample_ids});
   }
-  saved.probabilities = ctx.save(q.dtype(), {s.samples * s.heads, s.queries, s.keys});
-  saved.dropped = s.dropout.probability > 0 ? ctx.save(q.dtype(), saved.probabilities.shape()) : Tensor{};
-  ctx(AttentionScores{.shape = s, .q = q, .k = k, .scores = saved.probabilities});
+  saved.scores = {};
+  if (keeps_scores_)
+    saved.scores = place_scores(s, dtype, [&](DType d, Shape const& shape) { return ctx.save(d, shape); });
+  ScopedMark const mark(ctx.scratch());
+  Scores const scores =
+      keeps_scores_ ? saved.scores
+                    : place_scores(s, dtype, [&](DType d, Shape const& shape) { return ctx.temporary(d, shape); });
+  make_scores(ctx, batch, saved.qkv, scores);
+  ctx(AttentionValues{.shape = s,
+                      .probabilities = scores.dropped.defined() ? scores.dropped : scores.probabilities,
+                      .v = v_of(saved.qkv),
+                      .out = saved.context});
+}
+
+void AttentionLayer::make_scores(Ctx& ctx, Batch const& batch, Tensor const& qkv, Scores const& scores) const {
+  AttentionShape const s = shape(batch);
+  AttentionPlaces const places = batch.attention_places();
+  ctx(AttentionScores{.shape = s, .q = q_of(qkv), .k = k_of(qkv), .scores = scores.probabilities});
   ctx(MaskedSoftmax{.shape = s,
-                    .scores = saved.probabilities,
-                    .probabilities = saved.probabilities,
-                    .dropped = saved.dropped,
+                    .scores = scores.probabilities,
+                    .probabilities = scores.probabilities,
+                    .dropped = scores.dropped,
                     .query_places = places,
                     .key_places = places,
                     .sample_ids = batch.sample_ids});
-  ctx(AttentionValues{.shape = s,
-                      .probabilities = saved.dropped.defined() ? saved.dropped : saved.probabilities,
-                      .v = v,
-                      .out = saved.context});
 }
 
 void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const& d_context, Saved& saved) const {
   AttentionShape const s = shape(batch);
-  auto q_of = [&](Tensor const& t) { return t.columns(0, q_width()); };
-  auto k_of = [&](Tensor const& t) { return t.columns(q_width(), kv_width()); };
-  auto v_of = [&](Tensor const& t) { return t.columns(q_width() + kv_width(), kv_width()); };
   Tensor const &qkv = saved.qkv, &d = saved.d_qkv;
   ScopedMark const mark(ctx.scratch());
   if (context_ranks_ > 1) return ring_.backward(ctx, batch, s, qkv, saved.context, saved.logsumexp, d_context, d);
@@ -135,15 +140,22 @@ void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const&
                                  .key_places = places,
                                  .sample_ids = batch.sample_ids});
   }
-  Tensor const d_scores = ctx.temporary(saved.probabilities.dtype(), saved.probabilities.shape());
+  auto temporary = [&](DType dtype, Shape const& shape) { return ctx.temporary(dtype, shape); };
+  Scores scores = saved.scores;
+  if (!keeps_scores_) {
+    scores = place_scores(s, qkv.dtype(), temporary);
+    ctx.set_recomputing(true);
+    make_scores(ctx, batch, qkv, scores);
+    ctx.set_recomputing(false);
+  }
   ctx(MatrixAttentionBackward{.shape = s,
                               .q = q_of(qkv),
                               .k = k_of(qkv),
                               .v = v_of(qkv),
-                              .probabilities = saved.probabilities,
-                              .dropped = saved.dropped,
+                              .probabilities = scores.probabilities,
+                              .dropped = scores.dropped,
                               .dout = d_context,
-                              .dscores = d_scores,
+                              .dscores = temporary(qkv.dtype(), scores.probabilities.shape()),
                               .dq = q_of(d),
                               .dk = k_of(d),
                               .dv = v_of(d)});
@@ -158,14 +170,14 @@ void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& 
   projection_.backward_input(ctx, saved.d_projection, d_context);
   attend_backward(ctx, batch, d_context, saved);
   rotate(ctx, batch, saved.d_qkv, true);
-  Tensor const d_normed = ctx.temporary(dy.dtype(), saved.normed.shape());
+  Tensor const d_normed = ctx.temporary(dy.dtype(), dx.shape());
   qkv_.backward_input(ctx, saved.d_qkv, d_normed);
-  norm_.backward(ctx, saved.x, d_normed, dy, dx, saved.norm);
+  norm_.backward(ctx, d_normed, dy, dx, saved.norm);
 }
 
 void AttentionLayer::backward_weight(Ctx& ctx, Saved const& saved) const {
   projection_.backward_weight(ctx, saved.context, saved.d_projection);
-  qkv_.backward_weight(ctx, saved.normed, saved.d_qkv);
+  norm_.again(ctx, saved.norm, [&](Tensor const& normed) { qkv_.backward_weight(ctx, normed, saved.d_qkv); });
 }
 
 }  // namespace selenite

@@ -3,9 +3,9 @@
 namespace selenite {
 
 Block::Block(LayerId layer, ModelConfig const& model, ProcessGrid const& grid, TensorParallel const& tensor,
-             ContextExchange exchange, std::uint64_t seed)
-    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, tensor, exchange, seed),
-      mlp_(concat("layers.", layer, ".mlp"), layer, model, tensor, seed) {}
+             ContextExchange exchange, Recompute recompute, std::uint64_t seed)
+    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, tensor, exchange, recompute, seed),
+      mlp_(concat("layers.", layer, ".mlp"), layer, model, recompute, tensor, seed) {}
 
 void Block::list(ParameterList& parameters) {
   attention_.list(parameters);

@@ -16,9 +16,9 @@ Tensor row_of(Tensor const& t, std::int64_t i) {
 
 }  // namespace
 
-Head::Head(ModelConfig const& m, TensorParallel const& tensor, Parameter const* tied)
+Head::Head(ModelConfig const& m, Recompute recompute, TensorParallel const& tensor, Parameter const* tied)
     : tensor_(tensor),
-      norm_("final_norm", m, tensor),
+      norm_("final_norm", m, recompute, tensor),
       tied_(tied),
       first_column_(m.padded_vocab() / tensor.ranks() * tensor.index()),
       vocab_size_(m.vocab_size) {
@@ -38,14 +38,10 @@ void Head::list(ParameterList& parameters) {
 
 void Head::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& totals, Saved& saved) const {
   std::int64_t const tokens = batch.count();
-  saved.x = x;
-  saved.normed = ctx.save(x.dtype(), x.shape());
-  norm_.forward(ctx, x, saved.normed, saved.norm);
   saved.logits = ctx.save(x.dtype(), {tokens, matrix().weight.rows()});
-  {
-    ScopedMark const mark(ctx.scratch());
-    ctx(Gemm{.a = tensor_.gathered(ctx, saved.normed), .b = matrix().weight, .out = saved.logits, .transpose_b = true});
-  }
+  norm_.forward(ctx, x, saved.norm, [&](Tensor const& normed) {
+    ctx(Gemm{.a = tensor_.gathered(ctx, normed), .b = matrix().weight, .out = saved.logits, .transpose_b = true});
+  });
   saved.logsumexp = ctx.save(DType::fp32, {tokens});
   saved.losses = ctx.save(DType::fp32, {tokens});
   ScopedMark const mark(ctx.scratch());
@@ -88,16 +84,17 @@ void Head::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dx, double
   Tensor const d_normed = ctx.temporary(dx.dtype(), dx.shape());
   tensor_.reduce(ctx, d_normed,
                  [&](Tensor const& sum) { ctx(Gemm{.a = saved.logits, .b = matrix().weight, .out = sum}); });
-  norm_.backward(ctx, saved.x, d_normed, Tensor{}, dx, saved.norm);
+  norm_.backward(ctx, d_normed, Tensor{}, dx, saved.norm);
 }
 
 void Head::backward_weight(Ctx& ctx, Saved const& saved) const {
-  ScopedMark const mark(ctx.scratch());
-  ctx(Gemm{.a = saved.logits,
-           .b = tensor_.gathered(ctx, saved.normed),
-           .out = matrix().gradient,
-           .transpose_a = true,
-           .accumulate = true});
+  norm_.again(ctx, saved.norm, [&](Tensor const& normed) {
+    ctx(Gemm{.a = saved.logits,
+             .b = tensor_.gathered(ctx, normed),
+             .out = matrix().gradient,
+             .transpose_a = true,
+             .accumulate = true});
+  });
 }
 
 }  // namespace selenite

@@ -11,17 +11,15 @@ namespace selenite {
 class Head {
  public:
   struct Saved {
-    Tensor x;
-    NormLayer::Saved norm;
-    Tensor normed;     ///< [rows of this rank, hidden]
-    Tensor logits;     ///< [tokens, rows of this vocabulary shard]; backward turns it into its gradient
-    Tensor logsumexp;  ///< fp32 [tokens]
-    Tensor losses;     ///< fp32 [tokens]
+    NormLayer::Saved norm;  ///< [rows of this rank, hidden]
+    Tensor logits;          ///< [tokens, rows of this vocabulary shard]; backward turns it into its gradient
+    Tensor logsumexp;       ///< fp32 [tokens]
+    Tensor losses;          ///< fp32 [tokens]
   };
   Head() = default;
   /// `tied`: the embedding's parameter, owned by the caller and outliving this; null for a matrix of its own, which
   /// with tied embeddings is a second copy of the embedding, on the last stage of a pipeline.
-  Head(ModelConfig const& model, TensorParallel const& tensor, Parameter const* tied);
+  Head(ModelConfig const& model, Recompute recompute, TensorParallel const& tensor, Parameter const* tied);
 
   void list(ParameterList& parameters);
   /// Adds the sum of losses and the number of counted tokens to totals (fp64 [2]).

@@ -6,11 +6,12 @@
 
 namespace selenite {
 
-MlpLayer::MlpLayer(std::string const& name, LayerId layer, ModelConfig const& m, TensorParallel const& tensor,
-                   std::uint64_t seed)
+MlpLayer::MlpLayer(std::string const& name, LayerId layer, ModelConfig const& m, Recompute recompute,
+                   TensorParallel const& tensor, std::uint64_t seed)
     : tensor_(tensor),
-      norm_(name + ".norm", m, tensor),
+      norm_(name + ".norm", m, recompute, tensor),
       kind_(static_cast<ActivationKind>(m.activation)),
+      keeps_activated_(recompute != Recompute::selective),
       ffn_(m.ffn_hidden / tensor.ranks()),
       dropout_{m.hidden_dropout, seed, static_cast<std::uint32_t>(*layer), 2} {
   std::string const n = name + ".";
@@ -31,16 +32,20 @@ void MlpLayer::list(ParameterList& parameters) {
 }
 
 void MlpLayer::forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const {
-  saved.x = x;
-  saved.normed = ctx.save(x.dtype(), x.shape());
-  norm_.forward(ctx, x, saved.normed, saved.norm);
   std::int64_t const tokens = batch.count();
   saved.up = ctx.save(x.dtype(), {tokens, up_width_});
-  up_.forward(ctx, saved.normed, saved.up);
-  saved.activated = ctx.save(x.dtype(), {tokens, ffn_});
-  ctx(Activation{.kind = kind_, .x = saved.up, .y = saved.activated});
-  down_.forward(ctx, saved.activated, y);
+  norm_.forward(ctx, x, saved.norm, [&](Tensor const& normed) { up_.forward(ctx, normed, saved.up); });
+  saved.activated = keeps_activated_ ? ctx.save(x.dtype(), {tokens, ffn_}) : Tensor{};
+  ScopedMark const mark(ctx.scratch());
+  down_.forward(ctx, activate(ctx, saved), y);
   add_branch(ctx, tensor_, batch, dropout_, down_.bias(), x, y);
+}
+
+Tensor MlpLayer::activate(Ctx& ctx, Saved const& saved) const {
+  Tensor const y =
+      saved.activated.defined() ? saved.activated : ctx.temporary(saved.up.dtype(), {saved.up.rows(), ffn_});
+  ctx(Activation{.kind = kind_, .x = saved.up, .y = y});
+  return y;
 }
 
 void MlpLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
@@ -49,18 +54,21 @@ void MlpLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Te
   ScopedMark const mark(ctx.scratch());
   {
     ScopedMark const inner(ctx.scratch());
-    Tensor const d_activated = ctx.temporary(dy.dtype(), saved.activated.shape());
+    Tensor const d_activated = ctx.temporary(dy.dtype(), {saved.up.rows(), ffn_});
     down_.backward_input(ctx, saved.d_down, d_activated);
     ctx(ActivationBackward{.kind = kind_, .x = saved.up, .dy = d_activated, .dx = saved.d_up});
   }
-  Tensor const d_normed = ctx.temporary(dy.dtype(), saved.normed.shape());
+  Tensor const d_normed = ctx.temporary(dy.dtype(), dx.shape());
   up_.backward_input(ctx, saved.d_up, d_normed);
-  norm_.backward(ctx, saved.x, d_normed, dy, dx, saved.norm);
+  norm_.backward(ctx, d_normed, dy, dx, saved.norm);
 }
 
 void MlpLayer::backward_weight(Ctx& ctx, Saved const& saved) const {
-  down_.backward_weight(ctx, saved.activated, saved.d_down);
-  up_.backward_weight(ctx, saved.normed, saved.d_up);
+  {
+    ScopedMark const mark(ctx.scratch());
+    down_.backward_weight(ctx, keeps_activated_ ? saved.activated : activate(ctx, saved), saved.d_down);
+  }
+  norm_.again(ctx, saved.norm, [&](Tensor const& normed) { up_.backward_weight(ctx, normed, saved.d_up); });
 }
 
 }  // namespace selenite

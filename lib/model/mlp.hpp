@@ -12,15 +12,14 @@ namespace selenite {
 class MlpLayer {
  public:
   struct Saved {
-    Tensor x;
-    NormLayer::Saved norm;
-    Tensor normed;         ///< [rows of this rank, hidden]
-    Tensor up, activated;  ///< [tokens, ffn or 2 ffn of this rank], [tokens, ffn]
-    Tensor d_down, d_up;   ///< [tokens, ...]: output gradients that backward_input keeps for backward_weight
+    NormLayer::Saved norm;  ///< [rows of this rank, hidden]
+    Tensor up;              ///< [tokens, ffn or 2 ffn of this rank]
+    Tensor activated;       ///< [tokens, ffn]; undefined where it is made again
+    Tensor d_down, d_up;    ///< [tokens, ...]: output gradients that backward_input keeps for backward_weight
   };
   MlpLayer() = default;
-  MlpLayer(std::string const& name, LayerId layer, ModelConfig const& model, TensorParallel const& tensor,
-           std::uint64_t seed);
+  MlpLayer(std::string const& name, LayerId layer, ModelConfig const& model, Recompute recompute,
+           TensorParallel const& tensor, std::uint64_t seed);
 
   void list(ParameterList& parameters);
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;
@@ -28,10 +27,13 @@ class MlpLayer {
   void backward_weight(Ctx& ctx, Saved const& saved) const;
 
  private:
+  Tensor activate(Ctx& ctx, Saved const& saved) const;
+
   TensorParallel tensor_;
   NormLayer norm_;
   Linear up_, down_;
   ActivationKind kind_ = ActivationKind::gelu;
+  bool keeps_activated_ = true;
   std::int64_t ffn_ = 0, up_width_ = 0;  ///< of this rank
   DropoutSite dropout_;
 };
