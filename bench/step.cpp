@@ -43,7 +43,7 @@ int run(std::vector<std::string> settings) {
   ProcessGrid const grid = make_grid(config.layout);
   auto const comm = make_self_comm();
   comm->set_grid(grid);
-  StageState stage(config, grid, Rank(0), make_schedule(config, grid));
+  StageState stage(config, grid, Rank(0));
   stage.take_memory();
   Cpu cpu;
   Ctx ctx(stage.place(), cpu, comm.get());
@@ -59,7 +59,8 @@ int run(std::vector<std::string> settings) {
     Plan const plan = make_plan(config, grid, Rank(0), &machine);
     ctx.tally() = {};
     double const t = now();
-    train_step(ctx, stage, round + 1, 0, [&](Micro, Batch& b) { fill(b, config.model.vocab_size); });
+    Progress at{.step = round, .loss_scale = LossScale::initial(config.train)};
+    train_step(ctx, stage, at, [&](Micro, Batch& b) { fill(b, config.model.vocab_size); });
     double const seconds = now() - t, rate = plan.model_flops / seconds, peak = machine.peak_bf16;
     if (round > 0) ratios.push_back(rate / peak);
     std::printf("%5d %10.2f %14.1f %14.1f %7.1f%%  ", round, seconds, rate / 1e9, peak / 1e9, 100 * rate / peak);

@@ -46,7 +46,7 @@ struct LayoutConfig {
   bool sequence_parallel = false;
   ContextExchange context_exchange = ContextExchange::ring;
   ScheduleKind schedule = ScheduleKind::one_f_one_b;
-  std::int64_t interleave = 1;
+  std::int64_t interleave = 1, interleave_group = 0;  ///< group = 0: as many micro-batches as stages
   std::string stages;
   std::vector<std::string> overlap;
   bool split_p2p = true;
@@ -64,6 +64,8 @@ struct TrainConfig {
   std::int64_t optimizer_sharding = 0;
   std::int64_t bucket_bytes = 64 << 20;
   double loss_scale = 0;  ///< 0: dynamic for fp16, 1 otherwise
+  double loss_scale_initial = 4294967296.0;
+  std::int64_t loss_scale_window = 1000, loss_scale_hysteresis = 2;
   bool deterministic = true;
   OptimizerKind optimizer = OptimizerKind::adamw;
   double lr = 3e-4, min_lr = 3e-5;
@@ -99,6 +101,7 @@ struct LogConfig {
   std::int64_t every = 10;
   bool tensorboard = true, metrics = true;
   std::string trace;
+  std::int64_t trace_steps = 5;
   bool operator==(LogConfig const&) const = default;
 };
 
@@ -140,6 +143,11 @@ Config parse_config(std::string const& toml, std::vector<std::string> const& set
 /// Fills what is derived (head_dim, ffn_hidden, data ranks, steps, samples) for a world of ranks and checks that all
 /// fits together. Throws Error with the reason and the nearest that works.
 Config resolve(Config config, std::int64_t world);
+
+/// Micro-batches that each data rank of a resolved config takes in a step of `global_batch` samples.
+inline std::int64_t micro_batches(Config const& config, std::int64_t global_batch) {
+  return global_batch / (config.train.micro_batch * config.layout.data);
+}
 
 /// As TOML: ordered sections, every field, units as comments. parse_config reads it back to an equal Config.
 std::string to_toml(Config const& config);

@@ -67,6 +67,8 @@ std::vector<Field> fields(LayoutConfig& c) {
            "how keys and values come to the context ranks: round the ring, or all gathered first"},
           {"schedule", choice(c.schedule, schedule_names), "order of forward and backward passes in the pipeline"},
           {"interleave", &c.interleave, "model chunks a stage", "", 1, 1024},
+          {"interleave_group", &c.interleave_group,
+           "micro-batches that go through a chunk before the next chunk's turn; 0: as many as stages", "", 0, 1 << 20},
           {"stages", &c.stages,
            "layers of each virtual stage, for example 3,4,4,3; auto: balanced by FLOPs; empty: as even as can be"},
           {"overlap", &c.overlap, "communication hidden behind computation: gradients, parameters, tensor, pipe"},
@@ -76,19 +78,24 @@ std::vector<Field> fields(LayoutConfig& c) {
 std::vector<Field> fields(TrainConfig& c) {
   return {{"micro_batch", &c.micro_batch, "samples a pass", "samples", 1, 1 << 20},
           {"global_batch", &c.global_batch, "samples a step, over all data ranks", "samples", 1, 1 << 30},
-          {"batch_ramp", &c.batch_ramp, "sample count:batch pairs, for example 0:16 1000:32; empty: none"},
+          {"batch_ramp", &c.batch_ramp, "sample count:batch pairs, for example 0:16 1000:32, the last batch being global_batch; empty: none"},
           {"steps", &c.steps, "length of the training; 0: from samples", "steps", 0, 1e15},
           {"samples", &c.samples, "length of the training; 0: from steps", "samples", 0, 1e15},
           {"precision", choice(c.precision, precision_names),
            "of weights and activations; sums, master weights and moments are fp32"},
           {"gradient_reduce", choice(c.gradient_reduce, precision_names), "of gradients between ranks"},
-          {"recompute", choice(c.recompute, recompute_names), "activations made again in backward"},
+          {"recompute", choice(c.recompute, recompute_names), "activations made again in backward: none; selective, all that costs no GEMM; full, whole layers"},
           {"recompute_layers", &c.recompute_layers, "layers between kept activations with recompute = full", "layers",
            1, 1e6},
           {"optimizer_sharding", &c.optimizer_sharding, "0 none, 1 optimizer state, 2 and gradients, 3 and parameters",
            "", 0, 3},
           {"bucket_bytes", &c.bucket_bytes, "gradients reduced at once", "bytes", 1024, big},
-          {"loss_scale", &c.loss_scale, "0: dynamic with fp16, else 1", "", 0, 1e30},
+          {"loss_scale", &c.loss_scale, "of gradients; 0: dynamic with fp16, else 1", "", 0, 1e30},
+          {"loss_scale_initial", &c.loss_scale_initial, "dynamic scale at the start", "", 1, 1e30},
+          {"loss_scale_window", &c.loss_scale_window, "steps without overflow until the dynamic scale is doubled",
+           "steps", 1, big},
+          {"loss_scale_hysteresis", &c.loss_scale_hysteresis,
+           "overflows until the dynamic scale is halved; those after it halve it at once", "steps", 1, big},
           {"deterministic", &c.deterministic, "same bits every time"},
           {"optimizer", choice(c.optimizer, optimizer_names), "adamw, or sgd for tests"},
           {"lr", &c.lr, "highest learning rate", "", 0, 1e6},
@@ -135,7 +142,8 @@ std::vector<Field> fields(LogConfig& c) {
   return {{"every", &c.every, "steps between lines in the log", "steps", 1, big},
           {"tensorboard", &c.tensorboard, "write TensorBoard event files"},
           {"metrics", &c.metrics, "write metrics.jsonl"},
-          {"trace", &c.trace, "write a timeline for Chrome's viewer to this file"}};
+          {"trace", &c.trace, "write a timeline for chrome://tracing or Perfetto to this file; empty: none"},
+          {"trace_steps", &c.trace_steps, "first steps of the run that it shows", "steps", 1, 1 << 20}};
 }
 
 std::vector<Field> fields(RunConfig& c) {

@@ -1,5 +1,6 @@
 #include "core/grid.hpp"
 
+#include "core/config.hpp"
 #include "core/error.hpp"
 
 namespace selenite {
@@ -77,5 +78,7 @@ std::string describe(ProcessGrid const& grid, Rank rank) {
     if (grid.size(a) > 1) text += concat(text.empty() ? "" : " ", name(a), " ", grid.coord(rank, a));
   return text;
 }
+
+ProcessGrid make_grid(LayoutConfig const& l) { return ProcessGrid({l.tensor, l.context, l.expert, l.data, l.pipe}); }
 
 }  // namespace selenite

@@ -71,6 +71,10 @@ class ProcessGrid {
  private:
   Coords sizes_;
 };
+struct LayoutConfig;
+/// The grid of a layout whose data ranks are known.
+ProcessGrid make_grid(LayoutConfig const& layout);
+
 /// Where token `index` of the `count` that a context rank holds lies in the sequence: rank r of n holds chunks r and
 /// 2n - 1 - r of 2n, so that under a causal mask all ranks have equal work. With one rank: index.
 constexpr std::int64_t zigzag_place(std::int64_t index, std::int64_t count, std::int64_t ranks, std::int64_t rank) {

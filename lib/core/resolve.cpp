@@ -3,7 +3,7 @@
 #include <initializer_list>
 #include <string_view>
 
-#include "core/config.hpp"
+#include "core/batch_ramp.hpp"
 #include "core/error.hpp"
 
 namespace selenite {
@@ -128,18 +128,19 @@ void resolve_train(Config& c) {
   auto& t = c.train;
   std::int64_t const per_pass =
       product({t.micro_batch, c.layout.data}, 1e18, "train.micro_batch x data ranks", "Use a smaller micro-batch.");
-  validate(t.global_batch % per_pass == 0, "train.global_batch = ", t.global_batch,
-           " is not a multiple of micro_batch x data ranks = ", t.micro_batch, " x ", c.layout.data, " = ", per_pass,
-           " (every data rank takes whole micro-batches). Use ",
-           std::max(per_pass, t.global_batch / per_pass * per_pass), " or ", (t.global_batch / per_pass + 1) * per_pass,
-           ".");
-  std::int64_t const wanted =
-      product({t.steps, t.global_batch}, 1e18, "train.steps x global_batch", "Use fewer steps.");
+  BatchRamp const ramp(t);
+  for (std::int64_t const batch : ramp.batches())
+    validate(batch % per_pass == 0, t.batch_ramp.empty() ? "train.global_batch = " : "train.batch_ramp has a batch of ",
+             batch, ", which is not a multiple of micro_batch x data ranks = ", t.micro_batch, " x ", c.layout.data,
+             " = ", per_pass, " (every data rank takes whole micro-batches). Use ",
+             std::max(per_pass, batch / per_pass * per_pass), " or ", (batch / per_pass + 1) * per_pass, ".");
+  product({t.steps, std::ranges::max(ramp.batches())}, 1e18, "train.steps x global_batch", "Use fewer steps.");
+  std::int64_t const wanted = ramp.samples(t.steps);
   validate(t.steps == 0 || t.samples == 0 || t.samples == wanted, "train.steps = ", t.steps,
-           " and train.samples = ", t.samples, " disagree (one step is global_batch = ", t.global_batch,
+           " and train.samples = ", t.samples, " disagree (so many steps take ", wanted,
            " samples). Give one of the two.");
-  if (t.steps == 0) t.steps = (t.samples + t.global_batch - 1) / t.global_batch;
-  t.samples = t.steps * t.global_batch;
+  if (t.steps == 0) t.steps = ramp.steps(t.samples);
+  t.samples = ramp.samples(t.steps);
   if (t.lr_decay == 0) t.lr_decay = std::max<std::int64_t>(t.samples, 1);
   if (t.weight_decay_end < 0) t.weight_decay_end = t.weight_decay;
   validate(t.min_lr <= t.lr, "train.min_lr = ", t.min_lr, " is above train.lr = ", t.lr,
@@ -151,22 +152,17 @@ void resolve_train(Config& c) {
 void refuse_missing(Config const& c) {
   auto const& l = c.layout;
   validate(l.expert == 1, "layout.expert = ", l.expert, " can't be run (this version has no experts). Use 1.");
-  validate(c.train.precision == Precision::fp32 || c.train.precision == Precision::bf16,
-           "This train.precision can't be run (this version trains in bf16 and fp32). Use one of these.");
+  validate(c.train.precision != Precision::fp8,
+           "train.precision = \"fp8\" can't be run (this version trains in bf16, fp16 and fp32). Use one of these.");
   validate(c.train.gradient_reduce == Precision::fp32,
            "This train.gradient_reduce can't be run (this version reduces gradients in fp32). Use fp32.");
-  validate(c.train.recompute != Recompute::selective,
-           "This train.recompute can't be run (this version makes all or nothing again). Use none or full.");
   validate(c.train.optimizer_sharding <= 2,
            "train.optimizer_sharding = 3 can't be run (this version keeps the weights whole on every rank). Use 2.");
-  validate(c.train.batch_ramp.empty(),
-           "train.batch_ramp can't be run (this version trains with one batch size). Leave it empty.");
   for (std::string const& what : l.overlap)
     validate(what == "gradients" || what == "parameters", "layout.overlap = \"", what,
              "\" can't be run (this version overlaps gradients and parameters). Leave it out.");
   validate(c.run.backend == BackendKind::cpu,
            "run.backend = \"cuda\" can't be run (this version computes on CPUs). Use cpu.");
-  validate(c.log.trace.empty(), "log.trace can't be written (this version has no timeline). Leave it empty.");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/batch_ramp.hpp"
 #include "core/text.hpp"
 #include "schedule/play.hpp"
 #include "schedule/stages.hpp"
@@ -14,25 +15,6 @@ namespace selenite {
 char const* const flops_convention =
     "model FLOPs: GEMMs of the forward pass three times, attention counted whole (unmasked), head included; "
     "MFU = model FLOPs, HFU = model FLOPs and recomputation, each over time x ranks x peak";
-
-ProcessGrid make_grid(LayoutConfig const& l) { return ProcessGrid({l.tensor, l.context, l.expert, l.data, l.pipe}); }
-
-Schedule make_schedule(Config const& config, ProcessGrid const& grid) {
-  std::int64_t const stages = grid.size(Axis::pipe),
-                     micros = config.train.global_batch / (config.train.micro_batch * grid.size(Axis::data));
-  if (stages == 1) return one_f_one_b(1, micros);
-  switch (config.layout.schedule) {
-    case ScheduleKind::zero_bubble:
-      return zero_bubble_h1(stages, micros);
-    case ScheduleKind::zero_bubble_h2:
-      return zero_bubble_h2(stages, micros);
-    case ScheduleKind::one_f_one_b:
-    case ScheduleKind::interleaved:
-      break;
-  }
-  return config.layout.interleave > 1 ? interleaved(stages, config.layout.interleave, micros, stages)
-                                      : one_f_one_b(stages, micros);
-}
 
 namespace {
 
@@ -69,7 +51,7 @@ class Walk {
     plan.seconds.sync = end.elapsed() - passed;
     add(plan.step, end.tally(), 1);
     Ctx optimizer = context();
-    optimizer_step(optimizer, stage_, 1, 0);
+    optimizer_step(optimizer, stage_, Progress{});
     add(plan.step, optimizer.tally(), 1);
     forward_pass(optimizer, stage_, Chunk(0), Micro(0));  // may have to wait for weights
     stage_.chunk(Chunk(0)).slot[0].release(0);
@@ -117,8 +99,11 @@ class Walk {
 }  // namespace
 
 Plan make_plan(Config const& given, ProcessGrid const& grid, Rank rank, Machine const* machine) {
-  Schedule const schedule = make_schedule(given, grid);
-  validate_schedule(schedule);
+  for (std::int64_t const batch : BatchRamp(given.train).batches()) {
+    Schedule const of_batch = make_schedule(given.layout, micro_batches(given, batch));
+    validate_schedule(of_batch, {}, send_buffers(given.layout, of_batch));
+  }
+  Schedule const schedule = make_schedule(given.layout, micro_batches(given, given.train.global_batch));
   Config config = given;  // layers are split once, not by every stage
   config.layout.stages = stages_text(chunk_layers(given, schedule.virtual_stages()));
   Plan plan{.micros = schedule.micros};
@@ -127,7 +112,7 @@ Plan make_plan(Config const& given, ProcessGrid const& grid, Rank rank, Machine 
   for (std::int64_t s = 0; s < grid.size(Axis::pipe); ++s) {
     Coords at = grid.coords(rank);
     at[static_cast<std::size_t>(Axis::pipe)] = s;
-    StageState stage(config, grid, grid.rank(at), schedule);
+    StageState stage(config, grid, grid.rank(at));
     for (Parameter const* p : stage.parameters())
       if (!p->spec.second_copy) plan.parameters += p->spec.shape.count();
     StagePlan const& walked = plan.stages.emplace_back(Walk(stage, machine).plan());
@@ -135,7 +120,7 @@ Plan make_plan(Config const& given, ProcessGrid const& grid, Rank rank, Machine 
     plan.model_flops += walked.step.model_flops * replicas;
     plan.hardware_flops += walked.step.hardware_flops * replicas;
   }
-  Played const played = timeline(schedule, seconds);
+  Played const played = timeline(schedule, seconds, send_buffers(config.layout, schedule));
   for (std::size_t s = 0; s < plan.stages.size(); ++s) plan.stages[s].busy = played.busy[s];
   StagePlan const& own = plan.stages[static_cast<std::size_t>(grid.coord(rank, Axis::pipe))];
   plan.footprint = own.footprint, plan.step = own.step, plan.step_seconds = played.seconds;

@@ -32,10 +32,6 @@ struct Plan {
 /// `machine` may be null: sizes and counts without times. `config` must be resolved for the grid's world.
 Plan make_plan(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine);
 
-/// The schedule that the config asks for.
-Schedule make_schedule(Config const& config, ProcessGrid const& grid);
-ProcessGrid make_grid(LayoutConfig const& layout);
-
 /// How FLOPs are counted, named beside every percentage.
 extern char const* const flops_convention;
 

@@ -10,14 +10,14 @@ namespace selenite {
 
 PlannedSchedule plan_schedule(Config const& config, Machine const* machine) {
   ProcessGrid const grid = make_grid(config.layout);
-  Schedule const schedule = make_schedule(config, grid);
+  Schedule const schedule = make_schedule(config.layout, micro_batches(config, config.train.global_batch));
   std::vector<StageSeconds> seconds =
       same_seconds(schedule, {.forward = 1, .backward = 2, .backward_input = 1, .backward_weight = 1});
   if (machine) {
     seconds.clear();
     for (StagePlan const& stage : make_plan(config, grid, Rank(0), machine).stages) seconds.push_back(stage.seconds);
   }
-  return {schedule, timeline(schedule, seconds), machine ? machine->name : ""};
+  return {schedule, timeline(schedule, seconds, send_buffers(config.layout, schedule)), machine ? machine->name : ""};
 }
 
 namespace {

@@ -106,7 +106,7 @@ Checkpoints::Checkpoints(Config const& config, Comm& comm, StageState& stage, st
         }));
 }
 
-std::optional<Position> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& skipped) {
+std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& skipped) {
   std::vector<std::byte> bytes;  // the steps, newest first, as rank 0 sees them
   if (*comm_.rank() == 0)
     for (CheckpointEntry const& entry : list_checkpoints(root_)) {
@@ -117,13 +117,14 @@ std::optional<Position> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& 
   for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::int64_t)) {
     std::int64_t step = 0;
     std::memcpy(&step, bytes.data() + at, sizeof step);
-    Position progress;
+    Progress progress = Progress::initial(config_.train);
     std::string const error = error_of([&] {
       agree(comm_, error_of([&] {
               CheckpointReader reader(io_, root_ / checkpoint_name(step));
               reader.check_sizes();
               restore(stage_, reader, true);
-              progress = {reader.header().step, reader.header().consumed_samples};
+              progress.step = reader.header().step, progress.consumed = reader.header().consumed_samples;
+              progress.read_notes(reader.header().info);
             }));
     });
     if (error.empty()) {
@@ -138,7 +139,7 @@ std::optional<Position> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& 
   return std::nullopt;
 }
 
-void Checkpoints::start(Position const& at) {
+void Checkpoints::start(Progress const& at) {
   poll(true);
   agree(comm_, error_of([&] {
           if (!writer_) {
@@ -160,7 +161,7 @@ std::optional<std::filesystem::path> Checkpoints::poll(bool wait) {
   double state = error.empty() ? pending : 2;
   comm_.all_reduce({&state, 1}, Reduction::max);
   if (state == 1) return std::nullopt;
-  Position const at = *under_way_;
+  Progress const at = *under_way_;
   under_way_.reset();
   if (state == 2) {
     comm_.barrier();
@@ -174,6 +175,7 @@ std::optional<std::filesystem::path> Checkpoints::poll(bool wait) {
           BuildInfo const build = build_info();
           CheckpointHeader header{.step = at.step, .consumed_samples = at.consumed, .config = to_toml(config_)};
           header.info = build.libraries;
+          header.info.merge(at.notes());
           header.info["selenite"] = build.version + " " + build.commit;
           commit_checkpoint(io_, root_, header, tables, config_.checkpoint.keep);
         }));

@@ -12,11 +12,6 @@
 
 namespace selenite {
 
-/// Where a training stands: steps done and samples taken.
-struct Position {
-  std::int64_t step = 0, consumed = 0;
-};
-
 /// The pieces that this rank writes: of every parameter its share among the ranks that hold the same, so that each
 /// value is written once. Kinds: weight (exact), and the moments m and v.
 std::vector<CheckpointPiece> pieces_to_write(StageState const& stage);
@@ -35,9 +30,9 @@ class Checkpoints {
   /// Loads the newest checkpoint that can be loaded whole and says where the training stands; none if there is no
   /// checkpoint at all. `skipped` tells of newer ones that are damaged. Throws Error if there are checkpoints but none
   /// can be loaded: to begin anew in silence would lose them.
-  std::optional<Position> resume(Ctx& ctx, std::vector<std::string>& skipped);
+  std::optional<Progress> resume(Ctx& ctx, std::vector<std::string>& skipped);
   /// Starts a save; waits for one still under way.
-  void start(Position const& at);
+  void start(Progress const& at);
   /// To be called at every step boundary by all ranks: commits when all are done. Returns the folder when it did.
   std::optional<std::filesystem::path> poll(bool wait = false);
   std::filesystem::path const& root() const { return root_; }
@@ -52,7 +47,7 @@ class Checkpoints {
   IoThread io_;
   std::vector<CheckpointPiece> pieces_;
   std::optional<CheckpointWriter> writer_;
-  std::optional<Position> under_way_;
+  std::optional<Progress> under_way_;
 };
 
 }  // namespace selenite

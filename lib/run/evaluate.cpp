@@ -45,7 +45,7 @@ Config evaluation_config(CheckpointHeader const& header, std::vector<std::string
   LayoutConfig const& l = c.layout;
   std::int64_t const replicas = l.data > 0 ? l.data : ranks / (l.tensor * l.context * l.expert * l.pipe);
   c.train.global_batch = c.train.micro_batch * std::max<std::int64_t>(1, replicas) * l.pipe;
-  c.train.steps = 0, c.train.samples = 0, c.train.valid_every = 0;
+  c.train.steps = 0, c.train.samples = 0, c.train.valid_every = 0, c.train.batch_ramp.clear();
   return resolve(c, ranks);
 }
 
@@ -60,7 +60,7 @@ Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string>
   if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
   grid_ = make_grid(config_.layout);
   comm_.set_grid(grid_);
-  stage_.emplace(config_, grid_, comm_.rank(), make_schedule(config_, grid_), Purposes::evaluation);
+  stage_.emplace(config_, grid_, comm_.rank(), Purposes::evaluation);
   stage_->take_memory();
   ctx_.emplace(stage_->place(), cpu_, &comm_);
   restore(*stage_, reader, false);

@@ -8,6 +8,7 @@
 #include <thread>
 #include <unistd.h>
 
+#include "core/batch_ramp.hpp"
 #include "core/files.hpp"
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
@@ -18,6 +19,7 @@
 #include "run/checkpoints.hpp"
 #include "run/signals.hpp"
 #include "run/statistics.hpp"
+#include "run/trace.hpp"
 #include "run/watchdog.hpp"
 
 namespace selenite {
@@ -57,9 +59,10 @@ class Trainer {
                    .alarm = [this](std::string const& text) { log_.alarm(text); }}) {
     comm_.set_grid(grid_);
     if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
+    tracer_.emplace(config_, comm_, grid_);
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);
-    stage_.emplace(config_, grid_, comm_.rank(), make_schedule(config_, grid_));
+    stage_.emplace(config_, grid_, comm_.rank());
     stage_->require_memory();
     watchdog_.announce("measuring the machine");
     machine_ = find_machine(config_, comm_, grid_);
@@ -90,6 +93,7 @@ class Trainer {
       if (due || (last && config_.checkpoint.save_at_end) || signal) save();
       committed(checkpoints_->poll(!config_.checkpoint.asynchronous));
     }
+    tracer_->finish();
     watchdog_.announce("waiting for the last checkpoint");
     committed(checkpoints_->poll(true));
     if (signal && first_)
@@ -134,9 +138,9 @@ class Trainer {
         std::string const folder = checkpoints_->last().string();
         if (first_)
           log_.line(concat("Resumed from ", folder, " after step ", at_.step, " (", at_.consumed, " samples)."));
-        validate(at_.consumed == at_.step * config_.train.global_batch, "The checkpoint ", folder,
-                 " was made with another train.global_batch (step ", at_.step, ", ", at_.consumed,
-                 " samples). Use the batch it was made with, or another run.folder.");
+        validate(at_.consumed == BatchRamp(config_.train).samples(at_.step), "The checkpoint ", folder,
+                 " was made with another train.global_batch or batch_ramp (step ", at_.step, ", ", at_.consumed,
+                 " samples). Use the batches it was made with, or another run.folder.");
         return;
       }
     }
@@ -159,22 +163,25 @@ class Trainer {
   }
 
   void one_step() {
+    std::int64_t const step = at_.step + 1;
+    tracer_->begin_step(*ctx_, step);
     double const start = now();
     double data_seconds = 0;
     auto const load = batches_->training(*stage_, at_.consumed);
-    std::int64_t const step = at_.step + 1;
     StepResult const result = train_step(
-        *ctx_, *stage_, step, at_.consumed,
+        *ctx_, *stage_, at_,
         [&](Micro micro, Batch& batch) {
           double const t = now();
           load(micro, batch);
           data_seconds += now() - t;
+          tracer_->add("batch", t);
         },
         [&](Action action) {
           watchdog_.announce(concat("step ", step, " ", to_string(action)), Watchdog::Pace::timed);
+          tracer_->begin_action(to_string(action));
         });
-    at_ = {step, at_.consumed + config_.train.global_batch};
-    statistics_->add(step, result, now() - start, data_seconds, ctx_->tally());
+    tracer_->end_step(*ctx_);
+    statistics_->add(at_, stage_->global_batch(), result, now() - start, data_seconds, ctx_->tally());
     report(result);
   }
 
@@ -185,6 +192,7 @@ class Trainer {
       std::vector<Scalar> const scalars{{"train/loss", result.loss},
                                         {"train/grad_norm", result.grad_norm},
                                         {"train/lr", result.lr},
+                                        {"train/loss_scale", result.loss_scale},
                                         {"speed/mfu", statistics_->mfu(statistics_->median_seconds())}};
       events_->append(at_.step, scalars);
     }
@@ -242,13 +250,14 @@ class Trainer {
   Plan plan_;
   std::optional<Batches> batches_;
   std::optional<StageState> stage_;
+  std::optional<Tracer> tracer_;  // before the lane, whose thread adds to it
   std::optional<CommLane> lane_;
   std::optional<Ctx> ctx_;
   std::optional<Statistics> statistics_;
   std::optional<Checkpoints> checkpoints_;
   std::optional<MetricsFile> metrics_;
   std::optional<EventFile> events_;
-  Position at_;
+  Progress at_ = Progress::initial(config_.train);
   Watchdog watchdog_;  // last: it looks at the others
 };
 

@@ -27,18 +27,20 @@ Statistics::Statistics(Config const& config, Plan const& plan, Machine const& ma
       plan_(plan),
       peak_(machine.peak(config.train.precision == Precision::fp32 ? DType::fp32 : DType::bf16)) {}
 
-void Statistics::add(std::int64_t step, StepResult const& result, double seconds, double data_seconds,
-                     Tally const& tally) {
-  if (seconds_.empty()) first_loss_ = result.loss;
-  step_ = step, last_ = result;
-  seconds_.push_back(seconds);
+void Statistics::add(Progress const& after, std::int64_t batch, StepResult const& result, double seconds,
+                     double data_seconds, Tally const& tally) {
+  if (steps_.empty()) first_loss_ = result.loss;
+  at_ = after, last_ = result;
+  steps_.push_back({seconds, batch});
   data_seconds_ += data_seconds, total_seconds_ += seconds;
   tally_ = tally;
 }
 
 std::vector<double> Statistics::steady() const {
-  auto const skip = seconds_.size() > warm_steps ? warm_steps : 0;
-  return {seconds_.begin() + static_cast<std::ptrdiff_t>(skip), seconds_.end()};
+  std::vector<double> seconds;
+  for (std::size_t i = steps_.size() > warm_steps ? warm_steps : 0; i < steps_.size(); ++i)
+    if (steps_[i].batch == steps_.back().batch) seconds.push_back(steps_[i].seconds);
+  return seconds;
 }
 
 double Statistics::median_seconds() const {
@@ -50,59 +52,62 @@ double Statistics::median_seconds() const {
 }
 
 double Statistics::peak_of_all() const { return peak_ * static_cast<double>(make_grid(config_.layout).world()); }
-double Statistics::mfu(double seconds) const { return plan_.model_flops / seconds / peak_of_all(); }
-double Statistics::hfu(double seconds) const { return plan_.hardware_flops / seconds / peak_of_all(); }
+double Statistics::mfu(double seconds) const { return share() * plan_.model_flops / seconds / peak_of_all(); }
+double Statistics::hfu(double seconds) const { return share() * plan_.hardware_flops / seconds / peak_of_all(); }
 
 std::string Statistics::line() const {
-  double const s = seconds_.back(),
-               tokens = static_cast<double>(config_.train.global_batch * config_.model.sequence_length);
-  double const ranks = static_cast<double>(make_grid(config_.layout).world());
-  return concat("step ", step_, "/", config_.train.steps, "  loss ", fixed(last_.loss, 4), "  grad norm ",
-                fixed(last_.grad_norm, 3), "  lr ", scientific(last_.lr), "  ", format_count(tokens / s), " tokens/s  ",
-                format_count(plan_.model_flops / s / ranks), "FLOP/s a rank  MFU ", percent(mfu(s)), "  HFU ",
-                percent(hfu(s)), "  step ", format_duration(s), " (planned ", format_duration(plan_.step_seconds), ")");
+  double const s = steps_.back().seconds, ranks = static_cast<double>(make_grid(config_.layout).world());
+  std::string const scale = config_.train.precision == Precision::fp16
+                                ? concat("  loss scale ", format_double(last_.loss_scale)) : "";
+  return concat("step ", at_.step, "/", config_.train.steps, "  loss ", fixed(last_.loss, 4), "  grad norm ",
+                last_.skipped ? "overflowed: step skipped" : fixed(last_.grad_norm, 3), scale, "  lr ",
+                scientific(last_.lr), "  ", format_count(tokens() / s), " tokens/s  ",
+                format_count(share() * plan_.model_flops / s / ranks), "FLOP/s a rank  MFU ", percent(mfu(s)), "  HFU ",
+                percent(hfu(s)), "  step ", format_duration(s), " (planned ",
+                format_duration(share() * plan_.step_seconds), ")");
 }
 
 std::string Statistics::progress_line() const {
-  double const left = median_seconds() * static_cast<double>(config_.train.steps - step_);
+  double const left = median_seconds() * static_cast<double>(config_.train.steps - at_.step);
   return concat(line(), "  ", format_duration(left), " left");
 }
 
 JsonObject Statistics::metrics() const {
-  double const s = seconds_.back(),
-               tokens = static_cast<double>(config_.train.global_batch * config_.model.sequence_length);
-  return {{"step", step_},
-          {"samples", step_ * config_.train.global_batch},
-          {"loss", last_.loss},
-          {"grad_norm", last_.grad_norm},
-          {"lr", last_.lr},
-          {"step_seconds", s},
-          {"planned_seconds", plan_.step_seconds},
-          {"tokens_per_second", tokens / s},
-          {"mfu", mfu(s)},
-          {"hfu", hfu(s)}};
+  double const s = steps_.back().seconds;
+  JsonObject out{{"step", at_.step},
+                 {"samples", at_.consumed},
+                 {"loss", last_.loss},
+                 {"grad_norm", last_.grad_norm},
+                 {"lr", last_.lr},
+                 {"step_seconds", s},
+                 {"planned_seconds", share() * plan_.step_seconds},
+                 {"tokens_per_second", tokens() / s},
+                 {"mfu", mfu(s)},
+                 {"hfu", hfu(s)}};
+  if (config_.train.precision == Precision::fp16)
+    out.set("loss_scale", last_.loss_scale).set("skipped_steps", at_.skipped_steps);
+  return out;
 }
 
 JsonObject Statistics::summary() const {
   JsonObject out;
   auto const values = steady();
   if (values.empty()) return out;
-  double const s = median_seconds(),
-               tokens = static_cast<double>(config_.train.global_batch * config_.model.sequence_length);
+  double const s = median_seconds();
   double const ranks = static_cast<double>(make_grid(config_.layout).world()),
-               steps = static_cast<double>(seconds_.size());
-  out.set("steps", step_)
+               steps = static_cast<double>(steps_.size());
+  out.set("steps", at_.step)
       .set("step_seconds", s)
       .set("step_seconds_min", *std::min_element(values.begin(), values.end()))
       .set("step_seconds_max", *std::max_element(values.begin(), values.end()));
-  out.set("tokens_per_second", tokens / s)
-      .set("model_tflops_per_rank", plan_.model_flops / s / ranks / 1e12)
-      .set("hardware_tflops_per_rank", plan_.hardware_flops / s / ranks / 1e12);
+  out.set("tokens_per_second", tokens() / s)
+      .set("model_tflops_per_rank", share() * plan_.model_flops / s / ranks / 1e12)
+      .set("hardware_tflops_per_rank", share() * plan_.hardware_flops / s / ranks / 1e12);
   out.set("mfu", mfu(s))
       .set("hfu", hfu(s))
       .set("peak_tflops", peak_ / 1e12)
       .set("flops_convention", std::string(flops_convention))
-      .set("predicted_step_seconds", plan_.step_seconds);
+      .set("predicted_step_seconds", share() * plan_.step_seconds);
   out.set("parameters", plan_.parameters).set("loss_first", first_loss_).set("loss_last", last_.loss);
   if (valid_loss_ >= 0) out.set("valid_loss", valid_loss_);
   JsonObject memory, time, predicted;

@@ -12,7 +12,9 @@ namespace selenite {
 class Statistics {
  public:
   Statistics(Config const& config, Plan const& plan, Machine const& machine);
-  void add(std::int64_t step, StepResult const& result, double seconds, double data_seconds, Tally const& tally);
+  /// `after`: where the training stands after the step, which took `batch` samples.
+  void add(Progress const& after, std::int64_t batch, StepResult const& result, double seconds, double data_seconds,
+           Tally const& tally);
   void add_validation(double loss) { valid_loss_ = loss; }
 
   /// "step 120/500  loss 5.1234  grad 0.81  lr 1.0e-3  31.2 k tokens/s  ..."
@@ -21,21 +23,29 @@ class Statistics {
   std::string progress_line() const;
   JsonObject metrics() const;  ///< of the last step
   JsonObject summary() const;
+  /// Of a step with the batch of the last.
   double mfu(double seconds) const;
   double hfu(double seconds) const;
-  /// Median over the steps after the first three (all, if there are no more).
+  /// Median over the steps after the first three (all, if there are no more) that had the batch of the last.
   double median_seconds() const;
 
  private:
   double peak_of_all() const;
+  /// The last step's batch as a part of the plan's, which is train.global_batch.
+  double share() const { return static_cast<double>(steps_.back().batch) / static_cast<double>(config_.train.global_batch); }
+  double tokens() const { return static_cast<double>(steps_.back().batch * config_.model.sequence_length); }
   std::vector<double> steady() const;
 
   Config const& config_;
   Plan const& plan_;
   double peak_ = 0;
-  std::int64_t step_ = 0;
+  struct Step {
+    double seconds = 0;
+    std::int64_t batch = 0;
+  };
+  Progress at_;
   StepResult last_;
-  std::vector<double> seconds_;
+  std::vector<Step> steps_;
   double first_loss_ = 0, valid_loss_ = -1, data_seconds_ = 0, total_seconds_ = 0;
   Tally tally_;
 };

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "core/config.hpp"
 #include "core/error.hpp"
 #include "schedule/schedule.hpp"
 
@@ -111,6 +112,24 @@ Schedule forward_only(std::int64_t stages, std::int64_t chunks, std::int64_t mic
     for (Turn turn : forward_turns(stages, chunks, micros, std::min(stages, micros)))
       if (turn.micro < micros) row.push_back({What::forward, Chunk(turn.chunk), Micro(turn.micro)});
   return schedule;
+}
+
+Schedule make_schedule(LayoutConfig const& l, std::int64_t micros) {
+  if (l.pipe == 1) return one_f_one_b(1, micros);
+  switch (l.schedule) {
+    case ScheduleKind::zero_bubble:
+      return zero_bubble_h1(l.pipe, micros);
+    case ScheduleKind::zero_bubble_h2:
+      return zero_bubble_h2(l.pipe, micros);
+    case ScheduleKind::one_f_one_b:
+    case ScheduleKind::interleaved:
+      break;
+  }
+  return interleaved(l.pipe, l.interleave, micros, l.interleave_group > 0 ? l.interleave_group : l.pipe);
+}
+
+std::int64_t send_buffers(LayoutConfig const& layout, Schedule const& schedule) {
+  return layout.interleave_group > layout.pipe ? send_buffers_needed(schedule) : 1;
 }
 
 }  // namespace selenite

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/config.hpp"
 #include "core/ids.hpp"
 
 namespace selenite {
@@ -76,6 +77,12 @@ Schedule zero_bubble_h2(std::int64_t stages, std::int64_t micros);
 /// Forward passes only, for evaluation.
 Schedule forward_only(std::int64_t stages, std::int64_t chunks, std::int64_t micros);
 inline Schedule forward_only(std::int64_t stages, std::int64_t micros) { return forward_only(stages, 1, micros); }
+
+/// The schedule that the layout asks for.
+Schedule make_schedule(LayoutConfig const& layout, std::int64_t micros);
+/// Send buffers a (stage, chunk, direction) that runs of it have: one, but for groups of more micro-batches than
+/// stages.
+std::int64_t send_buffers(LayoutConfig const& layout, Schedule const& schedule);
 
 /// The largest number of micro-batches between F and B, or W where the backward pass is in two, that the stage holds at
 /// once for the chunk; 1 where there is no backward pass. Micro-batch m lies in slot m % slots_needed.

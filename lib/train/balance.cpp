@@ -11,10 +11,10 @@ LayerCosts layer_costs(Config const& config) {
   probe.layout = {.data = 1, .pipe = 3, .stages = "1,1,1"};
   probe.train.optimizer_sharding = 0;
   probe.train.recompute_layers = 1;
+  probe.train.global_batch = probe.train.micro_batch, probe.train.batch_ramp.clear();
   ProcessGrid const grid({1, 1, 1, 1, probe.layout.pipe});
-  Schedule const schedule = one_f_one_b(probe.layout.pipe, 1);
   auto flops = [&](std::int64_t stage_number) {
-    StageState stage(probe, grid, Rank(stage_number), schedule);
+    StageState stage(probe, grid, Rank(stage_number));
     Ctx ctx(stage.place(), static_cast<Machine const*>(nullptr));
     forward_pass(ctx, stage, Chunk(0), Micro(0));
     backward_pass(ctx, stage, Chunk(0), Micro(0));

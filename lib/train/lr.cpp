@@ -4,10 +4,12 @@
 #include <cmath>
 #include <numbers>
 
+#include "core/batch_ramp.hpp"
+
 namespace selenite {
 
 double learning_rate(TrainConfig const& t, std::int64_t consumed) {
-  auto const at = static_cast<double>(consumed + t.global_batch), warmup = static_cast<double>(t.warmup),
+  auto const at = static_cast<double>(consumed + BatchRamp(t).batch(consumed)), warmup = static_cast<double>(t.warmup),
              end = static_cast<double>(t.lr_decay);
   if (t.warmup > 0 && at <= warmup) return t.lr * at / warmup;
   if (t.lr_schedule == LrSchedule::constant) return t.lr;
@@ -23,7 +25,7 @@ double learning_rate(TrainConfig const& t, std::int64_t consumed) {
 double weight_decay(TrainConfig const& t, std::int64_t consumed) {
   if (t.weight_decay_schedule == DecaySchedule::constant) return t.weight_decay;
   double const progress = std::min(
-      1.0, static_cast<double>(consumed + t.global_batch) / static_cast<double>(std::max<std::int64_t>(t.samples, 1)));
+      1.0, static_cast<double>(consumed + BatchRamp(t).batch(consumed)) / static_cast<double>(std::max<std::int64_t>(t.samples, 1)));
   double const share =
       t.weight_decay_schedule == DecaySchedule::linear ? progress : 0.5 * (1 - std::cos(std::numbers::pi * progress));
   return t.weight_decay + share * (t.weight_decay_end - t.weight_decay);

@@ -10,9 +10,9 @@
 
 namespace selenite {
 
-double backward_seed(Config const& c) {
-  double const scale = c.train.loss_scale > 0 ? c.train.loss_scale : 1;
-  return scale / (static_cast<double>(c.train.global_batch) * static_cast<double>(c.model.sequence_length));
+double backward_seed(StageState const& stage) {
+  return stage.loss_scale() /
+         (static_cast<double>(stage.global_batch()) * static_cast<double>(stage.config().model.sequence_length));
 }
 
 namespace {
@@ -50,7 +50,7 @@ void update(Ctx& ctx, StageState& stage, std::int64_t step, double lr, double de
 
 }  // namespace
 
-StepResult optimizer_step(Ctx& ctx, StageState& stage, std::int64_t step, std::int64_t consumed) {
+StepResult optimizer_step(Ctx& ctx, StageState& stage, Progress const& before) {
   TrainConfig const& t = stage.config().train;
   ctx.set_optimizer_phase(true);
   ctx(Fill{.x = stage.norm, .value = 0});
@@ -58,21 +58,26 @@ StepResult optimizer_step(Ctx& ctx, StageState& stage, std::int64_t step, std::i
     ctx(SquaredNorm{.x = stage.owned(stage.gradients, run), .out = stage.norm, .accumulate = true});
   bool const sharded = stage.layout().shards > 1;
   ctx(AllReduce{.data = stage.norm, .group = sharded ? AxisSet::all() : AxisSet{Axis::tensor, Axis::pipe}});
-  StepResult result;
+  StepResult result{.loss_scale = stage.loss_scale()};
   result.tokens = ctx.fetch(stage.totals, 1, 1);
   result.loss = ctx.fetch(stage.totals, 0, 0) / std::max(result.tokens, 1.0);
-  double const correction = 1 / (backward_seed(stage.config()) * std::max(result.tokens, 1.0));
+  double const correction = 1 / (backward_seed(stage) * std::max(result.tokens, 1.0));
   result.grad_norm = std::sqrt(ctx.fetch(stage.norm, 1)) * correction;
-  result.lr = learning_rate(t, consumed);
+  std::int64_t const scheduled = before.consumed - before.skipped_samples;
+  result.lr = learning_rate(t, scheduled);
+  result.skipped = std::isfinite(result.loss) && !std::isfinite(result.grad_norm) && LossScale::dynamic(t) &&
+                   result.loss_scale > 1;
   validate(
-      std::isfinite(result.loss) && std::isfinite(result.grad_norm), "Step ", step, ": the ",
-      std::isfinite(result.loss) ? "gradient norm" : "loss",
+      result.skipped || (std::isfinite(result.loss) && std::isfinite(result.grad_norm)), "Step ", before.step + 1,
+      ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",
       " is not finite (the training diverged, or a rank computes wrongly). Weights and optimizer are as after step ",
-      step - 1, ". Lower train.lr or train.clip, lengthen train.warmup, or skip the data.");
+      before.step, ". Lower train.lr or train.clip, lengthen train.warmup, ",
+      t.precision == Precision::fp16 ? "train in bf16, whose range is that of fp32, " : "", "or skip the data.");
   double const clip = t.clip > 0 ? std::min(1.0, t.clip / (result.grad_norm + 1e-6)) : 1;
   ctx.put(stage.gradient_scale, 0, correction * clip);
-  update(ctx, stage, step, result.lr, weight_decay(t, consumed));
-  gather_weights(ctx, stage);
+  if (!result.skipped)
+    update(ctx, stage, before.step - before.skipped_steps + 1, result.lr, weight_decay(t, scheduled));
+  gather_weights(ctx, stage);  // in a skipped step too: every step sends the same
   ctx(Fill{.x = stage.gradients, .value = 0});
   ctx(Fill{.x = stage.totals, .value = 0});
   ctx.set_optimizer_phase(false);

@@ -15,6 +15,15 @@ std::int64_t tag(StageState const& stage, std::int64_t to, Micro micro) {
 }
 std::size_t slot_of(ChunkState const& chunk, Micro micro) { return static_cast<std::size_t>(*micro) % chunk.slots; }
 
+/// The buffer for a micro-batch's message to a neighbour, once what was sent from it before is on its way; undefined
+/// where there is no neighbour.
+Tensor send_buffer(Ctx& ctx, std::vector<Tensor> const& buffers, Channel channel, Micro micro) {
+  if (buffers.empty()) return {};
+  Tensor const& buffer = buffers[static_cast<std::size_t>(*micro) % buffers.size()];
+  ctx.finish(channel, buffer);
+  return buffer;
+}
+
 /// Runs `pass` between the arrival of the output's gradient and the departure of the input's.
 template <class Pass>
 void backward_with_messages(Ctx& ctx, StageState& stage, Chunk c, Micro micro, Pass&& pass) {
@@ -27,10 +36,10 @@ void backward_with_messages(Ctx& ctx, StageState& stage, Chunk c, Micro micro, P
              .from = stage.holder(chunk.number + 1),
              .channel = Channel::backward,
              .tag = tag(stage, chunk.number, micro)});
-  if (chunk.d_input.defined()) ctx.finish(Channel::backward);
-  pass(chunk, slot, d_output);
-  if (chunk.d_input.defined())
-    ctx(Send{.data = chunk.d_input,
+  Tensor const d_input = send_buffer(ctx, chunk.d_input, Channel::backward, micro);
+  pass(chunk, slot, d_output, d_input);
+  if (d_input.defined())
+    ctx(Send{.data = d_input,
              .to = stage.holder(chunk.number - 1),
              .channel = Channel::backward,
              .tag = tag(stage, chunk.number - 1, micro)});
@@ -47,31 +56,32 @@ void forward_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
              .from = stage.holder(chunk.number - 1),
              .channel = Channel::forward,
              .tag = tag(stage, chunk.number, micro)});
-  if (chunk.output.defined()) ctx.finish(Channel::forward);
-  chunk.model->forward(ctx, chunk.batch[slot], chunk.input[slot], chunk.output, stage.totals, chunk.saved[slot],
+  Tensor const output = send_buffer(ctx, chunk.output, Channel::forward, micro);
+  chunk.model->forward(ctx, chunk.batch[slot], chunk.input[slot], output, stage.totals, chunk.saved[slot],
                        [&](std::size_t end) { await_weights(ctx, stage, c, end); });
-  if (chunk.output.defined())
-    ctx(Send{.data = chunk.output,
+  if (output.defined())
+    ctx(Send{.data = output,
              .to = stage.holder(chunk.number + 1),
              .channel = Channel::forward,
              .tag = tag(stage, chunk.number + 1, micro)});
 }
 
 void backward_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
-  backward_with_messages(ctx, stage, c, micro, [&](ChunkState& chunk, std::size_t slot, Tensor const& d_output) {
-    chunk.model->backward(ctx, chunk.batch[slot], d_output, chunk.d_input, backward_seed(stage.config()),
-                          chunk.saved[slot], [&](std::size_t first) { gradients_done(ctx, stage, c, micro, first); });
+  auto const pass = [&](ChunkState& chunk, std::size_t slot, Tensor const& d_output, Tensor const& d_input) {
+    chunk.model->backward(ctx, chunk.batch[slot], d_output, d_input, backward_seed(stage), chunk.saved[slot],
+                          [&](std::size_t first) { gradients_done(ctx, stage, c, micro, first); });
     chunk.slot[slot].release(0);
-  });
+  };
+  backward_with_messages(ctx, stage, c, micro, pass);
 }
 
 void backward_input_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
-  backward_with_messages(ctx, stage, c, micro, [&](ChunkState& chunk, std::size_t slot, Tensor const& d_output) {
+  auto const pass = [&](ChunkState& chunk, std::size_t slot, Tensor const& d_output, Tensor const& d_input) {
     ctx.set_kept(&chunk.slot[slot]);
-    chunk.model->backward_input(ctx, chunk.batch[slot], d_output, chunk.d_input, backward_seed(stage.config()),
-                                chunk.saved[slot]);
+    chunk.model->backward_input(ctx, chunk.batch[slot], d_output, d_input, backward_seed(stage), chunk.saved[slot]);
     ctx.set_kept(nullptr);
-  });
+  };
+  backward_with_messages(ctx, stage, c, micro, pass);
 }
 
 void backward_weight_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {

@@ -36,24 +36,35 @@ std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks
                         : parse_stages(stages, chunks, config.model.layers);
 }
 
-StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Schedule const& schedule,
-                       Purposes purpose)
+StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose)
     : config_(config),
       grid_(grid),
       rank_(rank),
-      schedule_(schedule),
+      ramp_(config.train),
+      global_batch_(config.train.global_batch),
+      loss_scale_(LossScale::initial(config.train).scale),
       purpose_(purpose),
       dtype_(compute_dtype(config.train.precision)) {
+  for (std::int64_t const batch : ramp_.batches()) {
+    Schedule const& schedule =
+        schedules_.emplace(batch, make_schedule(config.layout, micro_batches(config, batch))).first->second;
+    send_buffers_ = std::max(send_buffers_, send_buffers(config.layout, schedule));
+  }
   make_chunks();
   make_buckets();
   lay_out(nullptr);
   walk();
 }
 
+void StageState::begin_step(Progress const& before) {
+  global_batch_ = ramp_.batch(before.consumed);
+  loss_scale_ = before.loss_scale.scale;
+}
+
 void StageState::make_chunks() {
-  std::int64_t const stages = grid_.size(Axis::pipe), total = stages * schedule_.chunks;
+  std::int64_t const stages = grid_.size(Axis::pipe), total = stages * schedule().chunks;
   auto const layers = chunk_layers(config_, total);
-  for (std::int64_t c = 0; c < schedule_.chunks; ++c) {
+  for (std::int64_t c = 0; c < schedule().chunks; ++c) {
     ChunkState& chunk = chunks_.emplace_back();
     chunk.number = c * stages + *stage();
     auto const at = layers.begin() + chunk.number;
@@ -65,7 +76,8 @@ void StageState::make_chunks() {
     chunk.first_parameter = parameters_.size();
     parameters_.insert(parameters_.end(), list.begin(), list.end());
     if (purpose_ == Purposes::training)
-      chunk.slots = static_cast<std::size_t>(slots_needed(schedule_, stage(), Chunk(c)));
+      for (auto const& [batch, schedule] : schedules_)
+        chunk.slots = std::max(chunk.slots, static_cast<std::size_t>(slots_needed(schedule, stage(), Chunk(c))));
     chunk.slot_bytes = INT64_MAX;
     chunk.saved.resize(chunk.slots);
   }
@@ -99,8 +111,8 @@ Rank StageState::holder(std::int64_t number) const {
 }
 
 void StageState::lay_out_messages(ChunkState& chunk) {
-  chunk.batch.clear(), chunk.input.clear(), chunk.d_output.clear();
-  bool const training = purpose_ == Purposes::training, split = splits_backward(schedule_);
+  chunk.batch.clear(), chunk.input.clear(), chunk.d_output.clear(), chunk.output.clear(), chunk.d_input.clear();
+  bool const training = purpose_ == Purposes::training, split = splits_backward(schedule());
   ChunkSpec const& spec = chunk.model->spec();
   for (std::size_t i = 0; i < chunk.slots; ++i) {
     chunk.batch.push_back(lay_out_batch(messages_));
@@ -109,7 +121,10 @@ void StageState::lay_out_messages(ChunkState& chunk) {
     chunk.input.push_back(message(!spec.embedding));
     // weight gradients that come later need the output's gradient for as long
     if (i == 0 || split) chunk.d_output.push_back(message(training && !spec.head));
-    if (i == 0) chunk.output = message(!spec.head), chunk.d_input = message(training && !spec.embedding);
+    for (std::int64_t s = 0; i == 0 && s < send_buffers_; ++s) {
+      if (!spec.head) chunk.output.push_back(message(true));
+      if (training && !spec.embedding) chunk.d_input.push_back(message(true));
+    }
   }
 }
 
@@ -221,7 +236,7 @@ void StageState::walk() {
     forward_pass(ctx, *this, chunk, Micro(0));
     if (purpose_ == Purposes::evaluation) {
       chunks_[c].slot[0].release(0);
-    } else if (splits_backward(schedule_)) {
+    } else if (splits_backward(schedule())) {
       backward_input_pass(ctx, *this, chunk, Micro(0));
       backward_weight_pass(ctx, *this, chunk, Micro(0));
     } else {
@@ -231,7 +246,7 @@ void StageState::walk() {
   }
   if (purpose_ == Purposes::training) {
     sync_gradients(ctx, *this);
-    optimizer_step(ctx, *this, 1, 0);
+    optimizer_step(ctx, *this, Progress{});
     initialize(ctx);
   }
   scratch_bytes_ = scratch_.peak();

@@ -1,15 +1,18 @@
 #pragma once
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "core/arena.hpp"
+#include "core/batch_ramp.hpp"
 #include "core/config.hpp"
 #include "exec/ctx.hpp"
 #include "model/gpt.hpp"
 #include "schedule/schedule.hpp"
 #include "train/flat.hpp"
+#include "train/progress.hpp"
 
 namespace selenite {
 
@@ -42,7 +45,7 @@ struct ChunkState {
   std::vector<GptChunk::Saved> saved;  ///< by slot
   std::vector<Tensor> input;           ///< by slot: from the chunk before; undefined with the embedding
   std::vector<Tensor> d_output;        ///< from the chunk after, by slot, or one; undefined with the head
-  Tensor output, d_input;              ///< on their way to the neighbours
+  std::vector<Tensor> output, d_input;  ///< on their way to the neighbours, in turns; none at the pipeline's ends
   std::int64_t number = 0;             ///< among all chunks of the pipeline
   std::size_t first_parameter = 0;     ///< of the stage's parameters
   std::size_t first_bucket = 0, last_bucket = 0;
@@ -61,8 +64,7 @@ struct BucketState {
 /// for any rank of any world without memory; `take_memory` makes it real.
 class StageState {
  public:
-  StageState(Config const& config, ProcessGrid const& grid, Rank rank, Schedule const& schedule,
-             Purposes purpose = Purposes::training);
+  StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose = Purposes::training);
 
   Footprint const& footprint() const { return footprint_; }
   /// Throws Error, with what takes the room, if the machine has not enough left.
@@ -79,7 +81,12 @@ class StageState {
   DType dtype() const { return dtype_; }
   ParameterList const& parameters() const { return parameters_; }
   FlatLayout const& layout() const { return layout_; }
-  Schedule const& schedule() const { return schedule_; }
+  /// What the next step takes: its batch, and with that its schedule, and its loss scale. At first those of a step of
+  /// train.global_batch.
+  void begin_step(Progress const& before);
+  Schedule const& schedule() const { return schedules_.at(global_batch_); }
+  std::int64_t global_batch() const { return global_batch_; }
+  double loss_scale() const { return loss_scale_; }
   Tensor weights;                   ///< flat, all elements
   Tensor gradients;                 ///< flat, all elements, or the owned ones with sharded gradients
   Tensor master, moment1, moment2;  ///< flat, the owned elements; master undefined in fp32, where weights are it
@@ -127,7 +134,10 @@ class StageState {
   Config config_;
   ProcessGrid grid_;
   Rank rank_;
-  Schedule schedule_;
+  BatchRamp ramp_;
+  std::map<std::int64_t, Schedule> schedules_;  ///< by global batch
+  std::int64_t global_batch_, send_buffers_ = 1;
+  double loss_scale_;
   Purposes purpose_;
   DType dtype_;
   std::vector<ChunkState> chunks_;

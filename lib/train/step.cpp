@@ -9,9 +9,9 @@ std::int64_t first_sample(Config const& config, ProcessGrid const& grid, Rank ra
   return consumed + (*micro * grid.size(Axis::data) + grid.coord(rank, Axis::data)) * config.train.micro_batch;
 }
 
-StepResult train_step(Ctx& ctx, StageState& stage, std::int64_t step, std::int64_t consumed, LoadBatch const& load,
-                      Announce const& announce) {
+StepResult train_step(Ctx& ctx, StageState& stage, Progress& at, LoadBatch const& load, Announce const& announce) {
   StepResult result;
+  stage.begin_step(at);
   for (Action const& action : stage.schedule().rows[static_cast<std::size_t>(*stage.stage())]) {
     if (announce) announce(action);
     ChunkState& chunk = stage.chunk(action.chunk);
@@ -33,10 +33,13 @@ StepResult train_step(Ctx& ctx, StageState& stage, std::int64_t step, std::int64
         sync_gradients(ctx, stage);
         break;
       case What::step:
-        result = optimizer_step(ctx, stage, step, consumed);
+        result = optimizer_step(ctx, stage, at);
         break;
     }
   }
+  at.step += 1, at.consumed += stage.global_batch();
+  if (result.skipped) at.skipped_steps += 1, at.skipped_samples += stage.global_batch();
+  at.loss_scale.see(stage.config().train, result.skipped);
   return result;
 }
 

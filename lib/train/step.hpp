@@ -13,9 +13,8 @@ using LoadBatch = std::function<void(Micro, Batch&)>;
 /// Called before each action, so that a watchdog can name it.
 using Announce = std::function<void(Action)>;
 
-/// Plays this rank's row of the schedule: passes, gradient sync, optimizer step.
-StepResult train_step(Ctx& ctx, StageState& stage, std::int64_t step, std::int64_t consumed, LoadBatch const& load,
-                      Announce const& announce = {});
+/// Plays this rank's row of the schedule, of the step after `at`: passes, gradient sync, optimizer step. Moves `at` on.
+StepResult train_step(Ctx& ctx, StageState& stage, Progress& at, LoadBatch const& load, Announce const& announce = {});
 
 /// Mean loss and counted tokens of `micros` micro-batches, forward only, over all data ranks.
 StepResult evaluate_batches(Ctx& ctx, StageState& stage, std::int64_t micros, LoadBatch const& load);

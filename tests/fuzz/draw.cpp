@@ -64,10 +64,14 @@ Draw attempt(Drawer& d, std::int64_t most_ranks) {
   train("model.attention=", s.context == 1 && d.chance(30) ? "matrix" : "flash");
   train("model.hidden_dropout=", d.one_of({"0", "0.1"})), train("model.attention_dropout=", d.one_of({"0", "0.1"}));
   train("data.document_mask=", d.one_of({"none", "parts"}));
-  std::int64_t const micro_batch = d.between(1, 3), micros = d.between(1, 6);
-  train("train.global_batch=", micro_batch * micros * s.data);
+  std::int64_t const micro_batch = d.between(1, 3), micros = d.between(1, 6), pass = micro_batch * s.data;
+  train("train.global_batch=", micros * pass);
+  if (d.chance(20)) {
+    std::int64_t const first = pass * d.between(1, 6);
+    train("train.batch_ramp=0:", first, ",", d.between(1, 2 * first), ":", micros * pass);
+  }
   train("train.optimizer=", d.one_of({"adamw", "sgd"})), train("train.eps=1e-3"), train("train.lr=1e-2");
-  train("train.precision=fp32"), train("train.steps=10"), train("train.clip=", d.one_of({"0", "0.5"}));
+  train("train.steps=10"), train("train.clip=", d.one_of({"0", "0.5"}));
   train("train.seed=", d.between(1, 1 << 20));
 
   lay("layout.tensor=", s.tensor), lay("layout.context=", s.context), lay("layout.pipe=", s.pipe);
@@ -77,7 +81,8 @@ Draw attempt(Drawer& d, std::int64_t most_ranks) {
   lay("layout.schedule=", zero_bubble ? d.one_of({"zero_bubble", "zero_bubble_h2"}) : "1f1b");
   lay("train.micro_batch=", micro_batch);
   lay("train.bucket_bytes=", d.one_of<std::int64_t>({1, 20000, 1 << 26}));
-  lay("train.recompute=", !zero_bubble && d.chance(30) ? "full" : "none");
+  if (interleave > 1 && d.chance(50)) lay("layout.interleave_group=", d.between(1, 2 * s.pipe));
+  lay("train.recompute=", d.one_of({"none", "selective", zero_bubble ? "none" : "full"}));
   lay("train.recompute_layers=", d.between(1, 3));
   lay("train.optimizer_sharding=", d.between(0, zero_bubble ? 1 : 2));
   lay("layout.overlap=", d.one_of({"", "gradients", "parameters", "gradients,parameters"}));
@@ -96,35 +101,58 @@ Draw attempt(Drawer& d, std::int64_t most_ranks) {
 
 std::string Draw::text() const { return join(training, " ") + " | " + join(layout, " "); }
 
-Draw draw(std::uint64_t seed, std::int64_t most_ranks) {
+namespace {
+
+/// The first of the draws that resolve() does not refuse.
+template <class Attempt>
+Draw first_that_works(std::uint64_t seed, int most_tries, Attempt&& attempt_one) {
   Drawer drawer(seed);
   for (int tries = 1;; ++tries) {
-    Draw const d = attempt(drawer, most_ranks);
+    Draw const d = attempt_one(drawer);
     auto settings = d.training;
     settings.insert(settings.end(), d.layout.begin(), d.layout.end());
     try {
       static_cast<void>(resolve(parse_config("", settings, "draw"), d.world));
       return d;
     } catch (Error const&) {
-      if (tries == 1000) throw;  // a mistake in the drawing
+      if (tries == most_tries) throw;  // a mistake in the drawing
     }
   }
 }
 
-Draw parse_draw(std::string const& text) {
+}  // namespace
+
+Draw draw(std::uint64_t seed, std::int64_t most_ranks) {
+  return first_that_works(seed, 1000, [&](Drawer& drawer) { return attempt(drawer, most_ranks); });
+}
+
+Draw draw_layout(Draw const& training, std::uint64_t seed, std::int64_t most_ranks) {
+  return first_that_works(seed, 100000, [&](Drawer& drawer) {
+    Draw d = attempt(drawer, most_ranks);
+    d.training = training.training;
+    for (std::string& setting : d.layout)  // a list of layers would be another model's
+      if (setting.starts_with("layout.stages=")) setting = "layout.stages=auto";
+    return d;
+  });
+}
+
+Draw parse_draw(std::string const& text, Draw* other) {
   Draw d;
+  Draw* of = &d;
   auto* part = &d.training;
   for (std::string const& word : split(text, ' ')) {
     if (word.empty()) continue;
     if (word == "|") {
-      part = &d.layout;
+      if (part == &d.layout && other) of = other;
+      part = &of->layout;
       continue;
     }
     part->push_back(word);
     auto const equals = word.find('=');
     for (char const* axis : {"layout.tensor", "layout.context", "layout.pipe", "layout.data"})
-      if (word.substr(0, equals) == axis) d.world *= parse_integer(word.substr(equals + 1), word);
+      if (word.substr(0, equals) == axis) of->world *= parse_integer(word.substr(equals + 1), word);
   }
+  if (other) other->training = d.training;
   return d;
 }
 

@@ -13,7 +13,9 @@ struct Draw {
 };
 /// The same seed gives the same draw. Layouts have 2 to `most_ranks` ranks; what resolve() refuses is drawn again.
 Draw draw(std::uint64_t seed, std::int64_t most_ranks);
-/// Reads what Draw::text wrote.
-Draw parse_draw(std::string const& text);
+/// The same training under another layout.
+Draw draw_layout(Draw const& training, std::uint64_t seed, std::int64_t most_ranks);
+/// Reads what Draw::text wrote; a second layout, behind another "|", is `other`'s.
+Draw parse_draw(std::string const& text, Draw* other = nullptr);
 
 }  // namespace selenite::test

@@ -6,6 +6,7 @@
 #include "comm/comm.hpp"
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
+#include "run/checkpoints.hpp"
 #include "tests/train/support.hpp"
 
 namespace selenite::test {
@@ -20,40 +21,70 @@ class RankJob {
         trained_(trained),
         mutex_(mutex),
         grid_(make_grid(config.layout)),
-        stage_(config, grid_, comm.rank(), make_schedule(config, grid_)),
+        stage_(config, grid_, comm.rank()),
         planned_(stage_.footprint()) {
     comm.set_grid(grid_);
     stage_.take_memory();
   }
 
-  void run(std::int64_t steps) {
+  void run(Part const& part) {
     if (!config_.layout.overlap.empty()) lane_.emplace(comm_);
     Ctx ctx(stage_.place(), cpu_, &comm_, lane_ ? &*lane_ : nullptr);
-    stage_.initialize(ctx);
+    Progress at = begin(ctx, part);
     ctx.wait_for_comm();
     ctx.tally() = {};
     SentBytes const before = comm_.sent();
-    for (std::int64_t step = 1; step <= steps; ++step) {
-      StepResult const result =
-          train_step(ctx, stage_, step, (step - 1) * config_.train.global_batch, load(step), [&](Action action) {
-            if (step == 1 && action.what == What::step) collect(stage_.gradients, trained_.gradients);
-          });
+    Planned planned;
+    while (at.step < part.until) {
+      bool const first = at.step == 0;
+      std::int64_t const consumed = at.consumed;
+      StepResult const result = train_step(ctx, stage_, at, load(consumed), [&](Action action) {
+        if (first && action.what == What::step)
+          collect(stage_.gradients, 1 / backward_seed(stage_), trained_.gradients);
+      });
       if (*comm_.rank() == 0) trained_.losses.push_back(result.loss), trained_.norms.push_back(result.grad_norm);
+      planned.add(config_, grid_, comm_.rank(), stage_.global_batch());
     }
     ctx.wait_for_comm();
-    collect(stage_.exact_weights(), trained_.weights);
-    compare_with_plan(ctx.tally(), before, static_cast<double>(steps));
+    collect(stage_.exact_weights(), 1, trained_.weights);
+    compare_with_plan(ctx.tally(), before, planned, !part.from.empty());
+    if (!part.to.empty()) save(part.to, at);
   }
 
  private:
-  LoadBatch load(std::int64_t step) const {
-    return [this, step](Micro micro, Batch& batch) {
-      toy_batch(first_sample(config_, grid_, comm_.rank(), (step - 1) * config_.train.global_batch, micro),
-                config_.model.vocab_size, batch);
+  /// What a step is planned to do, summed over the steps.
+  struct Planned {
+    double flops = 0;
+    SentBytes sent;
+    void add(Config config, ProcessGrid const& grid, Rank rank, std::int64_t batch) {
+      config.train.global_batch = batch, config.train.batch_ramp.clear();
+      Plan const plan = make_plan(config, grid, rank, nullptr);
+      flops += plan.step.flops, sent.add(plan.step.sent, 1);
+    }
+  };
+
+  Progress begin(Ctx& ctx, Part const& part) {
+    if (part.from.empty()) {
+      stage_.initialize(ctx);
+      return Progress::initial(config_.train);
+    }
+    std::vector<std::string> skipped;
+    auto const at = Checkpoints(config_, comm_, stage_, part.from).resume(ctx, skipped);
+    validate(at && skipped.empty(), "The checkpoint in ", part.from.string(), " could not be loaded.");
+    return *at;
+  }
+  void save(std::filesystem::path const& folder, Progress const& at) {
+    Checkpoints checkpoints(config_, comm_, stage_, folder);
+    checkpoints.start(at);
+    checkpoints.poll(true);
+  }
+  LoadBatch load(std::int64_t consumed) const {
+    return [this, consumed](Micro micro, Batch& batch) {
+      toy_batch(first_sample(config_, grid_, comm_.rank(), consumed, micro), config_.model.vocab_size, batch);
     };
   }
 
-  void collect(Tensor const& flat, Wholes& into) {
+  void collect(Tensor const& flat, double factor, Wholes& into) {
     std::lock_guard const lock(mutex_);
     FlatLayout const& layout = stage_.layout();
     AxisSet const copies{Axis::tensor, Axis::pipe};
@@ -71,24 +102,28 @@ class RankJob {
           std::int64_t const element = run.begin + k - layout.offsets[i];
           auto const at =
               static_cast<std::size_t>((first_row + element / cols) * p.shape[-1] + box.begin[-1] + element % cols);
-          whole.values[at] = static_cast<double>(values[k]), ++whole.written[at];
+          whole.values[at] = factor * static_cast<double>(values[k]), ++whole.written[at];
         }
       }
     }
   }
 
-  void compare_with_plan(Tally const& tally, SentBytes sent, double steps) {
-    Plan const plan = make_plan(config_, grid_, comm_.rank(), nullptr);
+  void compare_with_plan(Tally const& tally, SentBytes sent, Planned const& planned, bool goes_on) {
     std::lock_guard const lock(mutex_);
-    auto check = [&](std::string const& what, auto planned, auto measured) {
-      if (planned != measured)
+    auto check = [&](std::string const& what, auto expected, auto measured) {
+      if (expected != measured)
         trained_.wrong.push_back(
-            concat("rank ", comm_.rank(), ": ", what, " planned ", planned, ", measured ", measured));
+            concat("rank ", comm_.rank(), ": ", what, " planned ", expected, ", measured ", measured));
     };
-    check("bytes held", planned_.total(), stage_.measured().total());
-    check("bytes held by the plan", plan.footprint.total(), planned_.total());
-    check("FLOPs", plan.step.flops * steps, tally.flops);
-    sent.add(plan.step.sent, static_cast<std::int64_t>(steps));
+    // the larger batches of a ramp may be over where a training goes on
+    if (goes_on && !config_.train.batch_ramp.empty())
+      check("more bytes held", false, stage_.measured().total() > planned_.total());
+    else
+      check("bytes held", planned_.total(), stage_.measured().total());
+    check("bytes held by the plan", make_plan(config_, grid_, comm_.rank(), nullptr).footprint.total(),
+          planned_.total());
+    check("FLOPs", planned.flops, tally.flops);
+    sent.add(planned.sent, 1);
     check("bytes sent", sent.total(), comm_.bytes_sent());
     for (unsigned bits = 0; bits < 1u << axis_count; ++bits) {
       AxisSet axes;
@@ -113,12 +148,12 @@ class RankJob {
 
 }  // namespace
 
-Trained train_as_threads(Config const& config, std::int64_t steps) {
+Trained train_as_threads(Config const& config, Part const& part) {
   Trained trained;
   std::mutex mutex;
   run_threads(make_grid(config.layout).world(), [&](Comm& comm) {
     set_threads(1);  // the ranks themselves fill the cores
-    RankJob(config, comm, trained, mutex).run(steps);
+    RankJob(config, comm, trained, mutex).run(part);
   });
   return trained;
 }

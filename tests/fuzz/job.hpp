@@ -1,4 +1,5 @@
 #pragma once
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -17,12 +18,17 @@ using Wholes = std::map<std::string, Whole>;
 /// What a training left.
 struct Trained {
   std::vector<double> losses, norms;
-  Wholes gradients;  ///< of the first step, times the backward seed
+  Wholes gradients;  ///< of the first step: of the sum of the counted tokens' losses
   Wholes weights;    ///< after the last
   std::vector<std::string> wrong;  ///< what did not equal the plan: bytes held, FLOPs, bytes sent
 };
 
-/// Trains a resolved config on the toy language for some steps, all ranks of its layout as threads of this process.
-Trained train_as_threads(Config const& config, std::int64_t steps);
+/// Where a training begins and ends.
+struct Part {
+  std::int64_t until = 3;          ///< the last step
+  std::filesystem::path from, to;  ///< folders of checkpoints: to go on from, and to save the end in; empty: none
+};
+/// Trains a resolved config on the toy language, all ranks of its layout as threads of this process.
+Trained train_as_threads(Config const& config, Part const& part);
 
 }  // namespace selenite::test

@@ -22,14 +22,16 @@ class OneRank {
  public:
   explicit OneRank(Config const& config)
       : grid_(make_grid(config.layout)),
-        stage_(config, grid_, Rank(0), make_schedule(config, grid_)),
+        stage_(config, grid_, Rank(0)),
         planned_(stage_.footprint()) {
     stage_.take_memory();
     ctx_ = std::make_unique<Ctx>(stage_.place(), cpu_, nullptr);
     stage_.initialize(*ctx_);
   }
   StepResult step(std::int64_t number, LoadBatch const& load) {
-    return train_step(*ctx_, stage_, number, (number - 1) * stage_.config().train.global_batch, load);
+    Progress at = Progress::initial(stage_.config().train);
+    at.step = number - 1, at.consumed = (number - 1) * stage_.config().train.global_batch;
+    return train_step(*ctx_, stage_, at, load);
   }
   /// Passes of all micro-batches of a step, without the optimizer: gradients stay, times backward_seed().
   void accumulate(LoadBatch const& load) {
