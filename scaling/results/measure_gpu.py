@@ -20,8 +20,9 @@ DIR/results.jsonl, one measurement a line, flushed at once; "s" names the sectio
 
 How it measures: random normal data, never zeros. CUDA events on one stream. Every call is warmed up; the median of 5 to
 25 calls counts. Calls too short for that are captured into a CUDA graph and the median of its replays is divided by
-their number, so a figure of a short call holds the gap between kernels of a graph, but no host time. Operands rotate
-through pools larger than the L2 cache, unless a line says "hot". FLOPs count a multiply-add as two.
+their number, so a figure of a short call holds the gap between kernels of a graph, but no host time. Operands of GEMMs
+(up to 48 sets: the smallest stay in the L2 cache) and of streaming kernels (unless a line says "hot") rotate through
+more memory than that cache holds; attention uses the same operands again. FLOPs count a multiply-add as two.
 
 Keys: us = median microseconds, best = fastest, tf = TFLOP/s, gb = GB/s (1e9, read + written), mhz = SM clock sampled
 last before the line, m n k = rows, columns and depth of the product.
