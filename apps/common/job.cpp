@@ -9,8 +9,10 @@
 #include "core/error.hpp"
 #include "core/files.hpp"
 #include "core/parallel_for.hpp"
+#include "core/text.hpp"
 #include "io/build_info.hpp"
 #include "plan/calibrate.hpp"
+#include "plan/fit.hpp"
 #include "plan/planned_schedule.hpp"
 #include "run/signals.hpp"
 #include "run/trace.hpp"
@@ -151,7 +153,14 @@ void print(Config const& given, RunOptions const& options) {
   auto const alone = make_self_comm();
   Machine const machine = find_machine(config, *alone, ProcessGrid());
   if (!config.log.trace.empty()) write_file_atomically(config.log.trace, trace_text(plan_schedule(config, &machine)));
-  std::cout << describe(make_plan(config, make_grid(config.layout), Rank(0), &machine), config, &machine);
+  Plan const plan = make_plan(config, make_grid(config.layout), Rank(0), &machine);
+  std::cout << describe(plan, config, &machine) << std::flush;
+  if (machine.memory_bytes == 0) return;
+  Footprint most = plan.footprint;
+  for (StagePlan const& stage : plan.stages)
+    if (stage.footprint.total() > most.total()) most = stage.footprint;
+  require_fit(config, most, machine.memory_bytes,
+              concat(machine.name, " has ", format_bytes(static_cast<double>(machine.memory_bytes))));
 }
 
 void measure(RunOptions const& options, Config const& config, Comm& comm) {

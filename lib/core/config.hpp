@@ -3,6 +3,8 @@
 #include <string>
 #include <vector>
 
+#include "core/dtype.hpp"
+
 namespace selenite {
 
 enum class Family : std::uint8_t { gpt };
@@ -144,6 +146,8 @@ Config parse_config(std::string const& toml, std::vector<std::string> const& set
 /// fits together. Throws Error with the reason and the nearest that works.
 Config resolve(Config config, std::int64_t world);
 
+/// Of weights and activations.
+DType compute_dtype(Precision precision);
 /// Micro-batches that each data rank of a resolved config takes in a step of `global_batch` samples.
 inline std::int64_t micro_batches(Config const& config, std::int64_t global_batch) {
   return global_batch / (config.train.micro_batch * config.layout.data);

@@ -79,6 +79,16 @@ std::string describe(ProcessGrid const& grid, Rank rank) {
   return text;
 }
 
+std::vector<AxisSet> AxisSet::subsets() {
+  std::vector<AxisSet> list;
+  for (unsigned bits = 1; bits < 1u << axis_count; ++bits) {
+    AxisSet set;
+    set.bits_ = bits;
+    list.push_back(set);
+  }
+  return list;
+}
+
 ProcessGrid make_grid(LayoutConfig const& l) { return ProcessGrid({l.tensor, l.context, l.expert, l.data, l.pipe}); }
 
 }  // namespace selenite

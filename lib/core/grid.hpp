@@ -22,6 +22,8 @@ class AxisSet {
   constexpr AxisSet(std::initializer_list<Axis> axes) {
     for (Axis a : axes) bits_ |= 1u << static_cast<unsigned>(a);
   }
+  /// Every set but the empty one.
+  static std::vector<AxisSet> subsets();
   static constexpr AxisSet all() {
     AxisSet s;
     s.bits_ = (1u << axis_count) - 1;

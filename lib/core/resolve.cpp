@@ -176,4 +176,8 @@ Config resolve(Config config, std::int64_t world) {
   return config;
 }
 
+DType compute_dtype(Precision precision) {
+  return precision == Precision::fp32 ? DType::fp32 : precision == Precision::fp16 ? DType::fp16 : DType::bf16;
+}
+
 }  // namespace selenite

@@ -17,6 +17,25 @@ std::vector<std::string> split(std::string_view text, char separator) {
   }
 }
 
+std::string aligned(std::vector<std::vector<std::string>> const& rows) {
+  std::vector<std::size_t> widths;  // 0: nothing but a heading
+  for (std::size_t column = 0; !rows.empty() && column < rows[0].size(); ++column) {
+    std::size_t width = 0;
+    for (std::size_t r = 1; r < rows.size(); ++r) width = std::max(width, rows[r][column].size());
+    widths.push_back(width == 0 ? 0 : std::max(width, rows[0][column].size()));
+  }
+  std::string text;
+  for (auto const& row : rows) {
+    for (std::size_t c = 0; c < row.size(); ++c) {
+      if (widths[c] == 0) continue;
+      std::string const blanks(widths[c] - row[c].size(), ' ');
+      text += "  " + (c == 0 ? row[c] + blanks : blanks + row[c]);
+    }
+    text += "\n";
+  }
+  return text;
+}
+
 std::string_view trim(std::string_view text) {
   auto const first = text.find_first_not_of(" \t\r\n");
   if (first == std::string_view::npos) return {};

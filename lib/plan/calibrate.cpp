@@ -15,12 +15,16 @@ namespace {
 /// Memory for the measurements, and a context over it.
 class Bench {
  public:
-  Bench(Comm& comm, ProcessGrid const& grid, std::int64_t bytes, std::int64_t workspace)
+  /// Finds how much memory the measurements need; their seconds are none.
+  Bench(Comm& comm, ProcessGrid const& grid, std::int64_t workspace)
+      : arena_("calibration", nullptr, INT64_MAX),
+        comm_(comm),
+        ctx_(place(comm, grid, workspace), static_cast<Machine const*>(nullptr)) {}
+  Bench(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, std::int64_t bytes)
       : memory_(bytes),
         arena_("calibration", memory_.base(), bytes),
         comm_(comm),
-        ctx_({.grid = grid, .rank = comm.rank(), .save = &arena_, .scratch = &arena_, .workspace_budget = workspace},
-             cpu_, &comm) {}
+        ctx_(place(comm, grid, workspace), cpu_, &comm) {}
 
   Tensor tensor(DType dtype, Shape shape) {
     Tensor const t = arena_.allocate(dtype, shape);
@@ -31,6 +35,7 @@ class Bench {
   template <class Op>
   double seconds(Op const& op) {
     ctx_(op);
+    if (!ctx_.running()) return 1;
     comm_.barrier();
     double best = 1e30, total = 0, more = 1;
     for (int i = 0; i < 20 && more > 0; ++i) {
@@ -47,12 +52,25 @@ class Bench {
   Arena& arena() { return arena_; }
 
  private:
+  Ctx::Place place(Comm& comm, ProcessGrid const& grid, std::int64_t workspace) {
+    return {.grid = grid, .rank = comm.rank(), .save = &arena_, .scratch = &arena_, .workspace_budget = workspace};
+  }
+
   Memory memory_;
   Arena arena_;
   Comm& comm_;
   Cpu cpu_;
   Ctx ctx_;
 };
+
+/// What `measure` finds with as much memory as it takes.
+template <class Measure>
+Machine measured(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Measure&& measure) {
+  Bench walk(comm, grid, workspace);
+  measure(walk);
+  Bench bench(comm, grid, workspace, walk.arena().peak());
+  return measure(bench);
+}
 
 void add_point(std::map<double, double>& curve, double size, double rate) { curve[size] = std::max(curve[size], rate); }
 RateCurve to_curve(std::map<double, double> const& points) {
@@ -160,40 +178,41 @@ void measure_links(Bench& bench, ProcessGrid const& grid, Machine& machine) {
 
 Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid) {
   std::int64_t const tokens = c.train.micro_batch * c.model.sequence_length;
-  bool const half = c.train.precision != Precision::fp32;
-  DType const dtype = half ? DType::bf16 : DType::fp32;
-  Bench bench(comm, grid, std::int64_t{1} << 30, c.run.workspace);
-  Machine machine{.name = "this machine, measured at start", .source = "measured"};
-  RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens), dtype),
-                  attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
-  machine.gemm_fp32 = machine.gemm_bf16 = gemm, machine.attention_fp32 = machine.attention_bf16 = attention;
-  machine.stream = measure_stream(bench);
-  machine.peak_fp32 = machine.peak_bf16 = machine.peak_fp16 = *std::max_element(gemm.rates.begin(), gemm.rates.end());
-  measure_links(bench, grid, machine);
-  return machine;
+  DType const dtype = compute_dtype(c.train.precision);
+  return measured(comm, grid, c.run.workspace, [&](Bench& bench) {
+    Machine machine{.name = "this machine, measured at start", .source = "measured"};
+    RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens), dtype),
+                    attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
+    machine.gemm_fp32 = machine.gemm_bf16 = gemm, machine.attention_fp32 = machine.attention_bf16 = attention;
+    machine.stream = measure_stream(bench);
+    machine.peak_fp32 = machine.peak_bf16 = machine.peak_fp16 = std::ranges::max(gemm.rates);
+    measure_links(bench, grid, machine);
+    return machine;
+  });
 }
 
 Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t workspace) {
-  Bench bench(comm, grid, std::int64_t{1} << 30, workspace);
   std::vector<GemmSize> sizes;
   for (std::int64_t rows : {64, 512, 2048})
     for (std::int64_t width : {256, 768, 2048}) sizes.push_back({rows, width, width});
-  Machine machine{.name = "measured", .source = "measured by the kernels that train"};
-  auto best = [](RateCurve const& curve) { return *std::max_element(curve.rates.begin(), curve.rates.end()); };
-  machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32),
-  machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16);
-  machine.peak_fp32 = best(machine.gemm_fp32), machine.peak_bf16 = machine.peak_fp16 = best(machine.gemm_bf16);
-  for (std::int64_t length : {256, 1024}) {
-    ModelConfig const shape{.heads = 8, .kv_heads = 8, .head_dim = 64, .sequence_length = length};
-    auto append = [](RateCurve& curve, RateCurve const& point) {
-      curve.sizes.push_back(point.sizes[0]), curve.rates.push_back(point.rates[0]);
-    };
-    append(machine.attention_fp32, measure_attention(bench, shape, 2, DType::fp32)),
-        append(machine.attention_bf16, measure_attention(bench, shape, 2, DType::bf16));
-  }
-  machine.stream = measure_stream(bench);
-  measure_links(bench, grid, machine);
-  return machine;
+  return measured(comm, grid, workspace, [&](Bench& bench) {
+    Machine machine{.name = "measured", .source = "measured by the kernels that train"};
+    machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32),
+    machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16);
+    machine.peak_fp32 = std::ranges::max(machine.gemm_fp32.rates);
+    machine.peak_bf16 = machine.peak_fp16 = std::ranges::max(machine.gemm_bf16.rates);
+    for (std::int64_t length : {256, 1024}) {
+      ModelConfig const shape{.heads = 8, .kv_heads = 8, .head_dim = 64, .sequence_length = length};
+      auto append = [](RateCurve& curve, RateCurve const& point) {
+        curve.sizes.push_back(point.sizes[0]), curve.rates.push_back(point.rates[0]);
+      };
+      append(machine.attention_fp32, measure_attention(bench, shape, 2, DType::fp32)),
+          append(machine.attention_bf16, measure_attention(bench, shape, 2, DType::bf16));
+    }
+    machine.stream = measure_stream(bench);
+    measure_links(bench, grid, machine);
+    return machine;
+  });
 }
 
 Machine find_machine(Config const& config, Comm& comm, ProcessGrid const& grid) {

@@ -12,10 +12,6 @@
 
 namespace selenite {
 
-char const* const flops_convention =
-    "model FLOPs: GEMMs of the forward pass three times, attention counted whole (unmasked), head included; "
-    "MFU = model FLOPs, HFU = model FLOPs and recomputation, each over time x ranks x peak";
-
 namespace {
 
 void add(Tally& sum, Tally const& t, double times) {
@@ -125,98 +121,6 @@ Plan make_plan(Config const& given, ProcessGrid const& grid, Rank rank, Machine 
   StagePlan const& own = plan.stages[static_cast<std::size_t>(grid.coord(rank, Axis::pipe))];
   plan.footprint = own.footprint, plan.step = own.step, plan.step_seconds = played.seconds;
   return plan;
-}
-
-namespace {
-std::string row(std::string const& label, std::string const& value) {
-  std::string line = "  " + label;
-  line.resize(std::max<std::size_t>(26, line.size() + 1), ' ');
-  return line + value + "\n";
-}
-
-std::string describe_layout(Plan const& plan, Config const& c) {
-  ProcessGrid const grid = make_grid(c.layout);
-  std::string axes;
-  for (Axis axis : {Axis::tensor, Axis::context, Axis::expert, Axis::data, Axis::pipe})
-    if (grid.size(axis) > 1) axes += concat(axes.empty() ? "" : " x ", name(axis), " ", grid.size(axis));
-  return concat("Layout: ", grid.world(), grid.world() == 1 ? " rank" : " ranks", axes.empty() ? "" : " = ", axes,
-                "; micro-batch ", c.train.micro_batch, ", global batch ", c.train.global_batch, ", ", plan.micros,
-                " micro-batches a rank and step\n");
-}
-
-bool alike(StagePlan const& a, StagePlan const& b) {
-  return a.footprint == b.footprint && a.layers == b.layers && a.step.sent == b.step.sent &&
-         a.step.flops == b.step.flops;
-}
-
-/// Neighbouring stages that hold and do the same share a line.
-std::string describe_stages(Plan const& plan) {
-  if (plan.stages.size() == 1) return "";
-  std::string text = "Stages:\n";
-  for (std::size_t first = 0, last = 0; first < plan.stages.size(); first = last) {
-    StagePlan const& stage = plan.stages[first];
-    while (last < plan.stages.size() && alike(plan.stages[last], stage)) ++last;
-    std::vector<std::string> layers;
-    for (std::int64_t n : stage.layers) layers.push_back(concat(n));
-    text += row(
-        last - first == 1 ? concat(first) : concat(first, " to ", last - 1),
-        concat(join(layers, "+"), " layers, ", format_bytes(static_cast<double>(stage.footprint.total())), " (slots ",
-               format_bytes(static_cast<double>(stage.footprint.slots)), "), ", format_count(stage.step.flops),
-               "FLOPs and ", format_bytes(static_cast<double>(stage.step.sent.total())), " sent a rank and step"));
-  }
-  return text;
-}
-
-std::string describe_sent(SentBytes const& sent) {
-  std::string text;
-  for (unsigned bits = 1; bits < 1u << axis_count; ++bits) {
-    AxisSet axes;
-    for (int a = 0; a < axis_count; ++a)
-      if (bits >> a & 1u) axes = axes.with(static_cast<Axis>(a));
-    if (sent[axes] > 0) text += row("sent over " + to_string(axes), format_bytes(static_cast<double>(sent[axes])));
-  }
-  std::int64_t const messages = sent[Channel::forward] + sent[Channel::backward] + sent[Channel::tied];
-  if (messages > 0) text += row("sent to other stages", format_bytes(static_cast<double>(messages)));
-  return text;
-}
-
-}  // namespace
-
-std::string describe(Plan const& plan, Config const& c, Machine const* machine) {
-  std::string text =
-      concat("Model: ", format_count(static_cast<double>(plan.parameters)), " parameters; ", c.model.layers,
-             " layers, hidden ", c.model.hidden, ", ", c.model.heads, " heads, vocabulary ", c.model.vocab_size,
-             " (padded to ", c.model.padded_vocab(), "), sequence ", c.model.sequence_length, "\n");
-  text += describe_layout(plan, c);
-  text += "Memory of a rank:\n";
-  for (auto const& [label, bytes] : plan.footprint.rows())
-    text += row(label, concat(format_bytes(static_cast<double>(bytes)), "  (", bytes, " bytes)"));
-  text += row("total", concat(format_bytes(static_cast<double>(plan.footprint.total())), "  (", plan.footprint.total(),
-                              " bytes)"));
-  auto const tokens = static_cast<double>(c.train.global_batch * c.model.sequence_length);
-  text += describe_stages(plan);
-  text += "A step:\n" + row("tokens", format_count(tokens)) + row("model FLOPs", format_count(plan.model_flops)) +
-          row("hardware FLOPs", format_count(plan.hardware_flops)) +
-          row("executed FLOPs a rank", format_count(plan.step.flops)) + describe_sent(plan.step.sent);
-  if (!machine) return text + concat("Counted as ", flops_convention, ".\n");
-  text += row("expected time", format_duration(plan.step_seconds));
-  if (plan.stages.size() > 1)
-    text += row("  in the bubble", format_duration(plan.step_seconds - plan.stages.front().busy));
-  bool const links = make_grid(c.layout).world() == 1 || machine->link_bandwidth > 0;
-  for (std::size_t i = 0; i < cause_count; ++i) {
-    Cause const cause = static_cast<Cause>(i);
-    bool const known = links || cause != Cause::communication;
-    text += row(concat("  ", name(cause)),
-                known ? format_duration(plan.step.seconds[i]) : "not known (the machine has no figures for links)");
-  }
-  double const peak = machine->peak(c.train.precision == Precision::fp32 ? DType::fp32 : DType::bf16),
-               ranks = static_cast<double>(make_grid(c.layout).world());
-  text += row("tokens/s", format_count(tokens / plan.step_seconds)) +
-          row("MFU", concat(format_double(static_cast<double>(static_cast<int>(1000 * plan.model_flops /
-                                                                               plan.step_seconds / ranks / peak)) /
-                                          10),
-                            " % of ", format_count(peak), "FLOP/s (", machine->name, ")"));
-  return text + concat("Counted as ", flops_convention, ".\n");
 }
 
 }  // namespace selenite

@@ -15,6 +15,7 @@
 #include "io/metrics.hpp"
 #include "io/tensorboard.hpp"
 #include "plan/calibrate.hpp"
+#include "plan/fit.hpp"
 #include "run/batches.hpp"
 #include "run/checkpoints.hpp"
 #include "run/signals.hpp"
@@ -35,12 +36,31 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 constexpr int hang_exit_code = 75;
 
-/// Do more ranks share this machine than it has cores? Then a thread that communicates would only be in the way.
-bool crowded(Comm& comm) {
+/// What the ranks of this machine say, each a text.
+std::vector<std::string> said_on_this_machine(Comm& comm, std::string const& text) {
   std::array<char, 256> host{};
   gethostname(host.data(), host.size() - 1);
-  auto const hosts = comm.all_gather(host.data());
-  return std::ranges::count(hosts, std::string(host.data())) > std::thread::hardware_concurrency();
+  std::string const mine = concat(host.data(), "\n");
+  std::vector<std::string> texts;
+  for (std::string const& said : comm.all_gather(mine + text))
+    if (said.starts_with(mine)) texts.push_back(said.substr(mine.size()));
+  return texts;
+}
+
+/// Do more ranks share this machine than it has cores? Then a thread that communicates would only be in the way.
+bool crowded(Comm& comm) { return said_on_this_machine(comm, "").size() > std::thread::hardware_concurrency(); }
+
+/// Refuses a plan beyond this machine's memory, before any of it is taken.
+void require_room(Config const& config, Footprint const& needed, Comm& comm) {
+  std::int64_t const free = available_memory();
+  auto const texts = said_on_this_machine(comm, concat(needed.total()));
+  double sum = 0;
+  for (std::string const& text : texts) sum += parse_double(text, "a rank's memory");
+  auto const left = format_bytes(static_cast<double>(free));
+  if (sum <= static_cast<double>(free)) return;
+  require_fit(config, needed, free / std::ssize(texts),
+              texts.size() == 1 ? concat("this machine has ", left, " left")
+                                : concat("this machine has ", left, " left for its ", texts.size(), " ranks"));
 }
 
 /// Everything of one rank's run, in the order in which it comes to life.
@@ -63,7 +83,7 @@ class Trainer {
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);
     stage_.emplace(config_, grid_, comm_.rank());
-    stage_->require_memory();
+    require_room(config_, stage_->footprint(), comm_);
     watchdog_.announce("measuring the machine");
     machine_ = find_machine(config_, comm_, grid_);
     plan_ = make_plan(config_, grid_, comm_.rank(), &machine_);

@@ -23,12 +23,6 @@ std::int64_t Footprint::total() const {
   return sum;
 }
 
-namespace {
-DType compute_dtype(Precision precision) {
-  return precision == Precision::fp32 ? DType::fp32 : precision == Precision::fp16 ? DType::fp16 : DType::bf16;
-}
-}  // namespace
-
 std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks) {
   std::string const& stages = config.layout.stages;
   if (stages == "auto") return balanced_layers(config, chunks);
@@ -253,20 +247,7 @@ void StageState::walk() {
   count_passes();
 }
 
-void StageState::require_memory() const {
-  if (footprint_.total() <= available_memory()) return;
-  std::string room;
-  for (auto const& [label, bytes] : footprint_.rows())
-    room += concat(room.empty() ? "" : ", ", label, " ", format_bytes(static_cast<double>(bytes)));
-  throw Error(concat("The run needs ", format_bytes(static_cast<double>(footprint_.total())),
-                     " of memory a rank, but this machine has ", format_bytes(static_cast<double>(available_memory())),
-                     " left (", room,
-                     "). Lower train.micro_batch (slots and scratch), use a smaller model (weights, gradients, master, "
-                     "moments), or more memory."));
-}
-
 void StageState::take_memory() {
-  require_memory();
   memory_ = Memory(footprint_.total());
   lay_out(memory_.base());
 }

@@ -67,8 +67,6 @@ class StageState {
   StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose = Purposes::training);
 
   Footprint const& footprint() const { return footprint_; }
-  /// Throws Error, with what takes the room, if the machine has not enough left.
-  void require_memory() const;
   /// Allocates all memory of the rank at once and binds every tensor to it.
   void take_memory();
   /// Draws the initial weights into fresh memory, which is zero; the same bits under every layout.

@@ -125,12 +125,8 @@ class RankJob {
     check("FLOPs", planned.flops, tally.flops);
     sent.add(planned.sent, 1);
     check("bytes sent", sent.total(), comm_.bytes_sent());
-    for (unsigned bits = 0; bits < 1u << axis_count; ++bits) {
-      AxisSet axes;
-      for (int a = 0; a < axis_count; ++a)
-        if (bits >> a & 1u) axes = axes.with(static_cast<Axis>(a));
+    for (AxisSet axes : AxisSet::subsets())
       check(concat("bytes sent over ", to_string(axes)), sent[axes], comm_.sent()[axes]);
-    }
     for (Channel channel : {Channel::forward, Channel::backward, Channel::tied})
       check("bytes sent on a channel", sent[channel], comm_.sent()[channel]);
   }
