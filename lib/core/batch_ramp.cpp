@@ -25,7 +25,8 @@ BatchRamp::BatchRamp(TrainConfig const& t) {
   }
   if (parts_.empty()) parts_.push_back({0, t.global_batch});
   validate(parts_.back().batch == t.global_batch, what, " ends with a batch of ", parts_.back().batch,
-           " but train.global_batch = ", t.global_batch, " (the ramp's last batch is that of the rest). Set one to the other.");
+           " but train.global_batch = ", t.global_batch,
+           " (the ramp's last batch is that of the rest). Set one to the other.");
 }
 
 std::int64_t BatchRamp::batch(std::int64_t consumed) const {

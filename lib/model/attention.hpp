@@ -16,10 +16,10 @@ class AttentionLayer {
     Tensor probabilities, dropped;  ///< dropped undefined without dropout
   };
   struct Saved {
-    NormLayer::Saved norm;      ///< [rows of this rank, hidden]
-    Tensor qkv;                 ///< [tokens, (heads + 2 kv_heads) * head_dim], rotated
-    Tensor context, logsumexp;  ///< [tokens, heads * head_dim], fp32 [samples, heads, sequence]
-    Scores scores;              ///< attention = matrix, but for selective recomputation
+    NormLayer::Saved norm;       ///< [rows of this rank, hidden]
+    Tensor qkv;                  ///< [tokens, (heads + 2 kv_heads) * head_dim], rotated
+    Tensor context, logsumexp;   ///< [tokens, heads * head_dim], fp32 [samples, heads, sequence]
+    Scores scores;               ///< attention = matrix, but for selective recomputation
     Tensor d_projection, d_qkv;  ///< output gradients that backward_input keeps for backward_weight
   };
   AttentionLayer() = default;

@@ -8,12 +8,8 @@ namespace selenite {
 /// y = x + dropout(y + bias), in place over the branch's output.
 inline void add_branch(Ctx& ctx, TensorParallel const& tensor, Batch const& batch, DropoutSite const& site,
                        Tensor const& bias, Tensor const& x, Tensor const& y) {
-  ctx(DropoutAdd{.x = y,
-                 .residual = x,
-                 .y = y,
-                 .bias = bias,
-                 .site = batch.active(site),
-                 .tokens = tensor.places(batch)});
+  ctx(DropoutAdd{
+      .x = y, .residual = x, .y = y, .bias = bias, .site = batch.active(site), .tokens = tensor.places(batch)});
 }
 
 /// The gradient of the branch's output for all tokens, from dy on this rank's rows; kept for backward_weight.

@@ -42,11 +42,7 @@ Tensor Linear::joined(std::vector<Parameter> const& parts, Tensor Parameter::*me
 
 void Linear::forward(Ctx& ctx, Tensor const& x, Tensor const& y) const {
   auto product = [&](Tensor const& input, Tensor const& output, Tensor const& bias) {
-    ctx(Gemm{.a = input,
-             .b = joined(weights_, &Parameter::weight),
-             .out = output,
-             .transpose_b = true,
-             .bias = bias});
+    ctx(Gemm{.a = input, .b = joined(weights_, &Parameter::weight), .out = output, .transpose_b = true, .bias = bias});
   };
   if (cut_ == CutBy::inputs) return tensor_.reduce(ctx, y, [&](Tensor const& sum) { product(x, sum, {}); });
   ScopedMark const mark(ctx.scratch());

@@ -10,7 +10,8 @@ NormLayer::NormLayer(std::string const& name, ModelConfig const& model, Recomput
       subtract_mean_(model.norm == NormKind::layernorm),
       keeps_output_(recompute != Recompute::selective),
       eps_(model.norm_eps) {
-  weight_.spec = {.name = name + ".weight", .shape = {model.hidden}, .init = {Init::Rule::one}, .partial = tensor.partial()};
+  weight_.spec = {
+      .name = name + ".weight", .shape = {model.hidden}, .init = {Init::Rule::one}, .partial = tensor.partial()};
   bias_.spec = {.name = name + ".bias", .shape = {model.hidden}, .partial = tensor.partial()};
 }
 

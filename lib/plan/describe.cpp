@@ -75,8 +75,8 @@ std::string describe_stages(Plan const& plan, Config const& c, bool timed) {
     for (auto const& [label, size] : stage.footprint.rows()) line.push_back(bytes(size));
     line.push_back(bytes(stage.footprint.total())), line.push_back(format_count(stage.step.flops));
     for (AxisSet group : groups) line.push_back(bytes(stage.step.sent[group]));
-    line.push_back(bytes(stage.step.sent[Channel::forward] + stage.step.sent[Channel::backward] +
-                         stage.step.sent[Channel::tied]));
+    line.push_back(
+        bytes(stage.step.sent[Channel::forward] + stage.step.sent[Channel::backward] + stage.step.sent[Channel::tied]));
     if (timed) line.push_back(format_duration(plan.step_seconds - stage.busy));
   }
   return "Stages of the pipeline, a rank and step:\n" + aligned(table);

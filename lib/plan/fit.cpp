@@ -86,11 +86,11 @@ void require_fit(Config const& config, Footprint const& needed, std::int64_t byt
   for (auto const& [label, size] : needed.rows())
     if (size > 0) room += concat(room.empty() ? "" : ", ", label, " ", text(size));
   auto const fit = nearest_fit(config, bytes);
-  throw Error(concat("A rank needs ", text(needed.total()), " of memory, but ", whose, " (", room, "). ",
-                     fit ? concat("Nearest that fits: --set ", join(fit->settings, " --set "), " (", text(fit->bytes),
-                                  " a rank).")
-                         : "No change of sharding, recomputation, micro-batch or layout that was tried fits: use more "
-                           "ranks, more memory or a smaller model."));
+  throw Error(concat(
+      "A rank needs ", text(needed.total()), " of memory, but ", whose, " (", room, "). ",
+      fit ? concat("Nearest that fits: --set ", join(fit->settings, " --set "), " (", text(fit->bytes), " a rank).")
+          : "No change of sharding, recomputation, micro-batch or layout that was tried fits: use more "
+            "ranks, more memory or a smaller model."));
 }
 
 }  // namespace selenite

@@ -57,8 +57,8 @@ double Statistics::hfu(double seconds) const { return share() * plan_.hardware_f
 
 std::string Statistics::line() const {
   double const s = steps_.back().seconds, ranks = static_cast<double>(make_grid(config_.layout).world());
-  std::string const scale = config_.train.precision == Precision::fp16
-                                ? concat("  loss scale ", format_double(last_.loss_scale)) : "";
+  std::string const scale =
+      config_.train.precision == Precision::fp16 ? concat("  loss scale ", format_double(last_.loss_scale)) : "";
   return concat("step ", at_.step, "/", config_.train.steps, "  loss ", fixed(last_.loss, 4), "  grad norm ",
                 last_.skipped ? "overflowed: step skipped" : fixed(last_.grad_norm, 3), scale, "  lr ",
                 scientific(last_.lr), "  ", format_count(tokens() / s), " tokens/s  ",

@@ -32,7 +32,9 @@ class Statistics {
  private:
   double peak_of_all() const;
   /// The last step's batch as a part of the plan's, which is train.global_batch.
-  double share() const { return static_cast<double>(steps_.back().batch) / static_cast<double>(config_.train.global_batch); }
+  double share() const {
+    return static_cast<double>(steps_.back().batch) / static_cast<double>(config_.train.global_batch);
+  }
   double tokens() const { return static_cast<double>(steps_.back().batch * config_.model.sequence_length); }
   std::vector<double> steady() const;
 

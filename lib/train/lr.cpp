@@ -24,8 +24,8 @@ double learning_rate(TrainConfig const& t, std::int64_t consumed) {
 
 double weight_decay(TrainConfig const& t, std::int64_t consumed) {
   if (t.weight_decay_schedule == DecaySchedule::constant) return t.weight_decay;
-  double const progress = std::min(
-      1.0, static_cast<double>(consumed + BatchRamp(t).batch(consumed)) / static_cast<double>(std::max<std::int64_t>(t.samples, 1)));
+  double const progress = std::min(1.0, static_cast<double>(consumed + BatchRamp(t).batch(consumed)) /
+                                            static_cast<double>(std::max<std::int64_t>(t.samples, 1)));
   double const share =
       t.weight_decay_schedule == DecaySchedule::linear ? progress : 0.5 * (1 - std::cos(std::numbers::pi * progress));
   return t.weight_decay + share * (t.weight_decay_end - t.weight_decay);

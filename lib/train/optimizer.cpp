@@ -65,8 +65,8 @@ StepResult optimizer_step(Ctx& ctx, StageState& stage, Progress const& before) {
   result.grad_norm = std::sqrt(ctx.fetch(stage.norm, 1)) * correction;
   std::int64_t const scheduled = before.consumed - before.skipped_samples;
   result.lr = learning_rate(t, scheduled);
-  result.skipped = std::isfinite(result.loss) && !std::isfinite(result.grad_norm) && LossScale::dynamic(t) &&
-                   result.loss_scale > 1;
+  result.skipped =
+      std::isfinite(result.loss) && !std::isfinite(result.grad_norm) && LossScale::dynamic(t) && result.loss_scale > 1;
   validate(
       result.skipped || (std::isfinite(result.loss) && std::isfinite(result.grad_norm)), "Step ", before.step + 1,
       ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss",

@@ -26,8 +26,7 @@ std::int64_t Footprint::total() const {
 std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks) {
   std::string const& stages = config.layout.stages;
   if (stages == "auto") return balanced_layers(config, chunks);
-  return stages.empty() ? even_split(config.model.layers, chunks)
-                        : parse_stages(stages, chunks, config.model.layers);
+  return stages.empty() ? even_split(config.model.layers, chunks) : parse_stages(stages, chunks, config.model.layers);
 }
 
 StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose)

@@ -41,13 +41,13 @@ struct ChunkState {
   std::size_t slots = 1;  ///< micro-batches between forward and backward at once; micro m is in slot m % slots
   std::int64_t slot_bytes = 0;
   std::vector<Arena> slot;
-  std::vector<Batch> batch;            ///< by slot
-  std::vector<GptChunk::Saved> saved;  ///< by slot
-  std::vector<Tensor> input;           ///< by slot: from the chunk before; undefined with the embedding
-  std::vector<Tensor> d_output;        ///< from the chunk after, by slot, or one; undefined with the head
+  std::vector<Batch> batch;             ///< by slot
+  std::vector<GptChunk::Saved> saved;   ///< by slot
+  std::vector<Tensor> input;            ///< by slot: from the chunk before; undefined with the embedding
+  std::vector<Tensor> d_output;         ///< from the chunk after, by slot, or one; undefined with the head
   std::vector<Tensor> output, d_input;  ///< on their way to the neighbours, in turns; none at the pipeline's ends
-  std::int64_t number = 0;             ///< among all chunks of the pipeline
-  std::size_t first_parameter = 0;     ///< of the stage's parameters
+  std::int64_t number = 0;              ///< among all chunks of the pipeline
+  std::size_t first_parameter = 0;      ///< of the stage's parameters
   std::size_t first_bucket = 0, last_bucket = 0;
   std::size_t buckets_left = 0;  ///< those before it still miss gradients of the pass under way
 };

@@ -58,7 +58,8 @@ BOOST_AUTO_TEST_CASE(a_part_that_a_large_batch_jumps_over_has_no_step) {
 }
 
 BOOST_AUTO_TEST_CASE(what_makes_no_sense_is_refused) {
-  BOOST_TEST(refusal("0:16 1000:32", 8).find("ends with a batch of 32 but train.global_batch = 8") != std::string::npos);
+  BOOST_TEST(refusal("0:16 1000:32", 8).find("ends with a batch of 32 but train.global_batch = 8") !=
+             std::string::npos);
   BOOST_TEST(refusal("5:8", 8).find("the first is from 0") != std::string::npos);
   BOOST_TEST(refusal("0:4 9:6 9:8", 8).find("in order") != std::string::npos);
   BOOST_TEST(refusal("0:0", 8).find("at least one sample") != std::string::npos);

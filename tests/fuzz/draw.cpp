@@ -48,8 +48,8 @@ Draw attempt(Drawer& d, std::int64_t most_ranks) {
   std::int64_t const interleave = s.pipe > 1 && d.chance(30) ? d.between(2, 3) : 1;
   std::int64_t const head_dim = d.one_of<std::int64_t>({4, 6, 8, 10}), heads = s.tensor * d.between(1, 3);
   std::int64_t kv_heads = heads;
-  if (d.chance(40))
-    do kv_heads = d.between(1, heads);
+  if (d.chance(40)) do
+      kv_heads = d.between(1, heads);
     while (heads % kv_heads != 0 || (kv_heads % s.tensor != 0 && s.tensor % kv_heads != 0));
   std::int64_t const layers = s.pipe * interleave + d.between(0, 2);
   train("model.layers=", layers);

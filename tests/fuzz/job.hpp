@@ -18,8 +18,8 @@ using Wholes = std::map<std::string, Whole>;
 /// What a training left.
 struct Trained {
   std::vector<double> losses, norms;
-  Wholes gradients;  ///< of the first step: of the sum of the counted tokens' losses
-  Wholes weights;    ///< after the last
+  Wholes gradients;                ///< of the first step: of the sum of the counted tokens' losses
+  Wholes weights;                  ///< after the last
   std::vector<std::string> wrong;  ///< what did not equal the plan: bytes held, FLOPs, bytes sent
 };
 

@@ -107,9 +107,7 @@ struct Findings {
       if (!(relative < limit)) problem(what, " of step ", i + 1, " is ", many[i], ", on one rank ", one[i]);
     }
   }
-  void plan_of(Trained const& trained) {
-    problems.insert(problems.end(), trained.wrong.begin(), trained.wrong.end());
-  }
+  void plan_of(Trained const& trained) { problems.insert(problems.end(), trained.wrong.begin(), trained.wrong.end()); }
   /// False if there is nothing to compare.
   bool same_names(Wholes const& one, Wholes const& many) {
     std::string const wrong = compare_names(one, many);

@@ -10,9 +10,9 @@ using namespace selenite;
 namespace {
 
 Config config(std::vector<std::string> more, std::int64_t world) {
-  more.insert(more.begin(), {"model.layers=8", "model.hidden=256", "model.heads=8", "model.vocab_size=5000",
-                             "model.sequence_length=256", "train.global_batch=32", "train.micro_batch=4",
-                             "train.steps=10"});
+  more.insert(more.begin(),
+              {"model.layers=8", "model.hidden=256", "model.heads=8", "model.vocab_size=5000",
+               "model.sequence_length=256", "train.global_batch=32", "train.micro_batch=4", "train.steps=10"});
   return resolve(parse_config("", more, "t"), world);
 }
 std::int64_t needs(Config const& c) {

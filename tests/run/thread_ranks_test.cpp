@@ -121,3 +121,47 @@ BOOST_AUTO_TEST_CASE(a_signal_stops_them_with_a_save) {
 }
 
 BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(processes)
+
+// All axes at once over MPI, with the quick start's model, whose messages are too large to be sent before they are
+// awaited.
+BOOST_AUTO_TEST_CASE(thirty_two_train_like_one, *boost::unit_test::disabled()) {
+  Workplace const work;
+  std::vector<std::string> const model{"model.layers=6",
+                                       "model.hidden=320",
+                                       "model.heads=4",
+                                       "model.vocab_size=8192",
+                                       "model.sequence_length=256",
+                                       "train.steps=3",
+                                       "checkpoint.every=0",
+                                       "checkpoint.save_at_end=false"};
+  BOOST_TEST_REQUIRE(work.pretrain("one", with(model, {"train.micro_batch=8"})).code == 0);
+  auto const many = work.pretrain("thirty-two",
+                                  with(model, {"layout.tensor=2", "layout.context=2", "layout.pipe=4", "layout.data=2",
+                                               "layout.sequence_parallel=true", "train.optimizer_sharding=1"}),
+                                  32);
+  BOOST_TEST_REQUIRE(many.code == 0, many.output);
+  BOOST_TEST(work.losses("thirty-two").size() == 3u);
+  same_losses(work, "one", "thirty-two");
+}
+
+// A group of more micro-batches than stages has several messages on the way from a stage.
+BOOST_AUTO_TEST_CASE(every_pipeline_passes_large_messages) {
+  Workplace const work;
+  std::vector<std::string> const model{
+      "model.layers=6",      "model.hidden=256",   "model.sequence_length=128",    "train.steps=2",
+      "train.micro_batch=1", "checkpoint.every=0", "checkpoint.save_at_end=false", "run.watchdog=60"};
+  BOOST_TEST_REQUIRE(work.pretrain("one", model).code == 0);
+  for (auto const& more : std::vector<std::vector<std::string>>{{"layout.schedule=zero_bubble_h2"},
+                                                                {"layout.interleave=3"},
+                                                                {"layout.interleave=3", "layout.interleave_group=5"},
+                                                                {"layout.interleave=3", "layout.interleave_group=8"}}) {
+    std::filesystem::remove_all(work / "two");
+    auto const two = work.pretrain("two", with(with(model, {"layout.pipe=2"}), more), 2);
+    BOOST_TEST_REQUIRE(two.code == 0, two.output);
+    same_losses(work, "one", "two");
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()

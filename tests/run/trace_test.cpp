@@ -56,7 +56,7 @@ BOOST_AUTO_TEST_CASE(every_rank_shows_its_steps_actions_work_and_messages) {
   Workplace const work;
   for (bool threads : {true, false}) {
     std::string const name = threads ? "threads" : "mpi", file = (work / (name + ".json")).string();
-    std::vector<std::string> settings{"layout.data=2",   "layout.pipe=2",     "layout.overlap=gradients",
+    std::vector<std::string> settings{"layout.data=2",     "layout.pipe=2",     "layout.overlap=gradients",
                                       "log.trace=" + file, "log.trace_steps=2", "train.steps=3"};
     if (threads) settings.emplace_back("run.comm=threads");
     auto const run = work.pretrain(name, settings, threads ? 1 : 4);
@@ -66,13 +66,13 @@ BOOST_AUTO_TEST_CASE(every_rank_shows_its_steps_actions_work_and_messages) {
       auto const& compute = events.at({rank, 0});
       BOOST_TEST((names(compute, "step") == std::multiset<std::string>{"step 1", "step 2"}));
       std::multiset<std::string> const actions = names(compute, "action");
-      for (char const* action : {"F0.0", "F0.1", "B0.0", "B0.1", "G", "O"}) BOOST_TEST(actions.count(action) == 2u, action);
+      for (char const* action : {"F0.0", "F0.1", "B0.0", "B0.1", "G", "O"})
+        BOOST_TEST(actions.count(action) == 2u, action);
       BOOST_TEST(actions.size() == 12u);
       BOOST_TEST(names(compute, "gemm").size() > 20u);
       BOOST_TEST(names(compute, "communication").size() >= 4u);
     }
-    for (int rank = 0; rank < 4; ++rank)
-      BOOST_TEST(!std::filesystem::exists(file + concat(".rank", rank)));
+    for (int rank = 0; rank < 4; ++rank) BOOST_TEST(!std::filesystem::exists(file + concat(".rank", rank)));
   }
 }
 

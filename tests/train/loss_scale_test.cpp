@@ -22,9 +22,9 @@ std::vector<double> scales(TrainConfig const& t, std::string const& steps) {
   return all;
 }
 
-std::vector<std::string> const small{"model.layers=2",      "model.hidden=32",       "model.heads=2",
+std::vector<std::string> const small{"model.layers=2",      "model.hidden=32",          "model.heads=2",
                                      "model.vocab_size=61", "model.sequence_length=32", "train.global_batch=8",
-                                     "train.micro_batch=2", "train.steps=100",       "train.lr=3e-3"};
+                                     "train.micro_batch=2", "train.steps=100",          "train.lr=3e-3"};
 Config config(std::vector<std::string> const& more) {
   auto settings = small;
   settings.insert(settings.end(), more.begin(), more.end());
@@ -89,9 +89,9 @@ BOOST_AUTO_TEST_CASE(steps_whose_gradients_overflow_are_skipped) {
   OneRank fresh(low);
   Progress first = Progress::initial(low.train);
   train_step(fresh.ctx(), fresh.stage(), first, toy_loader(low, 1));
-  bool const same_bits = std::equal(fresh.stage().master.data<float>(),
-                                    fresh.stage().master.data<float>() + fresh.stage().master.count(),
-                                    rank.stage().master.data<float>());
+  bool const same_bits =
+      std::equal(fresh.stage().master.data<float>(), fresh.stage().master.data<float>() + fresh.stage().master.count(),
+                 rank.stage().master.data<float>());
   BOOST_TEST(same_bits);
 }
 
@@ -100,7 +100,8 @@ BOOST_AUTO_TEST_CASE(fp16_learns_what_fp32_learns) {
       single(config({"train.precision=fp32"}));
   auto const a = toy_losses(half, 40), b = toy_losses(single, 40);
   BOOST_TEST(a.back() < 0.9 * a.front());
-  for (std::size_t i = 0; i < a.size(); ++i) BOOST_TEST(std::abs(a[i] / b[i] - 1) < 2e-3, i << ": " << a[i] << " " << b[i]);
+  for (std::size_t i = 0; i < a.size(); ++i)
+    BOOST_TEST(std::abs(a[i] / b[i] - 1) < 2e-3, i << ": " << a[i] << " " << b[i]);
 }
 
 // A scale that the config sets is not lowered in silence.

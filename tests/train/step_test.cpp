@@ -42,6 +42,23 @@ Trained train(std::vector<std::string> const& settings, std::int64_t steps, int 
 
 BOOST_AUTO_TEST_SUITE(step)
 
+// No axis of size 1 costs anything, whatever is switched on for it.
+BOOST_AUTO_TEST_CASE(a_layout_of_ones_makes_no_call_to_other_ranks) {
+  for (auto const& more : std::vector<std::vector<std::string>>{
+           {},
+           {"train.optimizer_sharding=2", "layout.overlap=gradients,parameters", "train.micro_batch=1"},
+           {"layout.sequence_parallel=true", "layout.context_exchange=gather", "train.recompute=full"},
+           {"layout.schedule=zero_bubble", "model.attention=matrix", "train.precision=bf16"}}) {
+    Config const c = config_of(toy(more));
+    auto const comm = make_self_comm();
+    OneRank rank(c, comm.get());
+    static_cast<void>(toy_losses(rank, 3));
+    BOOST_TEST(comm->calls().count() == 0u);
+    BOOST_TEST(comm->bytes_sent() == 0);
+    BOOST_TEST(rank.ctx().tally().collective_bytes == 0.0);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(the_loss_falls_towards_what_the_language_allows) {
   for (auto const& style : {std::vector<std::string>{}, llama()}) {
     for (char const* precision : {"train.precision=fp32", "train.precision=bf16"}) {

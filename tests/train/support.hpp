@@ -16,16 +16,14 @@ inline Config config_of(std::vector<std::string> const& settings) {
   return resolve(parse_config("", settings, "test"), 1);
 }
 
-/// One rank with its memory: what the loop of a run holds, without files. There is no communicator: a layout of ones
-/// asks for none, or it would crash here.
+/// One rank with its memory: what the loop of a run holds, without files. A layout of ones asks for no communicator;
+/// one that is given counts.
 class OneRank {
  public:
-  explicit OneRank(Config const& config)
-      : grid_(make_grid(config.layout)),
-        stage_(config, grid_, Rank(0)),
-        planned_(stage_.footprint()) {
+  explicit OneRank(Config const& config, Comm* comm = nullptr)
+      : grid_(make_grid(config.layout)), stage_(config, grid_, Rank(0)), planned_(stage_.footprint()) {
     stage_.take_memory();
-    ctx_ = std::make_unique<Ctx>(stage_.place(), cpu_, nullptr);
+    ctx_ = std::make_unique<Ctx>(stage_.place(), cpu_, comm);
     stage_.initialize(*ctx_);
   }
   StepResult step(std::int64_t number, LoadBatch const& load) {
