@@ -83,7 +83,7 @@ std::vector<Field> fields(TrainConfig& c) {
           {"samples", &c.samples, "length of the training; 0: from steps", "samples", 0, 1e15},
           {"precision", choice(c.precision, precision_names),
            "of weights and activations; sums, master weights and moments are fp32"},
-          {"gradient_reduce", choice(c.gradient_reduce, precision_names), "of gradients between ranks"},
+          {"gradient_reduce", choice(c.gradient_reduce, precision_names), "of gradients as they go between ranks; they are accumulated, and sums are made, in fp32"},
           {"recompute", choice(c.recompute, recompute_names), "activations made again in backward: none; selective, all that costs no GEMM; full, whole layers"},
           {"recompute_layers", &c.recompute_layers, "layers between kept activations with recompute = full", "layers",
            1, 1e6},

@@ -154,8 +154,9 @@ void refuse_missing(Config const& c) {
   validate(l.expert == 1, "layout.expert = ", l.expert, " can't be run (this version has no experts). Use 1.");
   validate(c.train.precision != Precision::fp8,
            "train.precision = \"fp8\" can't be run (this version trains in bf16, fp16 and fp32). Use one of these.");
-  validate(c.train.gradient_reduce == Precision::fp32,
-           "This train.gradient_reduce can't be run (this version reduces gradients in fp32). Use fp32.");
+  validate(
+      c.train.gradient_reduce != Precision::fp8,
+      "train.gradient_reduce = \"fp8\" can't be run (gradients are reduced in fp32, bf16 or fp16). Use one of these.");
   validate(c.train.optimizer_sharding <= 2,
            "train.optimizer_sharding = 3 can't be run (this version keeps the weights whole on every rank). Use 2.");
   for (std::string const& what : l.overlap)

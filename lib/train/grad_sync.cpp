@@ -13,27 +13,47 @@ Tensor owned_gradient(StageState const& stage, Bucket const& bucket) {
   return stage.owned(stage.gradients, {part.begin, bucket.begin / stage.layout().shards, part.count, false});
 }
 
+/// Where the sum of a bucket's gradients is to be: all of it, or this rank's part.
+Tensor destination(StageState const& stage, std::size_t b) {
+  BucketState const& state = stage.buckets[b];
+  if (stage.layout().shards == 1) return state.gradient;
+  return state.arrived.defined() ? state.arrived : owned_gradient(stage, stage.layout().buckets[b]);
+}
+/// The part of `whole`, a bucket's elements, that this rank owns; all with one shard.
+Tensor own_part(StageState const& stage, Tensor const& whole) {
+  std::int64_t const part = whole.count() / stage.layout().shards;
+  return run_of(whole, stage.layout().shard * part, part);
+}
+
 void start(Ctx& ctx, StageState& stage, std::size_t b) {
-  Bucket const& bucket = stage.layout().buckets[b];
   BucketState& state = stage.buckets[b];
   state.started = true;
+  bool const narrow = state.travelling.defined();
+  if (narrow) ctx(Cast{.x = state.gradient, .y = state.travelling});
+  Tensor const gradient = narrow ? state.travelling : state.gradient,
+               sum = narrow ? own_part(stage, state.travelling) : destination(stage, b);
   state.reduced = ctx.on(stage.overlaps_gradients() ? Lane::comm : Lane::compute, [&] {
     if (stage.layout().shards == 1)
-      ctx(AllReduce{.data = state.gradient, .group = replicas});
+      ctx(AllReduce{.data = gradient, .group = replicas});
     else
-      ctx(ReduceScatter{.input = state.gradient,
-                        .output = state.arrived.defined() ? state.arrived : owned_gradient(stage, bucket),
-                        .group = replicas});
+      ctx(ReduceScatter{.input = gradient, .output = sum, .group = replicas});
   });
+}
+
+/// The sum is where it is to be after this.
+void land(Ctx& ctx, StageState& stage, std::size_t b) {
+  BucketState& state = stage.buckets[b];
+  ctx.wait(state.reduced);
+  if (state.travelling.defined()) ctx(Cast{.x = own_part(stage, state.travelling), .y = destination(stage, b)});
+  state.started = false;
 }
 
 /// Sharded gradients: what has arrived is added to the owned part, and the bucket's memory is free for another.
 void finish(Ctx& ctx, StageState& stage, std::size_t b) {
+  land(ctx, stage, b);
   BucketState& state = stage.buckets[b];
-  ctx.wait(state.reduced);
   ctx(Add{.x = state.arrived, .y = owned_gradient(stage, stage.layout().buckets[b])});
   ctx(Fill{.x = state.gradient, .value = 0});
-  state.started = false;
 }
 
 /// Tensor ranks that hold copies of a key-value head have each the gradient from their own query heads: all heads'
@@ -98,13 +118,12 @@ void gradients_done(Ctx& ctx, StageState& stage, Chunk c, Micro micro, std::size
 }
 
 void sync_gradients(Ctx& ctx, StageState& stage) {
-  if (!stage.shards_gradients())
-    for (std::size_t b = stage.buckets.size(); b-- > 0;)
-      if (!stage.buckets[b].started) start(ctx, stage, b);
-  for (BucketState& state : stage.buckets) {
-    if (state.started) ctx.wait(state.reduced);
-    state.started = false;
+  for (std::size_t b = stage.buckets.size(); b-- > 0 && !stage.shards_gradients();) {
+    if (!stage.buckets[b].started) start(ctx, stage, b);
+    if (!stage.overlaps_gradients()) land(ctx, stage, b);
   }
+  for (std::size_t b = stage.buckets.size(); b-- > 0;)
+    if (stage.buckets[b].started) land(ctx, stage, b);
   for (OwnedRun const& run : stage.layout().owned(stage.layout().partial_runs))
     ctx(AllReduce{.data = stage.owned(stage.gradients, run), .group = {Axis::tensor}});
   sync_copies(ctx, stage);

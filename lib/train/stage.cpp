@@ -95,6 +95,11 @@ void StageState::make_buckets() {
   }
 }
 
+bool StageState::narrows_gradients() const {
+  return config_.train.gradient_reduce != Precision::fp32 &&
+         grid_.size({Axis::context, Axis::expert, Axis::data}) > 1 && purpose_ == Purposes::training;
+}
+
 bool StageState::overlaps(char const* what) const { return std::ranges::count(config_.layout.overlap, what) > 0; }
 
 Rank StageState::holder(std::int64_t number) const {
@@ -179,6 +184,7 @@ void StageState::lay_out(std::byte* base) {
 /// Where gradients are sharded, the buckets of a pass share memory in turns; the tied parameter's, which has parts from
 /// both ends of the model, has its own.
 void StageState::lay_out_gradients(Arena& arena) {
+  lay_out_travelling(arena);
   std::vector<Tensor> shared, arriving;
   if (shards_gradients()) {
     std::int64_t largest = 0;
@@ -200,6 +206,19 @@ void StageState::lay_out_gradients(Arena& arena) {
     buckets[i].gradient = b.tied ? arena.allocate(DType::fp32, {b.count}) : run_of(shared[turn], 0, b.count);
     buckets[i].arrived = b.tied ? arena.allocate(DType::fp32, {part}) : run_of(arriving[turn], 0, part);
     if (!b.tied) turn = (turn + 1) % shared.size();
+  }
+}
+
+/// Buckets that may be under way together have memory of their own.
+void StageState::lay_out_travelling(Arena& arena) {
+  if (!narrows_gradients()) return;
+  DType const dtype = compute_dtype(config_.train.gradient_reduce);
+  std::int64_t largest = 0;
+  for (Bucket const& b : layout_.buckets) largest = std::max(largest, b.count);
+  Tensor const shared = overlaps_gradients() ? Tensor{} : arena.allocate(dtype, {largest});
+  for (std::size_t i = 0; i < buckets.size(); ++i) {
+    std::int64_t const count = layout_.buckets[i].count;
+    buckets[i].travelling = shared.defined() ? run_of(shared, 0, count) : arena.allocate(dtype, {count});
   }
 }
 

@@ -56,6 +56,7 @@ struct ChunkState {
 struct BucketState {
   Tensor gradient;  ///< where backward passes accumulate: in the flat gradients, or in memory that buckets share
   Tensor arrived;   ///< with sharded gradients: this rank's part of the sum, before it is added to the owned gradients
+  Tensor travelling;  ///< with train.gradient_reduce in 16 bits: the gradient as it goes between ranks
   bool started = false;
   Event reduced, gathered;
 };
@@ -104,6 +105,8 @@ class StageState {
   Arena& scratch() { return scratch_; }
   std::vector<BucketState> buckets;
   std::deque<std::size_t> in_flight;  ///< buckets under way to their owners, with sharded gradients
+  /// Gradients go between ranks in fewer bits than they are accumulated in.
+  bool narrows_gradients() const;
   bool shards_gradients() const { return layout_.shards > 1 && config_.train.optimizer_sharding >= 2; }
   bool overlaps_gradients() const { return overlaps("gradients"); }
   bool overlaps_parameters() const { return overlaps("parameters"); }
@@ -122,6 +125,7 @@ class StageState {
   bool overlaps(char const* what) const;
   void lay_out(std::byte* base);
   void lay_out_gradients(Arena& arena);
+  void lay_out_travelling(Arena& arena);
   void bind_parameters();
   void draw(Ctx& ctx, std::size_t parameter, OwnedRun const& run);
   void lay_out_messages(ChunkState& chunk);
