@@ -72,13 +72,13 @@ function(selenite_kernel op)
   target_link_libraries(selenite_kernels INTERFACE selenite_kernel_${op})
 endfunction()
 
-# selenite_test(<name> SOURCES ... LINK ... [LABELS ...] [RANKS n]): one Boost.Test executable, one CTest entry.
+# selenite_test(<name> SOURCES ... LINK ... [LABELS ...] [TIMEOUT s] [ARGS ...]): one Boost.Test executable, one CTest entry.
 function(selenite_test name)
-  cmake_parse_arguments(arg "" "RANKS;TIMEOUT" "SOURCES;LINK;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINK;LABELS;ARGS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} selenite_settings Boost::unit_test_framework)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  add_test(NAME ${name} COMMAND ${name} ${arg_ARGS} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   if(NOT arg_LABELS)
     set(arg_LABELS unit)
   endif()

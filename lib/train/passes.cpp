@@ -9,9 +9,9 @@ namespace selenite {
 
 namespace {
 
-/// Messages are told apart by the chunk they go to and the micro-batch.
+/// Messages are told apart by the chunk they go to and the micro-batch, of which an evaluation may have any number.
 std::int64_t tag(StageState const& stage, std::int64_t to, Micro micro) {
-  return to * stage.schedule().micros + *micro;
+  return *micro * stage.schedule().virtual_stages() + to;
 }
 std::size_t slot_of(ChunkState const& chunk, Micro micro) { return static_cast<std::size_t>(*micro) % chunk.slots; }
 
