@@ -10,29 +10,64 @@ namespace {
 
 using namespace simd;
 
-/// x - mean of one row, by lanes; RMSNorm passes a mean of 0.
+/// How many rows ahead a pass asks for what it will read: the processor's own prefetching starts anew in each page.
+constexpr std::int64_t forward_ahead = 3, backward_ahead = 1;
+
+struct MeanAndRstd {
+  float mean, rstd;
+};
+
+/// Of row t; RMSNorm has a mean of 0.
 template <class T>
-void normalize_row(T const* x, T* y, T const* weight, T const* bias, std::int64_t n, Norm const& op, std::int64_t t) {
+SELENITE_INLINE MeanAndRstd statistics(Norm const& op, std::int64_t t) {
+  T const* const x = row<T>(op.x, t);
+  std::int64_t const n = op.x.cols();
   float mean = 0;
   if (op.subtract_mean) {
     Floats sums[4]{};
-    for_lanes4(n, [&](auto i, auto part, auto k) SELENITE_LAMBDA { sums[k] += load(x + i, part); });
+    for_any_order4(n, [&](auto i, auto part, auto k) SELENITE_LAMBDA { sums[k] += load(x + i, part); });
     mean = sum((sums[0] + sums[1]) + (sums[2] + sums[3])) / static_cast<float>(n);
     op.mean.data<float>()[t] = mean;
   }
   Floats squares[4]{};
-  for_lanes4(n, [&](auto i, auto part, auto k) SELENITE_LAMBDA {
+  for_any_order4(n, [&](auto i, auto part, auto k) SELENITE_LAMBDA {
     Floats const d = keep(load(x + i, part) - mean, 0, part);
     squares[k] += d * d;
   });
   float const variance = sum((squares[0] + squares[1]) + (squares[2] + squares[3])) / static_cast<float>(n);
   auto const rstd = static_cast<float>(1.0 / std::sqrt(static_cast<double>(variance) + op.eps));
   op.rstd.data<float>()[t] = rstd;
-  for_lanes(n, [&](auto i, auto part) SELENITE_LAMBDA {
-    Floats v = (load(x + i, part) - mean) * rstd * load(weight + i, part);
+  return {mean, rstd};
+}
+
+template <class T>
+SELENITE_INLINE void normalize(Norm const& op, std::int64_t t, MeanAndRstd m) {
+  T const *const x = row<T>(op.x, t), *const far = x + forward_ahead * op.x.row_stride(),
+                 *const weight = op.weight.data<T>(), *const bias = op.bias.defined() ? op.bias.data<T>() : nullptr;
+  T* const y = row<T>(op.y, t);
+  auto const normalized = [&](auto i, auto part) SELENITE_LAMBDA {
+    if constexpr (std::is_same_v<decltype(part), First>) prefetch(far + i);
+    Floats v = (load(x + i, part) - m.mean) * m.rstd * load(weight + i, part);
     if (bias) v += load(bias + i, part);
-    store(y + i, v, part);
-  });
+    return v;
+  };
+  if (streamable(y, op.y.bytes()))
+    transform<true>(y, op.x.cols(), normalized);
+  else
+    transform<false>(y, op.x.cols(), normalized);
+}
+
+/// Rows [first, last). The next row's statistics are begun before a row is written: its sums then hide behind the work
+/// on this one.
+template <class T>
+void normalize_rows(Norm const& op, std::int64_t first, std::int64_t last) {
+  MeanAndRstd next = statistics<T>(op, first);
+  for (std::int64_t t = first; t < last; ++t) {
+    MeanAndRstd const m = next;
+    if (t + 1 < last) next = statistics<T>(op, t + 1);
+    normalize<T>(op, t, m);
+  }
+  stream_fence();
 }
 
 /// Blocks of tokens that sum dweight and dbias on their own: from the shapes alone, so that the sums' order is too.
@@ -51,10 +86,11 @@ struct Row {
   T* dx;
   float *dweight, *dbias;
   float mean, rstd;
+  std::int64_t ahead[3];  ///< elements from a row of x, dy and residual to the one to fetch meanwhile
 };
 
 template <class T>
-void backward_row(Row<T> const& r, std::int64_t n, bool subtract_mean) {
+void backward_row(Row<T> const& r, std::int64_t n, bool subtract_mean, std::int64_t streamed_bytes) {
   Floats sums[4]{}, sums_xhat[4]{};
   for_lanes4(n, [&](auto i, auto part, auto k) SELENITE_LAMBDA {
     Floats const xhat = (load(r.x + i, part) - r.mean) * r.rstd, dy = load(r.dy + i, part),
@@ -66,17 +102,26 @@ void backward_row(Row<T> const& r, std::int64_t n, bool subtract_mean) {
   });
   float const average = subtract_mean ? sum((sums[0] + sums[1]) + (sums[2] + sums[3])) / static_cast<float>(n) : 0;
   float const average_xhat = sum((sums_xhat[0] + sums_xhat[1]) + (sums_xhat[2] + sums_xhat[3])) / static_cast<float>(n);
-  for_lanes(n, [&](auto i, auto part) SELENITE_LAMBDA {
+  auto const gradient = [&](auto i, auto part) SELENITE_LAMBDA {
+    if constexpr (std::is_same_v<decltype(part), First>) {
+      prefetch(r.x + r.ahead[0] + i), prefetch(r.dy + r.ahead[1] + i);
+      if (r.residual) prefetch(r.residual + r.ahead[2] + i);
+    }
     Floats const xhat = (load(r.x + i, part) - r.mean) * r.rstd, g = load(r.dy + i, part) * load(r.weight + i, part);
     Floats dx = (g - average - xhat * average_xhat) * r.rstd;
     if (r.residual) dx += load(r.residual + i, part);
-    store(r.dx + i, dx, part);
-  });
+    return dx;
+  };
+  if (streamable(r.dx, streamed_bytes))
+    transform<true>(r.dx, n, gradient);
+  else
+    transform<false>(r.dx, n, gradient);
 }
 
 template <class T>
 void backward_block(NormBackward const& op, std::int64_t first, std::int64_t last, float* partial) {
   std::int64_t const n = op.x.cols();
+  bool const in_place = op.dx.raw() == op.dy.raw() || (op.residual.defined() && op.dx.raw() == op.residual.raw());
   std::fill_n(partial, 2 * n, 0.0f);
   for (std::int64_t t = first; t < last; ++t) {
     Row<T> r{row<T>(op.x, t),
@@ -87,9 +132,12 @@ void backward_block(NormBackward const& op, std::int64_t first, std::int64_t las
              partial,
              op.dbias.defined() ? partial + n : nullptr,
              op.subtract_mean ? op.mean.data<float>()[t] : 0,
-             op.rstd.data<float>()[t]};
-    backward_row(r, n, op.subtract_mean);
+             op.rstd.data<float>()[t],
+             {backward_ahead * op.x.row_stride(), backward_ahead * op.dy.row_stride(),
+              backward_ahead * op.residual.row_stride()}};
+    backward_row(r, n, op.subtract_mean, in_place ? 0 : op.dx.bytes());
   }
+  stream_fence();
 }
 
 /// gradient[c] += the blocks' sums in order.
@@ -107,11 +155,8 @@ void add_blocks(float const* partials, std::int64_t count, std::int64_t stride, 
 void launch(Cpu&, Norm const& op) {
   std::int64_t const n = op.x.cols();
   visit_float(op.x.dtype(), [&]<class T>(T) {
-    T const *weight = op.weight.data<T>(), *bias = op.bias.defined() ? op.bias.data<T>() : nullptr;
-    parallel_for(op.x.rows(), rows_a_piece(n), [&](std::int64_t first, std::int64_t last) {
-      for (std::int64_t t = first; t < last; ++t)
-        normalize_row(row<T>(op.x, t), row<T>(op.y, t), weight, bias, n, op, t);
-    });
+    parallel_for(op.x.rows(), rows_a_piece(n),
+                 [&](std::int64_t first, std::int64_t last) { normalize_rows<T>(op, first, last); });
   });
 }
 
