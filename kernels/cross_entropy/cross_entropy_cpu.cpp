@@ -12,6 +12,11 @@ namespace {
 
 using namespace simd;
 
+/// Elements ahead of the one in hand to ask for: two pages, since the processor's own prefetching starts anew in each.
+template <class T>
+constexpr std::int64_t ahead = 8192 / sizeof(T);
+constexpr float lowest = -std::numeric_limits<float>::infinity();
+
 std::int64_t real_columns(Tensor const& logits, std::int64_t first_column, std::int64_t vocab_size) {
   return std::clamp<std::int64_t>(vocab_size - first_column, 0, logits.cols());
 }
@@ -24,44 +29,55 @@ std::int64_t label_column(Tensor const& labels, std::int64_t t, std::int64_t fir
 struct MaximumAndSum {
   float maximum, sum;
 };
+/// The same while they are sought, lane by lane.
+struct Running {
+  Floats top[4], sums[4];
 
-/// One pass: the exponentials are taken against the largest logit of the first block while the maximum of all is sought;
-/// only where a block goes far beyond that is it done again against its own. What is summed stays far from overflow.
+  float maximum() const {
+    return simd::maximum(simd::maximum(simd::maximum(top[0], top[1]), simd::maximum(top[2], top[3])));
+  }
+};
+
+template <class T>
+SELENITE_INLINE void add(Running& to, T const* logits, std::int64_t n, float pivot) {
+  Running r = to;  // in registers
+  for_any_order4(n, [&](auto i, auto part, auto k) SELENITE_LAMBDA {
+    if constexpr (std::is_same_v<decltype(part), First>) prefetch(logits + i + ahead<T>);
+    Floats const value = load(logits + i, part);
+    r.top[k] = simd::maximum(r.top[k], keep(value, lowest, part));
+    r.sums[k] += keep(exp_softmax(value, pivot), 0, part);
+  });
+  to = r;
+}
+
+/// One pass: the exponentials are taken against the largest logit of the first block while the maximum of all is
+/// sought; only where a block goes far beyond that is it done again against its own. What is summed stays far from
+/// overflow.
 template <class T>
 MaximumAndSum statistics(T const* logits, std::int64_t n) {
   constexpr std::int64_t block = 1024;
-  constexpr float lowest = -std::numeric_limits<float>::infinity(), far = 40;
+  constexpr float far = 40;
   if (n <= 0) return {lowest, 0};
-  Floats top[4] = {broadcast(lowest), broadcast(lowest), broadcast(lowest), broadcast(lowest)};
-  auto const maximum_of = [&] {
-    return simd::maximum(simd::maximum(simd::maximum(top[0], top[1]), simd::maximum(top[2], top[3])));
-  };
-  for_lanes4(std::min(block, n), [&](auto i, auto part, auto k) SELENITE_LAMBDA {
-    top[k] = simd::maximum(top[k], keep(load(logits + i, part), lowest, part));
+  Running r;
+  for (int k = 0; k < 4; ++k) r.top[k] = broadcast(lowest), r.sums[k] = Floats{};
+  for_any_order4(std::min(block, n), [&](auto i, auto part, auto k) SELENITE_LAMBDA {
+    r.top[k] = simd::maximum(r.top[k], keep(load(logits + i, part), lowest, part));
   });
-  float pivot = maximum_of();
-  Floats sums[4]{};
+  float pivot = r.maximum();
   for (std::int64_t first = 0; first < n; first += block) {
-    T const* const x = logits + first;
     std::int64_t const count = std::min(block, n - first);
-    Floats const before[4] = {sums[0], sums[1], sums[2], sums[3]};
-    auto const add = [&] {
-      for_lanes4(count, [&](auto i, auto part, auto k) SELENITE_LAMBDA {
-        Floats const value = load(x + i, part);
-        top[k] = simd::maximum(top[k], keep(value, lowest, part));
-        sums[k] += keep(exp_softmax(value - pivot), 0, part);
-      });
-    };
-    add();
-    if (float const grown = maximum_of(); grown > pivot + far) {
-      float const shrink = std::exp(pivot - grown);
-      for (int k = 0; k < 4; ++k) sums[k] = before[k] * shrink;
+    Running const before = r;
+    add(r, logits + first, count, pivot);
+    if (float const grown = r.maximum(); grown > pivot + far) {
+      auto const shrink = static_cast<float>(softmax_factor(pivot, grown) / softmax_factor(grown, grown));
+      for (int k = 0; k < 4; ++k) r.sums[k] = before.sums[k] * shrink;
       pivot = grown;
-      add();
+      add(r, logits + first, count, pivot);
     }
   }
-  float const maximum = maximum_of();
-  return {maximum, simd::sum((sums[0] + sums[1]) + (sums[2] + sums[3])) * std::exp(pivot - maximum)};
+  float const maximum = r.maximum();
+  double const total = sum((r.sums[0] + r.sums[1]) + (r.sums[2] + r.sums[3]));
+  return {maximum, static_cast<float>(total * softmax_factor(pivot, maximum))};
 }
 
 template <class T>
@@ -76,8 +92,15 @@ void backward_row(CrossEntropyBackward const& op, std::int64_t t, std::int64_t r
   }
   float const scale = static_cast<float>(op.scale) * weight;
   float const at_label = label >= 0 ? static_cast<float>(x[label]) : 0;  // read before it is overwritten in place
-  for_lanes(real, [&](auto i, auto part)
-                      SELENITE_LAMBDA { store(dx + i, exp_softmax(load(x + i, part) - logsumexp) * scale, part); });
+  auto const factor = static_cast<float>(scale * softmax_factor(logsumexp, logsumexp));
+  auto const gradient = [&](auto i, auto part) SELENITE_LAMBDA {
+    if constexpr (std::is_same_v<decltype(part), First>) prefetch(x + i + ahead<T>);
+    return exp_softmax(load(x + i, part), logsumexp) * factor;
+  };
+  if (streamable(dx, x == dx ? 0 : op.dlogits.bytes()))
+    transform<true>(dx, real, gradient);
+  else
+    transform<false>(dx, real, gradient);
   if (label >= 0) dx[label] = T(std::expm1(at_label - logsumexp) * scale);
   std::fill(dx + real, dx + n, T(0.0f));
 }
@@ -88,6 +111,7 @@ void launch(Cpu&, CrossEntropyStatistics const& op) {
   std::int64_t const real = real_columns(op.logits, op.first_column, op.vocab_size);
   visit_float(op.logits.dtype(), [&]<class T>(T) {
     parallel_for(op.logits.rows(), rows_a_piece(op.logits.cols()), [&](std::int64_t first, std::int64_t last) {
+      FlushDenormals const flush;
       for (std::int64_t t = first; t < last; ++t) {
         T const* const x = row<T>(op.logits, t);
         MaximumAndSum const s = statistics(x, real);
@@ -129,7 +153,9 @@ void launch(Cpu&, CrossEntropyBackward const& op) {
   std::int64_t const real = real_columns(op.logits, op.first_column, op.vocab_size);
   visit_float(op.logits.dtype(), [&]<class T>(T) {
     parallel_for(op.logits.rows(), rows_a_piece(op.logits.cols()), [&](std::int64_t first, std::int64_t last) {
+      FlushDenormals const flush;
       for (std::int64_t t = first; t < last; ++t) backward_row<T>(op, t, real);
+      stream_fence();
     });
   });
 }

@@ -33,6 +33,27 @@ SELENITE_INLINE void stream(float* p, Floats v) { _mm256_stream_ps(p, v); }
 SELENITE_INLINE void stream(std::uint16_t* p, Halves h) { _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)h); }
 SELENITE_INLINE void stream_fence() { _mm_sfence(); }
 
+/// t as a whole number and a fraction of [-1/2, 1/2], for 2^t = 2^fraction 2^whole; `whole` is in the low bits of its
+/// lanes. For t below -125.5, those of that.
+struct Split {
+  Floats fraction, whole;
+};
+inline constexpr bool fractions_from_0 = false;
+SELENITE_INLINE Split split(Floats t) {
+  Floats const bounded = maximum(Floats{} - 125.5f, t), whole = bounded + 12582912.0f;  // 1.5 * 2^23
+  return {bounded - (whole - 12582912.0f), whole};
+}
+/// v 2^whole, for v near 1: an addition to the bits of the exponent.
+SELENITE_INLINE Floats times_power(Floats v, Split t) { return (Floats)((Words)v + ((Words)t.whole << 23)); }
+
+/// Elsewhere: keeps denormal numbers from being slow. Here split makes none.
+struct FlushDenormals {
+  FlushDenormals() {}  // not trivial: a variable that is only there to live
+};
+
+/// a * b + c is rounded once.
+inline constexpr bool has_fma = true;
+
 }  // namespace SELENITE_SIMD
 }  // namespace selenite::simd
 #endif

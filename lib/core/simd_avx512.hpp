@@ -37,6 +37,30 @@ SELENITE_INLINE void stream(std::uint16_t* p, Halves h) {
 }
 SELENITE_INLINE void stream_fence() { _mm_sfence(); }
 
+/// t as the whole number below it and a fraction of [0, 1), for 2^t = 2^fraction 2^whole; `whole` holds t itself.
+struct Split {
+  Floats fraction, whole;
+};
+inline constexpr bool fractions_from_0 = true;
+SELENITE_INLINE Split split(Floats t) { return {_mm512_maskz_reduce_ps(0xffff, t, _MM_FROUND_TO_NEG_INF), t}; }
+/// v 2^whole, which may become a denormal number.
+SELENITE_INLINE Floats times_power(Floats v, Split t) { return _mm512_maskz_scalef_ps(0xffff, v, t.whole); }
+
+/// While one lives, results too small for a normal number are 0, and cost nothing: denormal ones take 150 cycles.
+class FlushDenormals {
+ public:
+  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8000u); }
+  ~FlushDenormals() { _mm_setcsr(before_); }
+  FlushDenormals(FlushDenormals const&) = delete;
+  FlushDenormals& operator=(FlushDenormals const&) = delete;
+
+ private:
+  unsigned before_;
+};
+
+/// a * b + c is rounded once.
+inline constexpr bool has_fma = true;
+
 }  // namespace SELENITE_SIMD
 }  // namespace selenite::simd
 #endif

@@ -1,4 +1,6 @@
 #pragma once
+#include <cmath>
+
 #include "core/simd.hpp"
 
 namespace selenite::simd {
@@ -21,17 +23,31 @@ SELENITE_INLINE Floats exp(Floats x) {
   return x < -87.0f ? Floats{} : p * scale;
 }
 
-/// e^x for the terms of a softmax, x <= 88 (mostly <= 0): cheaper, to 3 ulp near 0 and an absolute error of 1e-7 of 1
-/// below; next to nothing (1.2e-38) for all that is less, NaN for NaN. 2^n goes into the exponent by an addition of bits.
-SELENITE_INLINE Floats exp_softmax(Floats x) {
-  Floats const bounded = maximum(broadcast(-87.33f), x), z = bounded * 1.44269504f + 12582912.0f;
-  Floats const r = bounded * 1.44269504f - (z - 12582912.0f);
-  Floats p = r * 0.00133908634f + 0.00967603192f;
-  p = p * r + 0.0555035711f;
-  p = p * r + 0.240221075f;
-  p = p * r + 0.693147188f;
-  p = p * r + 1.00000008f;
-  return as_floats(as_words(p) + (as_words(z) << 23));
+/// Minimax fits of 2^fraction over the two ranges that fractions come in (relative error 7.5e-8).
+inline constexpr float from_0[] = {0.999999925f,  0.693153073f,   0.240153617f,
+                                   0.0558263181f, 0.00898934009f, 0.00187757667f};
+inline constexpr float around_0[] = {1.00000007f,   0.693146967f,   0.240221197f,
+                                     0.0555071327f, 0.00967554133f, 0.0013276472f};
+
+/// The terms of a softmax: e^(x - pivot) but for a factor near 1 that is the same for all x, so that the subtraction
+/// goes into the multiplication by log2_e. exp_softmax(x, pivot) * softmax_factor(pivot, y) is e^(x - y): to 3 ulp near
+/// 0 and with an absolute error of 1e-7 of 1 below; next to nothing (1.7e-38) or, under FlushDenormals, nothing for all
+/// that is less; NaN for NaN. x - pivot must be 87 at most (mostly <= 0).
+inline constexpr float log2_e = 1.44269504f;
+SELENITE_INLINE Floats exp_softmax(Floats x, float pivot) {
+  constexpr auto const& c = fractions_from_0 ? from_0 : around_0;
+  Split const t = split(has_fma ? x * log2_e - pivot * log2_e : (x - pivot) * log2_e);
+  Floats p = t.fraction * c[5] + c[4];
+  p = p * t.fraction + c[3];
+  p = p * t.fraction + c[2];
+  p = p * t.fraction + c[1];
+  p = p * t.fraction + c[0];
+  return times_power(p, t);
+}
+/// Takes log2_e as the float that it is (off by 1.3e-8 of it): so only the difference x - y feels that.
+inline double softmax_factor(float pivot, float y) {
+  double const subtracted = has_fma ? static_cast<double>(pivot * log2_e) : static_cast<double>(pivot) * log2_e;
+  return std::exp2(subtracted - static_cast<double>(y) * log2_e);
 }
 
 /// The logistic function 1 / (1 + e^-x), and 1 minus it without cancellation.
