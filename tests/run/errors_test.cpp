@@ -29,7 +29,7 @@ BOOST_AUTO_TEST_CASE(wrong_configs_and_corpora_are_named) {
   fails(work, {"model.vocab_size=200"}, {"corpus", "vocab"});
   fails(work, {"data.reset_positions=true"}, {"data.tokenizer is empty"});
   fails(work, {"checkpoint.load=" + (work / "nothing").string()}, {(work / "nothing").string()});
-  fails(work, {"model.layers=12", "model.hidden=16384"}, {"of memory a rank, but this machine has", "moments"});
+  fails(work, {"model.layers=12", "model.hidden=16384"}, {"of memory, but this machine has", "moments"});
   BOOST_TEST(contains(read_file(work / "fails" / "run.json"), "\"result\": \"failed\""));
   Program config({SELENITE_PRETRAIN, (work / "none.toml").string()}, work / "config.out");
   BOOST_TEST(config.wait() == 1);

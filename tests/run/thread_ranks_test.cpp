@@ -143,7 +143,7 @@ BOOST_AUTO_TEST_CASE(thirty_two_train_like_one, *boost::unit_test::disabled()) {
                                   32);
   BOOST_TEST_REQUIRE(many.code == 0, many.output);
   BOOST_TEST(work.losses("thirty-two").size() == 3u);
-  same_losses(work, "one", "thirty-two");
+  same(work.losses("one"), work.losses("thirty-two"), "thirty-two");
 }
 
 // A group of more micro-batches than stages has several messages on the way from a stage.
@@ -160,7 +160,7 @@ BOOST_AUTO_TEST_CASE(every_pipeline_passes_large_messages) {
     std::filesystem::remove_all(work / "two");
     auto const two = work.pretrain("two", with(with(model, {"layout.pipe=2"}), more), 2);
     BOOST_TEST_REQUIRE(two.code == 0, two.output);
-    same_losses(work, "one", "two");
+    same(work.losses("one"), work.losses("two"), "two");
   }
 }
 
