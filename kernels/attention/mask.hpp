@@ -44,20 +44,22 @@ constexpr bool sees(bool causal, Place query, Place key) {
 /// that forward, backward, every chunk of a ring and the stored-matrix path draw the same.
 class AttentionDropout {
  public:
-  explicit AttentionDropout(DropoutSite const& site) : site_(site), threshold_(dropout_threshold16(site.probability)) {}
+  constexpr explicit AttentionDropout(DropoutSite const& site)
+      : site_(site), threshold_(dropout_threshold16(site.probability)) {}
 
-  bool active() const { return threshold_ != 0; }
-  std::uint32_t threshold() const { return threshold_; }
+  constexpr bool active() const { return threshold_ != 0; }
+  constexpr std::uint32_t threshold() const { return threshold_; }
   /// What kept probabilities are multiplied by: the inverse of the chance of being kept, exact for 16-bit decisions.
-  double keep_scale() const { return threshold_ < 65536u ? 65536.0 / (65536u - threshold_) : 0.0; }
-  Words4 counter(std::uint64_t sample, std::uint64_t head, std::uint64_t query, std::uint64_t octet) const {
+  constexpr double keep_scale() const { return threshold_ < 65536u ? 65536.0 / (65536u - threshold_) : 0.0; }
+  constexpr Words4 counter(std::uint64_t sample, std::uint64_t head, std::uint64_t query, std::uint64_t octet) const {
     return pack_counter(Purpose::attention_dropout, site_.layer, site_.site, sample,
                         attention_detail(head, query, octet));
   }
-  std::uint64_t seed() const { return site_.seed; }
+  constexpr std::uint64_t seed() const { return site_.seed; }
 
   /// Bit j is set if key position 8 * octet + j is dropped. Decision j is half j % 2 (low half first) of word j / 2.
-  std::uint32_t dropped(std::uint64_t sample, std::uint64_t head, std::uint64_t query, std::uint64_t octet) const {
+  constexpr std::uint32_t dropped(std::uint64_t sample, std::uint64_t head, std::uint64_t query,
+                                  std::uint64_t octet) const {
     Words4 const words = philox(counter(sample, head, query, octet), site_.seed);
     std::uint32_t bits = 0;
     for (std::uint32_t j = 0; j < 8; ++j) {
@@ -66,7 +68,7 @@ class AttentionDropout {
     }
     return bits;
   }
-  bool drops(std::uint64_t sample, std::uint64_t head, std::uint64_t query, std::uint64_t key) const {
+  constexpr bool drops(std::uint64_t sample, std::uint64_t head, std::uint64_t query, std::uint64_t key) const {
     return dropped(sample, head, query, key / 8) >> (key % 8) & 1u;
   }
 

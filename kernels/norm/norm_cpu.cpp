@@ -192,9 +192,10 @@ Cost cost(NormBackward const& op) {
 }
 std::int64_t workspace(Norm const&, std::int64_t) { return 0; }
 std::int64_t workspace(NormBackward const& op, std::int64_t budget) {
-  std::int64_t const need = 2 * blocks(op).count * op.x.cols() * size_of(DType::fp32);
-  validate(need <= budget, "The backward pass of a norm needs ", need,
-           " bytes of workspace (64 partial sums of two gradients of ", op.x.cols(), " features), but the budget is ",
+  std::int64_t const partials = std::max(blocks(op).count, partial_sums(op));
+  std::int64_t const need = 2 * partials * op.x.cols() * size_of(DType::fp32);
+  validate(need <= budget, "The backward pass of a norm needs ", need, " bytes of workspace (", partials,
+           " partial sums of two gradients of ", op.x.cols(), " features), but the budget is ",
            budget, ". Raise run.workspace.");
   return need;
 }

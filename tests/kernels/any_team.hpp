@@ -3,26 +3,24 @@
 
 namespace selenite::test {
 
-/// The same bits from one thread, two and five: pieces of work never depend on how many share them.
+/// The same bits from teams of one, two and five: pieces of work never depend on who does them.
 template <Kernel Op>
 void check_any_team(std::vector<Case<Op>> const& cases) {
   for (auto const& c : cases) {
     for (DType const type : c.options.dtypes) {
       if (c.options.speed) continue;
-      BOOST_TEST_CONTEXT(c.name << ", " << name(type) << ", any number of threads") {
+      BOOST_TEST_CONTEXT(c.name << ", " << name(type) << ", any team") {
         Tensors first(Tensors::rounded);
         for (int const team : {1, 2, 5}) {
           Tensors other(Tensors::rounded);
           Tensors& t = team == 1 ? first : other;
           Op const op = c.make(t, type);
           GuardedWorkspace scratch(workspace(op, 64 << 20));
-          Cpu cpu;
-          cpu.workspace = scratch.span();
-          set_threads(team);
-          launch(cpu, op);
+          Backend::set_team(team);
+          Backend::run(scratch.span(), op);
           if (team > 1) other.check_same_bits(first);
         }
-        set_threads(0);
+        Backend::set_team(0);
       }
     }
   }
@@ -39,9 +37,7 @@ void check_all(std::vector<Case<Op>> const& cases) {
 template <Kernel Op>
 void run(Op const& op) {
   GuardedWorkspace scratch(workspace(op, 64 << 20));
-  Cpu cpu;
-  cpu.workspace = scratch.span();
-  launch(cpu, op);
+  Backend::run(scratch.span(), op);
 }
 
 /// The dtypes of a case: speed is reported in two.

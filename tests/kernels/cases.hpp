@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "backend.hpp"
 #include "core/cpu.hpp"
 #include "core/error.hpp"
 #include "core/kernel.hpp"
@@ -126,8 +127,9 @@ void check_cost(Cost const& cost, double counted_flops);
 void print_speed(std::string const& name, DType type, Cost const& cost, std::function<void()> const& run);
 }  // namespace detail
 
-/// launch(Cpu) against the reference, in every dtype, packed and strided, on one thread and three, with little and much
-/// scratch: within tolerance, the same bits twice, nothing written outside of outputs and scratch, FLOPs as in cost().
+/// launch on the Backend against the reference, in every dtype, packed and strided, by teams of one and three, with
+/// little and much scratch: within tolerance, the same bits twice, nothing written outside of outputs and scratch,
+/// FLOPs as in cost().
 template <Kernel Op>
 void check(std::vector<Case<Op>> const& cases);
 
@@ -154,11 +156,9 @@ void check_launch(Case<Op> const& c, DType type, Rows rows, std::int64_t budget)
     std::int64_t const bytes = workspace(op, budget);
     BOOST_CHECK_MESSAGE(bytes >= 0 && bytes <= budget, concat("workspace asks for ", bytes, " of ", budget, " bytes"));
     GuardedWorkspace scratch(bytes);
-    Cpu cpu;
-    cpu.workspace = scratch.span();
-    launch(cpu, op);
+    double const flops = Backend::run(scratch.span(), op);
     t->check_untouched();
-    detail::check_cost(cost(op), cpu.flops);
+    detail::check_cost(cost(op), flops);
   }
   got.check_close(want, c.options.sum_length, c.options.roundings_inside, type);
   again.check_same_bits(got);
@@ -172,17 +172,17 @@ void check(std::vector<Case<Op>> const& cases) {
       Tensors probe(Tensors::rounded, strided);
       c.make(probe, type);
       for (int const team : {1, 3}) {
-        set_threads(team);
+        Backend::set_team(team);
         for (Rows const rows : {packed, strided}) {
           if (rows == strided && !probe.asked_strided()) continue;
           std::int64_t const budget = team == 1 ? 1 << 20 : 64 << 20;
-          BOOST_TEST_CONTEXT(c.name << ", " << name(type) << (rows == strided ? ", strided, " : ", packed, ") << team
-                                    << " threads") {
+          BOOST_TEST_CONTEXT(c.name << ", " << name(type)
+                                    << (rows == strided ? ", strided, team of " : ", packed, team of ") << team) {
             check_launch(c, type, rows, budget);
           }
         }
       }
-      set_threads(0);
+      Backend::set_team(0);
     }
   }
 }

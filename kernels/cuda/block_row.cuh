@@ -1,0 +1,58 @@
+#pragma once
+#include <type_traits>
+
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/rows.cuh"
+
+namespace selenite {
+
+/// One row shared out over the threads of a block, `width` elements at a time. Up to `held` packs a thread are read
+/// once and stay in registers; with held = 0 every pass reads the row again (it is in a cache by then).
+template <class T, int width, int held>
+class BlockRow {
+ public:
+  __device__ BlockRow(T const* row, int n) : row_(row), n_(n) {
+#pragma unroll
+    for (int k = 0; k < held; ++k)
+      if (column(k) < n) packs_[k] = load_pack<width>(row + column(k));
+  }
+  /// f(column, pack of T) for all packs of this thread.
+  template <class F>
+  __device__ void for_each(F f) const {
+    if constexpr (held > 0) {
+#pragma unroll
+      for (int k = 0; k < held; ++k)
+        if (column(k) < n_) f(column(k), packs_[k]);
+    } else {
+      for (int c = column(0); c < n_; c += static_cast<int>(blockDim.x) * width) f(c, load_pack<width>(row_ + c));
+    }
+  }
+
+ private:
+  static __device__ int column(int k) {
+    return static_cast<int>(threadIdx.x + static_cast<unsigned>(k) * blockDim.x) * width;
+  }
+  T const* row_;
+  int n_;
+  Pack<T, width> packs_[held > 0 ? held : 1];
+};
+
+template <int w, int h>
+struct RowAccess {
+  static constexpr int width = w, held = h;
+};
+
+/// f(RowAccess, threads of a block) for rows of n elements of T; `packs`: they can be read 16 bytes at a time.
+template <class T, class F>
+void visit_row_access(std::int64_t n, bool packs, F&& f) {
+  constexpr int width = full_width<T>, held = 4, most_threads = 1024;
+  std::int64_t const count = divide_up(n, width);
+  if (!packs || n % width != 0)
+    f(RowAccess<1, 0>{}, whole_warps(n < 256 ? n : 256));
+  else if (count > held * most_threads)
+    f(RowAccess<width, 0>{}, whole_warps(512));
+  else
+    f(RowAccess<width, held>{}, whole_warps(divide_up(count, held)));
+}
+
+}  // namespace selenite

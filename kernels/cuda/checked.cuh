@@ -1,0 +1,33 @@
+#pragma once
+#include <cuda_runtime.h>
+
+// Shared memory and 16-byte accesses go through these. The host shim of the tests has its own versions of them, which
+// know the bounds and the alignment, and fill shared memory with NaN before each block.
+#ifndef SELENITE_SHIM
+namespace selenite {
+
+/// An array in static shared memory: `__shared__ SharedArray<float, 32> sums;`
+template <class T, int size>
+struct SharedArray {
+  T elements[size];
+  __device__ T& operator[](int i) { return elements[i]; }
+};
+
+/// The dynamic shared memory of the launch, as elements of T.
+template <class T>
+struct DynamicShared {
+  T* elements;
+  __device__ T& operator[](int i) const { return elements[i]; }
+};
+template <class T>
+__device__ DynamicShared<T> dynamic_shared() {
+  extern __shared__ uint4 selenite_dynamic_shared[];
+  return {reinterpret_cast<T*>(selenite_dynamic_shared)};
+}
+
+/// A contract: `p` is a multiple of sizeof(Unit).
+template <class Unit>
+__device__ void expect_aligned(void const*) {}
+
+}  // namespace selenite
+#endif

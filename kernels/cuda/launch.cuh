@@ -1,0 +1,39 @@
+#pragma once
+#include <cstdint>
+
+#include "core/cuda.hpp"
+#include "kernels/cuda/check.cuh"
+
+namespace selenite {
+
+constexpr int warp_size = 32;
+
+/// The shape of a launch.
+struct Launch {
+  dim3 blocks, threads;
+  std::size_t shared_bytes = 0;  ///< dynamic shared memory of a block
+};
+
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+/// Whole warps of at least `threads` threads.
+constexpr unsigned whole_warps(std::int64_t threads) {
+  return static_cast<unsigned>(divide_up(threads < 1 ? 1 : threads, warp_size) * warp_size);
+}
+constexpr unsigned grid_size(std::int64_t blocks) { return static_cast<unsigned>(blocks); }
+
+/// Puts a kernel on the stream; the one way in which kernels are launched. Nothing happens without blocks.
+template <class... Params, class... Args>
+void launch_kernel(Cuda const& cuda, Launch const& shape, void (*kernel)(Params...), Args const&... args) {
+  if (shape.blocks.x == 0 || shape.blocks.y == 0) return;
+  cudaLaunchConfig_t config{};
+  config.gridDim = shape.blocks;
+  config.blockDim = shape.threads;
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = cuda.stream;
+  if (shape.shared_bytes > 48 << 10)
+    CUDA_CHECK(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                    static_cast<int>(shape.shared_bytes)));
+  CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, static_cast<Params>(args)...));
+}
+
+}  // namespace selenite

@@ -1,0 +1,50 @@
+#pragma once
+#include "kernels/cuda/checked.cuh"
+#include "kernels/cuda/launch.cuh"
+
+namespace selenite {
+
+constexpr int most_warps = 32;  // of a block
+
+// Every reduction has one fixed order, and all threads get its result.
+
+template <class V>
+__device__ V shuffle_xor(V v, int lanes) {
+  return __shfl_xor_sync(0xffffffffu, v, lanes);
+}
+
+struct Sum {
+  template <class V>
+  __device__ V operator()(V a, V b) const {
+    return a + b;
+  }
+};
+/// NaN is skipped, as fmaxf does.
+struct Maximum {
+  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
+};
+
+template <class V, class Combine>
+__device__ V warp_reduce(V v, Combine combine) {
+#pragma unroll
+  for (int lanes = warp_size / 2; lanes > 0; lanes /= 2) v = combine(v, shuffle_xor(v, lanes));
+  return v;
+}
+
+/// Over the threads of a one-dimensional block of whole warps; `shared` may be used for several in turn.
+template <class V, class Combine>
+__device__ V block_reduce(V v, V identity, Combine combine, SharedArray<V, most_warps>& shared) {
+  v = warp_reduce(v, combine);
+  int const warps = static_cast<int>(blockDim.x) / warp_size, thread = static_cast<int>(threadIdx.x);
+  if (warps == 1) return v;
+  __syncthreads();  // the last result may still be read
+  if (thread % warp_size == 0) shared[thread / warp_size] = v;
+  __syncthreads();
+  return warp_reduce(thread % warp_size < warps ? shared[thread % warp_size] : identity, combine);
+}
+template <class V>
+__device__ V block_sum(V v, SharedArray<V, most_warps>& shared) {
+  return block_reduce(v, V{0}, Sum{}, shared);
+}
+
+}  // namespace selenite

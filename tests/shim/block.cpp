@@ -1,0 +1,276 @@
+#include "tests/shim/block.hpp"
+
+#include <algorithm>
+#include <array>
+#include <exception>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "core/error.hpp"
+#include "tests/shim/fiber.hpp"
+#include "tests/shim/memory.hpp"
+
+__thread uint3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace selenite::shim {
+namespace {
+
+constexpr int warp_size = 32, most_threads = 1024;
+
+struct Thread {
+  std::unique_ptr<Fiber> fiber;
+  uint3 index{};
+  enum { ready, at_block_barrier, at_warp_exchange, done } state = ready;
+  At at;              // where it waits
+  unsigned mask = 0;  // of the exchange that it waits for, or had last
+  std::uint64_t given = 0;
+  std::array<std::uint64_t, warp_size> received{};  // what the lanes gave to the last exchange
+};
+
+/// The block that runs on this OS thread. Its fibers are kept from launch to launch.
+class Block {
+ public:
+  void run(int threads, dim3 shape, std::function<void()> const& body);
+  void set_order(Order order) { order_ = order; }
+  std::vector<unsigned> ordered(unsigned count);
+
+  Thread& current() { return threads_[static_cast<std::size_t>(current_)]; }
+  int current_lane() const { return current_ % warp_size; }
+  void block_barrier(At at);
+  int block_or(int value, At at);
+  void warp_exchange(unsigned mask, std::uint64_t value, At at);
+
+  std::vector<std::byte> dynamic_shared;
+
+ private:
+  void begin(int threads, dim3 shape);
+  bool run_warp(int warp);
+  void resume(int thread);
+  void release_block_barrier();
+  void release_warp_exchange(int warp);
+  bool complete(int warp, Thread const& waiting) const;
+  [[noreturn]] void deadlock() const;
+  std::string describe(int thread) const;
+
+  std::vector<Thread> threads_;
+  std::function<void()> const* body_ = nullptr;
+  std::exception_ptr error_;
+  int count_ = 0, warps_ = 0, current_ = 0, done_ = 0, waiting_ = 0;
+  int or_[2] = {0, 0}, phase_ = 0;  // of the barrier: results are read while the next one gathers
+  Order order_ = Order::forward;
+  std::mt19937 random_{2026};
+};
+
+Block& block() {
+  thread_local Block block;
+  return block;
+}
+
+std::vector<unsigned> Block::ordered(unsigned count) {
+  std::vector<unsigned> order(count);
+  std::iota(order.begin(), order.end(), 0u);
+  if (order_ == Order::reverse) std::reverse(order.begin(), order.end());
+  if (order_ == Order::shuffled) std::shuffle(order.begin(), order.end(), random_);
+  return order;
+}
+
+void Block::begin(int threads, dim3 shape) {
+  count_ = threads, warps_ = (threads + warp_size - 1) / warp_size, done_ = waiting_ = phase_ = 0, or_[0] = or_[1] = 0;
+  if (threads_.size() < static_cast<std::size_t>(threads)) threads_.resize(static_cast<std::size_t>(threads));
+  for (int i = 0; i < threads; ++i) {
+    Thread& t = threads_[static_cast<std::size_t>(i)];
+    auto const u = static_cast<unsigned>(i);
+    t.index = {u % shape.x, u / shape.x % shape.y, u / shape.x / shape.y};
+    t.state = Thread::ready;
+    if (t.fiber) continue;
+    t.fiber = std::make_unique<Fiber>([this] {
+      try {
+        (*body_)();
+      } catch (...) {
+        if (!error_) error_ = std::current_exception();
+      }
+      current().state = Thread::done;
+    });
+  }
+}
+
+void Block::run(int threads, dim3 shape, std::function<void()> const& body) {
+  body_ = &body;
+  begin(threads, shape);
+  poison_shared();
+  std::fill(dynamic_shared.begin(), dynamic_shared.end(), std::byte{0xff});
+  try {
+    while (done_ < count_) {
+      bool moved = false;
+      for (unsigned const warp : ordered(static_cast<unsigned>(warps_))) moved |= run_warp(static_cast<int>(warp));
+      if (done_ < count_ && waiting_ == count_)
+        release_block_barrier();
+      else if (!moved && done_ < count_)
+        deadlock();
+    }
+  } catch (...) {
+    threads_.clear();  // their fibers are left in the middle
+    throw;
+  }
+}
+
+/// As far as it gets. Whether any of its threads ran.
+bool Block::run_warp(int warp) {
+  bool moved = false;
+  for (bool again = true; again;) {
+    again = false;
+    for (unsigned const lane : ordered(warp_size)) {
+      int const i = warp * warp_size + static_cast<int>(lane);
+      if (i >= count_ || threads_[static_cast<std::size_t>(i)].state != Thread::ready) continue;
+      resume(i);
+      again = moved = true;
+    }
+    release_warp_exchange(warp);
+  }
+  return moved;
+}
+
+void Block::resume(int thread) {
+  current_ = thread;
+  Thread& t = current();
+  threadIdx = t.index;
+  t.fiber->resume();
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  if (t.state == Thread::done) ++done_;
+  if (t.state == Thread::at_block_barrier) ++waiting_;
+}
+
+/// All threads must be at the same barrier: an exited one is missing, as the language has it.
+void Block::release_block_barrier() {
+  At const& first = threads_[0].at;
+  for (int i = 0; i < count_; ++i) {
+    At const& at = threads_[static_cast<std::size_t>(i)].at;
+    validate(at.line() == first.line() && std::string_view(at.file_name()) == first.file_name(),
+             "Threads of a block wait at different barriers (", describe(0), "; ", describe(i),
+             "). Let all threads reach the same __syncthreads().");
+  }
+  for (int i = 0; i < count_; ++i) threads_[static_cast<std::size_t>(i)].state = Thread::ready;
+  waiting_ = 0, phase_ ^= 1, or_[phase_] = 0;
+}
+
+/// Whether all threads of the mask are there, in the same place.
+bool Block::complete(int warp, Thread const& waiting) const {
+  for (int lane = 0; lane < warp_size; ++lane) {
+    if (!(waiting.mask >> lane & 1u)) continue;
+    int const i = warp * warp_size + lane;
+    if (i >= count_) return false;
+    Thread const& t = threads_[static_cast<std::size_t>(i)];
+    if (t.state != Thread::at_warp_exchange || t.mask != waiting.mask || t.at.line() != waiting.at.line()) return false;
+  }
+  return true;
+}
+
+void Block::release_warp_exchange(int warp) {
+  for (int lane = 0; lane < warp_size; ++lane) {
+    int const i = warp * warp_size + lane;
+    if (i >= count_) return;
+    Thread const& t = threads_[static_cast<std::size_t>(i)];
+    if (t.state != Thread::at_warp_exchange || !complete(warp, t)) continue;
+    unsigned const mask = t.mask;
+    std::array<std::uint64_t, warp_size> values{};
+    auto of_lane = [&](int l) -> Thread& { return threads_[static_cast<std::size_t>(warp * warp_size + l)]; };
+    for (int l = 0; l < warp_size; ++l)
+      if (mask >> l & 1u) values[static_cast<std::size_t>(l)] = of_lane(l).given;
+    for (int l = 0; l < warp_size; ++l)
+      if (mask >> l & 1u) of_lane(l).received = values, of_lane(l).state = Thread::ready;
+  }
+}
+
+std::string Block::describe(int thread) const {
+  Thread const& t = threads_[static_cast<std::size_t>(thread)];
+  if (t.state == Thread::done) return concat("thread ", thread, " has ended");
+  char const* const what = t.state == Thread::at_block_barrier ? " waits for the block at " : " waits for its warp at ";
+  return concat("thread ", thread, what, t.at.file_name(), ":", t.at.line());
+}
+
+void Block::deadlock() const {
+  std::string text;
+  std::string_view file;
+  int state = -1, shown = 0;
+  unsigned line = 0;
+  for (int i = 0; i < count_ && shown < 8; ++i) {
+    Thread const& t = threads_[static_cast<std::size_t>(i)];
+    bool const same =
+        t.state == state && (t.state == Thread::done || (t.at.line() == line && t.at.file_name() == file));
+    state = t.state, line = t.at.line(), file = t.at.file_name();
+    if (same) continue;
+    text += (shown++ ? "; " : "") + describe(i);
+  }
+  throw Error(concat("The threads of a block wait for each other in vain (", text,
+                     "). Let all threads of the block, or of the mask, reach the same barrier."));
+}
+
+void Block::block_barrier(At at) {
+  Thread& t = current();
+  t.at = at, t.state = Thread::at_block_barrier;
+  t.fiber->yield();
+}
+int Block::block_or(int value, At at) {
+  int const phase = phase_;
+  or_[phase] |= value != 0;
+  block_barrier(at);
+  return or_[phase];
+}
+
+void Block::warp_exchange(unsigned mask, std::uint64_t value, At at) {
+  Thread& t = current();
+  auto const lane = static_cast<std::size_t>(current_lane());
+  validate(mask >> lane & 1u, "A thread is not in the mask of its own exchange (lane ", lane, ", ", at.file_name(), ":",
+           at.line(), "). Name every thread that takes part.");
+  t.at = at, t.mask = mask, t.given = value, t.state = Thread::at_warp_exchange;
+  t.fiber->yield();
+}
+
+}  // namespace
+
+void set_order(Order order) { block().set_order(order); }
+
+bool launchable(dim3 grid, dim3 shape) {
+  auto within = [](unsigned n, unsigned most) { return n > 0 && n <= most; };
+  return within(grid.x, 0x7fffffffu) && within(grid.y, 65535) && within(grid.z, 65535) &&
+         within(shape.x, most_threads) && within(shape.y, most_threads) && within(shape.z, 64) &&
+         within(shape.x * shape.y * shape.z, most_threads);
+}
+
+void run_grid(dim3 grid, dim3 shape, std::size_t shared_bytes, std::function<void()> const& body) {
+  Block& b = block();
+  b.dynamic_shared.resize(shared_bytes);
+  blockDim = {shape.x, shape.y, shape.z}, gridDim = {grid.x, grid.y, grid.z};
+  for (unsigned const i : b.ordered(grid.x * grid.y * grid.z)) {
+    blockIdx = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
+    b.run(static_cast<int>(shape.x * shape.y * shape.z), shape, body);
+  }
+}
+
+int lane() { return block().current_lane(); }
+void block_barrier(At at) { block().block_barrier(at); }
+int block_or(int value, At at) { return block().block_or(value, at); }
+void warp_exchange(unsigned mask, std::uint64_t value, At at) { block().warp_exchange(mask, value, at); }
+
+std::uint64_t exchanged(int lane, At at) {
+  Thread const& t = block().current();
+  validate(t.mask >> lane & 1u, "A thread reads from lane ", lane, ", which takes no part (", at.file_name(), ":",
+           at.line(), "). Put it into the mask, or read from another.");
+  return t.received[static_cast<std::size_t>(lane)];
+}
+unsigned ballot(unsigned mask, bool predicate, At at) {
+  warp_exchange(mask, predicate, at);
+  unsigned bits = 0;
+  for (int l = 0; l < warp_size; ++l)
+    if (mask >> l & 1u) bits |= static_cast<unsigned>(exchanged(l, at)) << l;
+  return bits;
+}
+
+std::byte* dynamic_shared_bytes() { return block().dynamic_shared.data(); }
+std::size_t dynamic_shared_size() { return block().dynamic_shared.size(); }
+
+}  // namespace selenite::shim

@@ -1,0 +1,52 @@
+#pragma once
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <source_location>
+
+#include "tests/shim/types.hpp"
+
+/// Kernels on the host. A block's threads are fibers of one OS thread; a thread runs until it waits at a barrier or a
+/// warp's collective, a warp as far as it can before the next one runs. The order of threads, warps and blocks can be
+/// chosen: a kernel that misses a barrier gives different results in some of them.
+namespace selenite::shim {
+
+/// The place in the source at which a thread waits.
+using At = std::source_location;
+
+enum class Order { forward, reverse, shuffled };
+/// For the launches of this OS thread from now on.
+void set_order(Order order);
+
+/// Within the device's limits, and not empty.
+bool launchable(dim3 grid, dim3 block);
+/// body() once for each thread of each block. Throws what a thread throws, and Error where threads wait for each other
+/// in vain: with the threads and the places where they wait.
+void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, std::function<void()> const& body);
+
+// What a running thread calls.
+
+/// Number of the thread in its warp.
+int lane();
+void block_barrier(At at);
+/// Whether any thread of the block gave a value other than 0.
+int block_or(int value, At at);
+/// Waits for the warp's threads of `mask`; all must be at the same place with the same mask. `value` can be read by the
+/// others until they next wait together.
+void warp_exchange(unsigned mask, std::uint64_t value, At at);
+/// What `lane` gave to the last exchange. Throws Error if it took no part.
+std::uint64_t exchanged(int lane, At at);
+unsigned ballot(unsigned mask, bool predicate, At at);
+
+template <class V>
+V shuffle(unsigned mask, V v, int from, At at) {
+  static_assert(sizeof(V) <= sizeof(std::uint64_t));
+  std::uint64_t bits = 0;
+  std::memcpy(&bits, &v, sizeof v);
+  warp_exchange(mask, bits, at);
+  bits = exchanged(from, at);
+  std::memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+}  // namespace selenite::shim

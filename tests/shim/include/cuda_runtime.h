@@ -1,0 +1,114 @@
+#pragma once
+// Stands in for the toolkit's header where kernels are compiled for the host: what *_cuda.cu and kernels/cuda use of
+// CUDA, no more. A launch runs its blocks one after the other; the threads of a block are fibers
+// (tests/shim/block.hpp).
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <tuple>
+
+#include "tests/shim/block.hpp"
+#include "tests/shim/memory.hpp"
+#include "tests/shim/types.hpp"
+
+#define SELENITE_SHIM 1
+#define __global__
+#define __device__
+#define __host__
+#define __shared__ static thread_local
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+
+// --- runtime
+
+enum cudaError_t { cudaSuccess, cudaErrorInvalidConfiguration };
+inline char const* cudaGetErrorName(cudaError_t e) {
+  return e == cudaSuccess ? "cudaSuccess" : "cudaErrorInvalidConfiguration";
+}
+inline char const* cudaGetErrorString(cudaError_t e) {
+  return e == cudaSuccess ? "no error" : "invalid configuration argument";
+}
+
+struct CUstream_st;
+using cudaStream_t = CUstream_st*;
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  std::size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+template <class Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}
+
+template <class... Params, class... Args>
+cudaError_t cudaLaunchKernelEx(cudaLaunchConfig_t const* config, void (*kernel)(Params...), Args&&... args) {
+  if (!selenite::shim::launchable(config->gridDim, config->blockDim)) return cudaErrorInvalidConfiguration;
+  std::tuple<Params...> const arguments(args...);
+  selenite::shim::run_grid(config->gridDim, config->blockDim, config->dynamicSmemBytes,
+                           [&] { std::apply(kernel, arguments); });
+  return cudaSuccess;
+}
+
+// --- threads of a warp and of a block. The place of the call is remembered: threads that wait at different ones are an
+// error.
+
+inline void __syncthreads(selenite::shim::At at = selenite::shim::At::current()) { selenite::shim::block_barrier(at); }
+inline int __syncthreads_or(int value, selenite::shim::At at = selenite::shim::At::current()) {
+  return selenite::shim::block_or(value, at);
+}
+inline void __syncwarp(unsigned mask = 0xffffffffu, selenite::shim::At at = selenite::shim::At::current()) {
+  selenite::shim::warp_exchange(mask, 0, at);
+}
+template <class V>
+V __shfl_xor_sync(unsigned mask, V v, int lanes, int = 32, selenite::shim::At at = selenite::shim::At::current()) {
+  return selenite::shim::shuffle(mask, v, selenite::shim::lane() ^ lanes, at);
+}
+template <class V>
+V __shfl_sync(unsigned mask, V v, int lane, int = 32, selenite::shim::At at = selenite::shim::At::current()) {
+  return selenite::shim::shuffle(mask, v, lane & 31, at);
+}
+template <class V>
+V __shfl_down_sync(unsigned mask, V v, unsigned lanes, int = 32,
+                   selenite::shim::At at = selenite::shim::At::current()) {
+  int const from = selenite::shim::lane() + static_cast<int>(lanes);
+  return selenite::shim::shuffle(mask, v, from < 32 ? from : selenite::shim::lane(), at);
+}
+inline unsigned __ballot_sync(unsigned mask, int predicate, selenite::shim::At at = selenite::shim::At::current()) {
+  return selenite::shim::ballot(mask, predicate != 0, at);
+}
+inline int __any_sync(unsigned mask, int predicate, selenite::shim::At at = selenite::shim::At::current()) {
+  return selenite::shim::ballot(mask, predicate != 0, at) != 0;
+}
+inline int __all_sync(unsigned mask, int predicate, selenite::shim::At at = selenite::shim::At::current()) {
+  return selenite::shim::ballot(mask, predicate != 0, at) == mask;
+}
+
+// --- atomics: one thread runs at a time
+
+template <class V>
+V atomicAdd(V* p, V value) {
+  V const before = *p;
+  *p = before + value;
+  return before;
+}
+template <class V>
+V atomicMax(V* p, V value) {
+  V const before = *p;
+  *p = std::max(before, value);
+  return before;
+}
+
+// --- intrinsics
+
+using std::isfinite;
+using std::isnan;
+inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
+inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
+inline float __expf(float x) { return std::exp(x); }
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }

@@ -1,0 +1,52 @@
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "core/error.hpp"
+
+/// Checked versions of what kernels/cuda/checked.cuh declares.
+namespace selenite {
+namespace shim {
+
+/// Bytes of static shared memory: filled with NaN before each block from now on, as on a device nothing can be expected
+/// to be there.
+void register_shared(void* bytes, std::size_t size);
+void poison_shared();
+/// Of the running block.
+std::byte* dynamic_shared_bytes();
+std::size_t dynamic_shared_size();
+[[noreturn]] void out_of_bounds(std::int64_t index, std::int64_t size);
+[[noreturn]] void misaligned(void const* p, std::size_t alignment);
+
+}  // namespace shim
+
+template <class T, int size>
+struct SharedArray {
+  SharedArray() { shim::register_shared(elements, sizeof elements); }
+  T& operator[](int i) {
+    if (i < 0 || i >= size) shim::out_of_bounds(i, size);
+    return elements[i];
+  }
+  T elements[size];
+};
+
+template <class T>
+struct DynamicShared {
+  T* elements;
+  T& operator[](int i) const {
+    auto const size = static_cast<std::int64_t>(shim::dynamic_shared_size() / sizeof(T));
+    if (i < 0 || i >= size) shim::out_of_bounds(i, size);
+    return elements[i];
+  }
+};
+template <class T>
+DynamicShared<T> dynamic_shared() {
+  return {reinterpret_cast<T*>(shim::dynamic_shared_bytes())};
+}
+
+template <class Unit>
+void expect_aligned(void const* p) {
+  if (reinterpret_cast<std::uintptr_t>(p) % sizeof(Unit) != 0) shim::misaligned(p, sizeof(Unit));
+}
+
+}  // namespace selenite
