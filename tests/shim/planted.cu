@@ -1,0 +1,58 @@
+#include "kernels/cuda/launch.cuh"
+#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/reduce.cuh"
+#include "tests/shim/planted.cuh"
+
+namespace selenite::shim {
+namespace {
+
+constexpr int size = 64;  // threads and elements of a block
+
+/// The sum by warps, both added; then the first element, handed to all in shared memory of both kinds.
+__global__ void planted_kernel(float const* x, float* out, Bug bug) {
+  __shared__ SharedArray<float, 2> sums;
+  auto const first = dynamic_shared<float>();
+  int const i = static_cast<int>(threadIdx.x), at = static_cast<int>(blockIdx.x) * size + i;
+  if (bug == Bug::misaligned) load_pack<4>(x + 1);
+  if (bug == Bug::exited_thread && i == 40) return;
+  if (bug == Bug::exited_lane && i == 3) return;
+  float const value = x[bug == Bug::global_read_beyond_end ? at + 1 : at];
+  float sum = value;
+  if (bug == Bug::lane_outside_mask) {
+    if (i % warp_size < 16) sum += __shfl_xor_sync(0x0000ffffu, sum, 16);
+  } else {
+    sum = warp_reduce(sum, Sum{});
+  }
+  if (i % warp_size == 0) sums[bug == Bug::shared_beyond_end ? 2 * (i / warp_size) : i / warp_size] = sum;
+  if (bug == Bug::divergent_barrier && i < warp_size)
+    __syncthreads();
+  else if (bug != Bug::missing_barrier)
+    __syncthreads();
+  sum = sums[0] + sums[1];
+  if (bug != Bug::missing_second_barrier) __syncthreads();
+  if (i == 0) sums[0] = value;
+  if (i == 0 && bug != Bug::unwritten_shared) first[bug == Bug::dynamic_beyond_end ? 4 : 0] = value;
+  __syncthreads();
+  sum += sums[0] / 2 + first[0] / 2;
+  out[bug == Bug::global_write_beyond_end && at == 2 * size - 1 ? at + 1 : at] = sum;
+}
+
+/// Lanes hand their values on in shared memory: out[i] = x of the next lane of the warp.
+__global__ void rotate_kernel(float const* x, float* out, bool barrier) {
+  __shared__ SharedArray<float, size> values;
+  int const i = static_cast<int>(threadIdx.x), warp = i / warp_size * warp_size;
+  values[i] = x[blockIdx.x * size + threadIdx.x];
+  if (barrier) __syncwarp();
+  out[blockIdx.x * size + threadIdx.x] = values[warp + (i + 1) % warp_size];
+}
+
+}  // namespace
+
+void sum_of_blocks(Cuda const& cuda, float const* x, float* out, Bug bug) {
+  launch_kernel(cuda, {2u, static_cast<unsigned>(size), 4 * sizeof(float)}, planted_kernel, x, out, bug);
+}
+void rotate_warps(Cuda const& cuda, float const* x, float* out, bool barrier) {
+  launch_kernel(cuda, {2u, static_cast<unsigned>(size)}, rotate_kernel, x, out, barrier);
+}
+
+}  // namespace selenite::shim

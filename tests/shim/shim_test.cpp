@@ -1,0 +1,108 @@
+#define BOOST_TEST_MODULE shim
+#include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/error.hpp"
+#include "tests/shim/block.hpp"
+#include "tests/shim/planted.cuh"
+
+using namespace selenite;
+using namespace selenite::shim;
+
+namespace {
+
+constexpr std::size_t elements = 128, block_elements = 64, guard = 4;
+
+/// Input and output between zones of NaN, 16-byte aligned.
+struct Data {
+  alignas(16) float bytes[2][elements + 2 * guard];
+  Data() {
+    std::memset(bytes, 0xff, sizeof bytes);
+    for (std::size_t i = 0; i < elements; ++i) x()[i] = static_cast<float>(i % 17) + 1;
+  }
+  float* x() { return bytes[0] + guard; }
+  float* out() { return bytes[1] + guard; }
+  bool guards_whole() const {
+    unsigned char const* const p = reinterpret_cast<unsigned char const*>(bytes[1]);
+    auto untouched = [&](std::size_t first, std::size_t count) {
+      for (std::size_t i = first * sizeof(float); i < (first + count) * sizeof(float); ++i)
+        if (p[i] != 0xff) return false;
+      return true;
+    };
+    return untouched(0, guard) && untouched(guard + elements, guard);
+  }
+};
+
+/// What was found in any of the orders: an error's message, "guard", "wrong", or "" for nothing.
+std::string finding(std::function<void(Cuda const&, Data&)> const& launch,
+                    std::function<float(Data&, std::size_t)> want) {
+  for (Order const order : {Order::forward, Order::reverse, Order::shuffled}) {
+    set_order(order);
+    Data data;
+    try {
+      launch(Cuda{}, data);
+    } catch (Error const& error) {
+      return error.what();
+    }
+    if (!data.guards_whole()) return "guard";
+    for (std::size_t i = 0; i < elements; ++i)
+      if (!(data.out()[i] == want(data, i))) return "wrong";
+  }
+  return "";
+}
+std::string finding(Bug bug) {
+  return finding([=](Cuda const& cuda, Data& data) { sum_of_blocks(cuda, data.x(), data.out(), bug); },
+                 [](Data& data, std::size_t i) {
+                   float const* const x = data.x() + i / block_elements * block_elements;
+                   float sum = x[0];
+                   for (std::size_t j = 0; j < block_elements; ++j) sum += x[j];
+                   return sum;
+                 });
+}
+std::string rotation_finding(bool barrier) {
+  return finding([=](Cuda const& cuda, Data& data) { rotate_warps(cuda, data.x(), data.out(), barrier); },
+                 [](Data& data, std::size_t i) { return data.x()[i / 32 * 32 + (i + 1) % 32]; });
+}
+void check_found(Bug bug, std::string const& text) {
+  std::string const found = finding(bug);
+  BOOST_CHECK_MESSAGE(found.find(text) != std::string::npos, "wanted \"" << text << "\", found \"" << found << "\"");
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(without_a_bug_nothing_is_found) {
+  BOOST_TEST(finding(Bug::none) == "");
+  BOOST_TEST(rotation_finding(true) == "");
+}
+
+BOOST_AUTO_TEST_CASE(accesses_out_of_bounds) {
+  check_found(Bug::shared_beyond_end, "Index 2 of a shared array is out of bounds (it has 2 elements)");
+  check_found(Bug::dynamic_beyond_end, "Index 4 of a shared array is out of bounds (it has 4 elements)");
+  check_found(Bug::global_write_beyond_end, "guard");
+  check_found(Bug::global_read_beyond_end, "wrong");
+  check_found(Bug::misaligned, "is not aligned");
+  check_found(Bug::unwritten_shared, "wrong");
+}
+
+BOOST_AUTO_TEST_CASE(missing_barriers) {
+  check_found(Bug::missing_barrier, "wrong");
+  check_found(Bug::missing_second_barrier, "wrong");
+  BOOST_TEST(rotation_finding(false) == "wrong");
+}
+
+BOOST_AUTO_TEST_CASE(barriers_that_not_all_reach) {
+  check_found(Bug::divergent_barrier, "Threads of a block wait at different barriers");
+  check_found(Bug::exited_thread, "thread 40 has ended");
+  check_found(Bug::exited_lane, "thread 3 has ended");
+  check_found(Bug::lane_outside_mask, "A thread reads from lane 16, which takes no part");
+}
+
+// After an error the fibers are in the middle of the kernel: the next launch must not meet them.
+BOOST_AUTO_TEST_CASE(the_next_launch_is_clean) {
+  check_found(Bug::exited_thread, "thread 40 has ended");
+  BOOST_TEST(finding(Bug::none) == "");
+}
