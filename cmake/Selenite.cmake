@@ -24,6 +24,12 @@ if(SELENITE_CUDA)
     endif()
   endif()
   enable_language(CUDA)
+  set(CMAKE_CUDA_STANDARD 20)
+  foreach(kind STANDARD EXTENSION)  # CMake 3.25 does not know the flag of nvcc 13
+    if(NOT CMAKE_CUDA20_${kind}_COMPILE_OPTION)
+      set(CMAKE_CUDA20_${kind}_COMPILE_OPTION "-std=c++20")
+    endif()
+  endforeach()
   find_package(CUDAToolkit 12.4 REQUIRED)
   if(SELENITE_CCACHE)
     set(CMAKE_CUDA_COMPILER_LAUNCHER ${SELENITE_CCACHE})
@@ -42,10 +48,10 @@ target_compile_options(selenite_settings INTERFACE
 if(SELENITE_WERROR)
   target_compile_options(selenite_settings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
-# -std by hand: CMake 3.25 does not know CUDA_STANDARD 20 for nvcc 13. Core's constexpr functions (Philox, masks) are device code too.
+# core's constexpr functions (Philox, masks) are device code too
 set(SELENITE_HOST_WARNINGS -Wall -Wextra -Wno-missing-field-initializers -Wno-psabi)
 target_compile_options(selenite_settings INTERFACE
-  "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;--expt-relaxed-constexpr;-Xcompiler=$<JOIN:${SELENITE_HOST_WARNINGS},$<COMMA>>>")
+  "$<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr;-Xcompiler=$<JOIN:${SELENITE_HOST_WARNINGS},$<COMMA>>>")
 if(SELENITE_WERROR)
   target_compile_options(selenite_settings INTERFACE
     "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-Werror all-warnings>" $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Werror>)

@@ -36,6 +36,7 @@ class Block {
  public:
   void run(int threads, dim3 shape, std::function<void()> const& body);
   void set_order(Order order) { order_ = order; }
+  /// Numbers [0, count) in the order of the launches.
   std::vector<unsigned> ordered(unsigned count);
 
   Thread& current() { return threads_[static_cast<std::size_t>(current_)]; }
@@ -62,6 +63,7 @@ class Block {
   int count_ = 0, warps_ = 0, current_ = 0, done_ = 0, waiting_ = 0;
   int or_[2] = {0, 0}, phase_ = 0;  // of the barrier: results are read while the next one gathers
   Order order_ = Order::forward;
+  std::array<int, warp_size> lanes_{};  // in their order
   std::mt19937 random_{2026};
 };
 
@@ -100,6 +102,8 @@ void Block::begin(int threads, dim3 shape) {
 
 void Block::run(int threads, dim3 shape, std::function<void()> const& body) {
   body_ = &body;
+  std::iota(lanes_.begin(), lanes_.end(), 0);
+  if (order_ == Order::reverse) std::reverse(lanes_.begin(), lanes_.end());
   begin(threads, shape);
   poison_shared();
   std::fill(dynamic_shared.begin(), dynamic_shared.end(), std::byte{0xff});
@@ -123,8 +127,9 @@ bool Block::run_warp(int warp) {
   bool moved = false;
   for (bool again = true; again;) {
     again = false;
-    for (unsigned const lane : ordered(warp_size)) {
-      int const i = warp * warp_size + static_cast<int>(lane);
+    if (order_ == Order::shuffled) std::shuffle(lanes_.begin(), lanes_.end(), random_);
+    for (int const lane : lanes_) {
+      int const i = warp * warp_size + lane;
       if (i >= count_ || threads_[static_cast<std::size_t>(i)].state != Thread::ready) continue;
       resume(i);
       again = moved = true;
@@ -149,9 +154,9 @@ void Block::release_block_barrier() {
   At const& first = threads_[0].at;
   for (int i = 0; i < count_; ++i) {
     At const& at = threads_[static_cast<std::size_t>(i)].at;
-    validate(at.line() == first.line() && std::string_view(at.file_name()) == first.file_name(),
-             "Threads of a block wait at different barriers (", describe(0), "; ", describe(i),
-             "). Let all threads reach the same __syncthreads().");
+    if (at.line() == first.line() && std::string_view(at.file_name()) == first.file_name()) continue;
+    throw Error(concat("Threads of a block wait at different barriers (", describe(0), "; ", describe(i),
+                       "). Let all threads reach the same __syncthreads()."));
   }
   for (int i = 0; i < count_; ++i) threads_[static_cast<std::size_t>(i)].state = Thread::ready;
   waiting_ = 0, phase_ ^= 1, or_[phase_] = 0;
