@@ -41,6 +41,7 @@ std::vector<Case<Op>> cases(Make make, std::string const& direction) {
     add(", shorter than a vector", 3, 5, {-3, 3}, false);
     add(", ragged", 37, 1031, {-5, 5}, false);
     add(", long rows", 2, 40007, {-1, 1}, false);
+    add(", whole 16-byte packs", 9, 136, {-4, 4}, false);
     add(", far out", 16, 100, {-60, 60}, false);
     add(" 4096 x 3072", 4096, 3072, {-3, 3}, true);
   }

@@ -72,8 +72,12 @@ std::vector<Case<InitNormal>> inits() {
                             },
                             {.speed = speed, .dtypes = dtypes(speed)}};
   };
-  return {c("whole", {37, 1031}, 0, 0, 1031), c("rows and columns of a shard", {37, 517}, 100, 259, 1031),
-          c("far beyond 32 bits", {5, 70}, 1ll << 30, 1, 50001), c("init 124 M", {121094, 1024}, 0, 0, 1024, true)};
+  return {c("whole", {37, 1031}, 0, 0, 1031),
+          c("whole 16-byte packs", {9, 136}, 2, 0, 136),
+          c("whole packs, half a quad in", {9, 136}, 2, 6, 142),
+          c("rows and columns of a shard", {37, 517}, 100, 259, 1031),
+          c("far beyond 32 bits", {5, 70}, 1ll << 30, 1, 50001),
+          c("init 124 M", {121094, 1024}, 0, 0, 1024, true)};
 }
 
 }  // namespace

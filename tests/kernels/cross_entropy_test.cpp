@@ -55,8 +55,25 @@ std::vector<Case<CrossEntropyStatistics>> statistics() {
           c("a shard in the middle", {41, 1000, 3000, 9001}, 5),
           c("a shard that ends in padding", {41, 1003, 9000, 9501}, 5),
           c("a shard of padding alone", {4, 100, 9600, 9501}, 5),
+          c("whole 16-byte packs, padded", {41, 1008, 0, 1001}, 5),
           c("wide range", {17, 5003, 0, 5003}, 200),
           c("cross entropy statistics 1024 x 50304", {1024, 50304, 0, 50257}, 3, true)};
+}
+std::vector<Case<CrossEntropyRescale>> rescales() {
+  return {{"ragged",
+           [](Tensors& t, DType) {
+             Tensor const sum = t.inout(DType::fp32, {1003}, Uniform{0, 9});
+             return CrossEntropyRescale{t.in(DType::fp32, {1003}, Uniform{-9, 0}), sum,
+                                        t.in(DType::fp32, {1003}, Uniform{0, 9})};
+           },
+           {.dtypes = {DType::fp32}}},
+          {"a shard of padding alone",
+           [](Tensors& t, DType) {
+             Tensor const sum = t.inout(DType::fp32, {3}, Uniform{0, 0});
+             return CrossEntropyRescale{t.in(DType::fp32, {3}, Values([](std::int64_t) { return -INFINITY; })), sum,
+                                        t.in(DType::fp32, {3})};
+           },
+           {.dtypes = {DType::fp32}}}};
 }
 std::vector<Case<CrossEntropyLoss>> losses() {
   return {{"ragged", [](Tensors& t, DType type) { return make_loss(t, type, 1003); }, {.dtypes = {DType::fp32}}}};
@@ -67,8 +84,11 @@ std::vector<Case<CrossEntropyBackward>> backwards() {
                                       [=](Tensors& t, DType type) { return make_backward(t, type, s); },
                                       {.speed = speed, .dtypes = dtypes(speed)}};
   };
-  return {c("five words", {4, 5, 0, 5}), c("ragged, padded", {41, 10007, 0, 9001}),
-          c("a shard in the middle", {41, 1000, 3000, 9001}), c("a shard of padding alone", {4, 100, 9600, 9501}),
+  return {c("five words", {4, 5, 0, 5}),
+          c("ragged, padded", {41, 10007, 0, 9001}),
+          c("a shard in the middle", {41, 1000, 3000, 9001}),
+          c("whole 16-byte packs, padded", {41, 1008, 0, 1001}),
+          c("a shard of padding alone", {4, 100, 9600, 9501}),
           c("cross entropy backward 1024 x 50304", {1024, 50304, 0, 50257}, true)};
 }
 
@@ -110,6 +130,7 @@ Answer solve(std::vector<float> logits, std::int64_t tokens, std::int64_t column
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(statistics_of_shards) { check_all(statistics()); }
+BOOST_AUTO_TEST_CASE(rescale) { check_all(rescales()); }
 BOOST_AUTO_TEST_CASE(loss) { check_all(losses()); }
 BOOST_AUTO_TEST_CASE(backward) { check_all(backwards()); }
 SELENITE_SPEED_TEST(statistics)

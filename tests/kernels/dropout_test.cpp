@@ -52,6 +52,8 @@ std::vector<Case<DropoutAdd>> forwards() {
   return {c("bias, residual, ragged", {37, 1031, 0, 0.1}, true, true),
           c("half a quad in", {37, 517, 514, 0.3}, false, true),
           c("nothing but dropout", {9, 3, 1, 0.5}, false, false),
+          c("whole 16-byte packs", {9, 136, 0, 0.2}, true, true),
+          c("whole packs, half a quad in", {9, 136, 6, 0.2}, true, true),
           c("longer than a piece", {3, 33001, 4, 0.1}, true, false),
           c("p = 0", {37, 1031, 0, 0}, true, true),
           c("p = 0, bias alone", {5, 9, 0, 0}, true, false),

@@ -105,6 +105,7 @@ std::vector<Case<SumRows>> sum_rows_cases() {
   return {{"one row", make(1, 5, true), {.sum_length = 1}},
           {"ragged", make(301, 77, false), {.sum_length = 301}},
           {"ragged, added", make(1030, 131, true), {.sum_length = 1030}},
+          {"whole 16-byte packs", make(300, 136, true), {.sum_length = 300}},
           {"124M, ffn bias", make(4096, 3072, true), {.speed = true, .dtypes = {DType::fp32, DType::bf16}}}};
 }
 

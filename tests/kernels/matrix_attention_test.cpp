@@ -44,6 +44,7 @@ std::vector<Named> shapes() {
   return {{"causal", shape_of(2, 37, 37, 3, 3, 20, true), {.sum_length = 37}},
           {"bidirectional, more keys", shape_of(1, 19, 45, 4, 4, 8, false), {.sum_length = 45}},
           {"grouped query", shape_of(2, 21, 21, 6, 2, 16, true), {.sum_length = 63}},
+          {"whole 16-byte packs", shape_of(1, 9, 48, 2, 2, 8, false), {.sum_length = 48}},
           {"124M, s 1024", shape_of(4, 1024, 1024, 12, 12, 64, true), large}};
 }
 

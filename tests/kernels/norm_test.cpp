@@ -54,6 +54,8 @@ std::vector<Case<Norm>> norms() {
           c("layer norm without bias", 9, 64, true, false),
           c("RMS norm, ragged", 70, 1029, false, false),
           c("RMS norm with bias", 33, 259, false, true),
+          c("whole 16-byte packs", 33, 1096, true, true),
+          c("long rows of whole packs", 2, 32776, true, false),
           c("no tokens", 0, 16, true, true),
           c("layer norm 8192 x 768", 8192, 768, true, true, true),
           c("RMS norm 4096 x 4096", 4096, 4096, false, false, true)};
@@ -71,6 +73,8 @@ std::vector<Case<NormBackward>> backwards() {
           c("layer norm, ragged", 70, 1031, true, true),
           c("RMS norm, ragged", 1100, 37, false, false),
           c("RMS norm and residual", 33, 259, false, true),
+          c("whole 16-byte packs", 35, 1096, true, true),
+          c("long rows of whole packs", 19, 8200, true, true),
           c("no tokens", 0, 16, true, true),
           c("layer norm backward 8192 x 768", 8192, 768, true, true, true),
           c("RMS norm backward 4096 x 4096", 4096, 4096, false, true, true)};
