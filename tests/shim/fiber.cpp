@@ -1,6 +1,6 @@
 #include "tests/shim/fiber.hpp"
 
-#include <array>
+#include <atomic>
 #include <cstdint>
 #include <sys/mman.h>
 
@@ -139,8 +139,11 @@ Fiber::Fiber(std::function<void()> body) : context_(new Context) {
   context_->mapped = mmap(nullptr, stack_bytes + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   validate(context_->mapped != MAP_FAILED && mprotect(context_->stack(), stack_bytes, PROT_READ | PROT_WRITE) == 0,
            "There is no memory for the stack of a fiber (of ", stack_bytes, " bytes). Run fewer tests at once.");
+  // tops at different places in their pages: else all fibers share a few lines of the first-level cache
+  static std::atomic<std::size_t> fibers = 0;
   context_->here.begin(
-      context_->stack(), stack_bytes, [](void* c) { enter(static_cast<Context*>(c)); }, context_.get());
+      context_->stack(), stack_bytes - fibers++ % 32 * 128, [](void* c) { enter(static_cast<Context*>(c)); },
+      context_.get());
 }
 Fiber::~Fiber() {
   ASAN_UNPOISON_MEMORY_REGION(context_->stack(), stack_bytes);  // a fiber left in the middle has frames there
