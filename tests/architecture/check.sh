@@ -73,11 +73,14 @@ for library in toml++ CLI; do
   fi
 done
 for file in "${headers[@]}"; do
+  case $file in *.cuh) continue ;; esac  # device code: known to .cu files alone, see below
   case $file in lib/core/* | kernels/* | lib/comm/* | lib/model/* | lib/schedule/* | lib/train/*) ;; *) continue ;; esac
   if name=$(grep -oE '^[ 	]*#[ 	]*include[ 	]*[<"](cuda|cublas|cudnn|nccl|mpi\.h|hdf5|H5)[^>"]*' "$file" | head -n 1); then
     echo "$file includes ${name##*[<\"]} (headers here are free of CUDA, NCCL, MPI and HDF5). Forward-declare what is needed." >>"$report"
   fi
 done
+awk '$2 ~ /\.cuh$/ && $1 !~ /\.cuh?$/ {print $1 " includes " $2 " (device code is for .cu and .cuh files). Declare what is needed in a .hpp."}' \
+  <<<"$includes" >>"$report"
 
 # 4. #if inside a function or class: what follows at namespace level is not indented.
 awk 'FNR == 1 {after = 0; continued = 0}

@@ -14,6 +14,8 @@ clean() {
   put lib/train/step.cpp '#include "exec/ctx.hpp"' '#include "core/a.hpp"' '#include <mpi.h>'
   put kernels/gemm/gemm.hpp '#pragma once' '#include "core/a.hpp"'
   put kernels/norm/norm.hpp '#pragma once' '#include "kernels/gemm/gemm.hpp"'
+  put kernels/norm/norm.cuh '#pragma once' '#include <cuda_runtime.h>'
+  put kernels/norm/norm_cuda.cu '#include "kernels/norm/norm.cuh"'
   put apps/pretrain/main.cpp '#include "train/step.hpp"'
   put lib/train/step.hpp '#pragma once'
 }
@@ -36,6 +38,7 @@ put lib/core/b.cpp '#include <toml++/toml.h>'; finds "toml++ is included by lib/
 put lib/io/b.hpp '#pragma once' '#include <CLI/CLI.hpp>'; finds "CLI is included by lib/io/b.hpp"
 put lib/train/c.hpp '#pragma once' '#include <mpi.h>'; finds "lib/train/c.hpp includes mpi.h"
 put kernels/gemm/c.hpp '#pragma once' '#include <cuda_runtime.h>'; finds "kernels/gemm/c.hpp includes cuda_runtime.h"
+put kernels/gemm/c.cpp '#include "kernels/gemm/d.cuh"'; put kernels/gemm/d.cuh '#pragma once' '#include <cuda_runtime.h>'; finds "kernels/gemm/c.cpp includes kernels/gemm/d.cuh"
 put lib/core/b.cpp 'void f() {' '#ifdef X' '  g();' '#endif' '}'; finds "lib/core/b.cpp:2: #if inside a function"
 put lib/core/b.cpp '#include "nowhere.hpp"'; finds '"nowhere.hpp" is not found'
 put lib/core/b.hpp 'int f();'; finds "lib/core/b.hpp has no #pragma once"
