@@ -58,7 +58,7 @@ __device__ inline RowFacts row_facts(float mean, float rstd, TwoSums sums, bool 
 /// One block of threads a block of tokens: x and dy are read once. A thread has the same columns of all its tokens, so
 /// that dweight and dbias add up in registers; partials: fp32 [blocks, 2, features].
 template <class T, int width, int held>
-__global__ void __launch_bounds__(1024)
+__global__ void __launch_bounds__(held == 1 ? 1024 : 512)
     fused_kernel(BackwardArguments<T> a, std::int64_t tokens, std::int64_t tokens_a_block, float* partials) {
   __shared__ SharedArray<TwoSums, most_warps> shared;
   std::int64_t const first = blockIdx.x * tokens_a_block;
@@ -161,7 +161,8 @@ void launch_backward(Cuda& cuda, NormBackward const& op, Partials const& partial
     launch_kernel(cuda, {blocks, threads}, kernel, a, tokens, partials.blocks.rows_a_block, partials.data);
   };
   if (whole && packs <= 1024) return fused(whole_warps(packs), fused_kernel<T, width, 1>);
-  if (whole && packs <= 2048) return fused(whole_warps(divide_up(packs, 2)), fused_kernel<T, width, 2>);
+  if (whole && packs <= 2048)
+    return fused(whole_warps(divide_up(packs, 4)), fused_kernel<T, width, 4>);  // 128 registers
   // dx may lie over dy: the gradients that read dy come first
   column_sums<width>(cuda, ParameterTerms<T>{a}, partials.blocks, n, whole, partials.data);
   unsigned const rows = grid_size(tokens);
