@@ -35,7 +35,8 @@ void launch(Cpu& cpu, NormBackward const& op);
 void launch(Cuda& cuda, NormBackward const& op);
 Cost cost(NormBackward const& op);
 std::int64_t workspace(NormBackward const& op, std::int64_t budget);
-/// Partial sums of dweight and dbias, fp32 [2, features] each, that the workspace has room for: enough to keep a GPU busy.
+/// Partial sums of dweight and dbias, fp32 [2, features] each, that the workspace has room for: enough to keep a GPU
+/// busy.
 inline std::int64_t partial_sums(NormBackward const& op) {
   std::int64_t const features = op.x.cols() < 1 ? 1 : op.x.cols(), wanted = (std::int64_t{1} << 21) / features;
   std::int64_t const most = wanted < 128 ? 128 : wanted > 512 ? 512 : wanted, by_tokens = (op.x.rows() + 15) / 16;

@@ -195,8 +195,8 @@ std::int64_t workspace(NormBackward const& op, std::int64_t budget) {
   std::int64_t const partials = std::max(blocks(op).count, partial_sums(op));
   std::int64_t const need = 2 * partials * op.x.cols() * size_of(DType::fp32);
   validate(need <= budget, "The backward pass of a norm needs ", need, " bytes of workspace (", partials,
-           " partial sums of two gradients of ", op.x.cols(), " features), but the budget is ",
-           budget, ". Raise run.workspace.");
+           " partial sums of two gradients of ", op.x.cols(), " features), but the budget is ", budget,
+           ". Raise run.workspace.");
   return need;
 }
 
