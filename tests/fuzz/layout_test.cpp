@@ -6,13 +6,12 @@
 #define BOOST_TEST_MODULE layout_fuzz
 #include <boost/test/unit_test.hpp>
 #include <cmath>
-#include <filesystem>
-#include <stdlib.h>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
 #include "tests/fuzz/draw.hpp"
 #include "tests/fuzz/job.hpp"
+#include "tests/io/support.hpp"
 
 using namespace selenite;
 using namespace selenite::test;
@@ -212,26 +211,6 @@ void for_draws(std::int64_t usual, Other&& other_of, Body&& body) {
 }
 auto const no_other = [](Draw const&, std::uint64_t, std::int64_t) { return Draw{}; };
 
-/// A folder for checkpoints that goes when the draw is done.
-class Folder {
- public:
-  Folder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "selenite-fuzz-XXXXXX").string();
-    if (!mkdtemp(pattern.data())) throw Error("no temporary folder");
-    path_ = pattern;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(Folder const&) = delete;
-  Folder& operator=(Folder const&) = delete;
-  std::filesystem::path const& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
 }  // namespace
 
 BOOST_AUTO_TEST_CASE(every_layout_trains_as_one_rank_does) {
@@ -266,7 +245,7 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_of_any_layout_goes_on_under_any) {
   };
   for_draws(60, other_of, [](Findings& f, Draw const& d, Draw const& other) {
     Settings const fp32{"train.precision=fp32"};
-    Folder const folder;
+    TemporaryFolder const folder;
     Config const config = config_of(d, true, fp32);
     Trained const whole = train_as_threads(config, {.until = steps}),
                   begun = train_as_threads(config, {.until = 1, .to = folder.path()});
