@@ -11,7 +11,8 @@
 #define SELENITE_LAMBDA __attribute__((always_inline))
 
 // Floats, Ints, Words: `count` lanes of 32 bits; Halves: as many of 16; Longs, Doubles: half as many of 64; HalfFloats
-// and HalfWords: half as many of 32. The ...In types are the same as they lie in memory: aligned to the element only,
+// and HalfWords: half as many of 32. The ...In types are the same as they lie in memory: aligned to the element only
+// (words to 2 bytes: they are pairs of 16-bit elements, too),
 // aliasing anything.
 #define SELENITE_SIMD_TYPES(count)                                                                 \
   inline constexpr int lanes = count;                                                              \
@@ -24,6 +25,6 @@
   typedef float HalfFloats __attribute__((vector_size(2 * (count))));                              \
   typedef std::uint32_t HalfWords __attribute__((vector_size(2 * (count))));                       \
   typedef float FloatsIn __attribute__((vector_size(4 * (count)), aligned(4), may_alias));         \
-  typedef std::uint32_t WordsIn __attribute__((vector_size(4 * (count)), aligned(4), may_alias));  \
+  typedef std::uint32_t WordsIn __attribute__((vector_size(4 * (count)), aligned(2), may_alias));  \
   typedef std::uint16_t HalvesIn __attribute__((vector_size(2 * (count)), aligned(2), may_alias)); \
   typedef double DoublesIn __attribute__((vector_size(4 * (count)), aligned(8), may_alias));
