@@ -63,7 +63,7 @@ class Backward {
     d_ = sums.stride, query_groups_ = block_queries / Arith::step;
     k_ = {room_.template take<Element>(block_keys * groups_), groups_};
     v_ = {room_.template take<Element>(block_keys * groups_), groups_};
-    k_groups_ = {room_.template take<Element>(block_keys / Arith::step * s_.head_dim), s_.head_dim};
+    k_columns_ = {room_.template take<Element>(block_keys / Arith::step * s_.head_dim), block_keys / Arith::step};
     p_ = {room_.template take<float>(block_keys * block_queries), block_queries};
     ds_ = {room_.template take<float>(block_keys * block_queries), block_queries};
     row_ = room_.template take<float>(2 * s_.head_dim);
@@ -126,10 +126,10 @@ class Backward {
 
   std::int64_t attend(Queries& b, std::int64_t key, KeyPlaces const& keys, Seen visible) {
     std::int64_t const count = keys.count;
-    multiply<Arith, Stored::by_m>(count, block_queries, groups_, constant(k_), constant(b.q_t), p_, false);
+    multiply<Arith>(unit_, count, block_queries, groups_, constant(k_), constant(b.q_t), p_, false);
     std::int64_t const pairs =
         visible == Seen::some ? hide(s_.causal, b.places, keys, p_.data) : b.places.count * count;
-    multiply<Arith, Stored::by_m>(count, block_queries, groups_, constant(v_), constant(b.dout_t), ds_, false);
+    multiply<Arith>(unit_, count, block_queries, groups_, constant(v_), constant(b.dout_t), ds_, false);
     if (dropout_.active())
       draw_dropout(dropout_, sample_id(op_.sample_ids, sample_), static_cast<std::uint64_t>(s_.first_head + b.head),
                    b.places, keys, keep_);
@@ -170,7 +170,7 @@ class Backward {
     std::int64_t const row = sample_ * s_.keys + key, col = kv_head_ * s_.head_dim;
     auto const k = rows_of<T const>(op_.k, row, count, col, s_.head_dim);
     pack_rows<Arith>(k, k_);
-    pack_groups<Arith>(k, k_groups_, s_.head_dim, count);
+    pack_columns<Arith>(k, k_columns_, count);
     pack_rows<Arith>(rows_of<T const>(op_.v, row, count, col, s_.head_dim), v_);
   }
 
@@ -192,10 +192,10 @@ class Backward {
     std::int64_t const d = s_.head_dim;
     Matrix<float> const dk{sums_.dk + key * sums_.stride, sums_.stride},
         dv{sums_.dv + key * sums_.stride, sums_.stride};
-    multiply<Arith, Stored::by_m>(count, d, query_groups_, by_key(p_, count), constant(b.dout), dv, true);
-    multiply<Arith, Stored::by_m>(count, d, query_groups_, by_key(ds_, count), constant(b.q), dk, true);
-    multiply<Arith, Stored::by_group>(d, block_queries, groups_of(count, Arith::step), constant(k_groups_),
-                                      by_key_groups(count), b.dq, true);
+    multiply<Arith>(unit_, count, d, query_groups_, by_key(p_, count), constant(b.dout), dv, true);
+    multiply<Arith>(unit_, count, d, query_groups_, by_key(ds_, count), constant(b.q), dk, true);
+    multiply<Arith>(unit_, d, block_queries, groups_of(count, Arith::step), constant(k_columns_), by_key_groups(count),
+                    b.dq, true);
   }
   /// [key][group of queries], until the next call.
   Matrix<Element const> by_key(Matrix<float> x, std::int64_t count) {
@@ -233,9 +233,10 @@ class Backward {
   AttentionDropout dropout_{s_.dropout};
   std::int64_t groups_, d_, query_groups_;
   Room room_;
-  Matrix<Element> k_, v_, k_groups_, pairs_{};  // [key][group of head_dim] twice, [group of keys][head_dim]
-  Matrix<float> p_, ds_;                        // [key][query]
-  float *row_, *keep_ = nullptr;                // [2 head_dim], [key][query]
+  MatrixUnit unit_;
+  Matrix<Element> k_, v_, k_columns_, pairs_{};  // [key][group of head_dim] twice, [head_dim][group of keys]
+  Matrix<float> p_, ds_;                         // [key][query]
+  float *row_, *keep_ = nullptr;                 // [2 head_dim], [key][query]
   std::int64_t count_ = 0;
   std::array<Queries, blocks_a_task> blocks_;
 };

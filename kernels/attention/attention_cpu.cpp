@@ -30,7 +30,7 @@ class Forward {
         groups_(groups_of(s_.head_dim, Arith::step)),
         room_(room_bytes(s_)) {
     k_ = {room_.template take<Element>(block_keys * groups_), groups_};
-    v_ = {room_.template take<Element>(block_keys / Arith::step * s_.head_dim), s_.head_dim};
+    v_ = {room_.template take<Element>(block_keys / Arith::step * s_.head_dim), block_keys / Arith::step};
     scores_ = {room_.template take<float>(block_keys * block_queries), block_queries};
     if (dropout_.active()) keep_ = room_.template take<float>(block_keys * block_queries);
     if constexpr (Arith::step == 2)
@@ -87,18 +87,18 @@ class Forward {
   void load_keys(std::int64_t key, std::int64_t count) {
     std::int64_t const row = sample_ * s_.keys + key, col = kv_head_ * s_.head_dim;
     pack_rows<Arith>(rows_of<T const>(op_.k, row, count, col, s_.head_dim), k_);
-    pack_groups<Arith>(rows_of<T const>(op_.v, row, count, col, s_.head_dim), v_, s_.head_dim, count);
+    pack_columns<Arith>(rows_of<T const>(op_.v, row, count, col, s_.head_dim), v_, count);
   }
 
   std::int64_t attend(Queries& b, KeyPlaces const& keys, Seen visible) {
     std::int64_t const count = keys.count;
-    multiply<Arith, Stored::by_m>(count, block_queries, groups_, constant(k_), constant(b.q), scores_, false);
+    multiply<Arith>(unit_, count, block_queries, groups_, constant(k_), constant(b.q), scores_, false);
     std::int64_t const pairs =
         visible == Seen::some ? hide(s_.causal, b.places, keys, scores_.data) : b.places.count * count;
     softmax(b, count);
     if (dropout_.active()) drop(b, keys);
-    multiply<Arith, Stored::by_group>(s_.head_dim, block_queries, groups_of(count, Arith::step), constant(v_),
-                                      probabilities(count), b.out, true);
+    multiply<Arith>(unit_, s_.head_dim, block_queries, groups_of(count, Arith::step), constant(v_),
+                    probabilities(count), b.out, true);
     return pairs;
   }
 
@@ -193,7 +193,8 @@ class Forward {
   AttentionDropout dropout_{s_.dropout};
   std::int64_t groups_;
   Room room_;
-  Matrix<Element> k_, v_, pairs_{};  // [key][group], [group of keys][head_dim], [group of keys][query]
+  MatrixUnit unit_;
+  Matrix<Element> k_, v_, pairs_{};  // [key][group], [head_dim][group of keys], [group of keys][query]
   Matrix<float> scores_;             // [key][query]
   float* keep_ = nullptr;            // [key][query]
   std::int64_t count_ = 0;

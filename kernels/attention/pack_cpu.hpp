@@ -6,7 +6,7 @@
 #include "core/tensor.hpp"
 #include "kernels/attention/tile_cpu.hpp"
 
-/// Blocks of rows of a tensor, brought into the three orders in which the products read them. Whatever lies beyond the
+/// Blocks of rows of a tensor, brought into the four orders in which the products read them. Whatever lies beyond the
 /// block's rows and columns, up to whole groups and vectors, is zero.
 namespace selenite::attention_cpu {
 
@@ -46,7 +46,7 @@ void pack_rows(Rows<T const> src, Matrix<typename Arith::Element> dst) {
   }
 }
 
-/// dst[group of rows][column]: the B (or the A by group) of products that sum over rows. `columns` >= src.cols and
+/// dst[group of rows][column]: the B of products that sum over rows. `columns` >= src.cols and
 /// `rows` >= src.rows of them.
 template <class Arith, class T>
 void pack_groups(Rows<T const> src, Matrix<typename Arith::Element> dst, std::int64_t columns, std::int64_t rows) {
@@ -69,22 +69,75 @@ void pack_groups(Rows<T const> src, Matrix<typename Arith::Element> dst, std::in
     std::fill_n(dst.data + g * dst.stride, columns, typename Arith::Element{});
 }
 
-/// dst[group of columns][row], `rows` >= src.rows of them: the B of products that sum over columns.
+/// dst[j][i] for i in [0, n_i) and j in [0, n_j); load(i, j) gives row i's elements j, j + 1, ... of a vector, zero
+/// beyond the last. n_i is rounded up to whole vectors.
+template <class Element, class Load>
+void pack_across(std::int64_t n_i, std::int64_t n_j, Load&& load, Matrix<Element> dst) {
+  for (std::int64_t j = 0; j < n_j; j += lanes)
+    for (std::int64_t i = 0; i < n_i; i += lanes) {
+      Words block[lanes];
+      for (int k = 0; k < lanes; ++k) block[k] = load(i + k, j);
+      transpose(block);
+      for (int k = 0; k < static_cast<int>(std::min<std::int64_t>(lanes, n_j - j)); ++k)
+        store_vector(dst.data + (j + k) * dst.stride + i, block[k]);
+    }
+}
+/// Up to `lanes` elements, zero beyond the `n`th, as floats in words.
+template <class T>
+Words load_as_floats(T const* from, std::int64_t n) {
+  float x[lanes] = {};
+  if (n >= lanes)
+    for (int c = 0; c < lanes; ++c) x[c] = static_cast<float>(from[c]);
+  else
+    for (std::int64_t c = 0; c < n; ++c) x[c] = static_cast<float>(from[c]);
+  return load_vector<Words>(x);
+}
+/// Up to `lanes` 16-bit elements, zero beyond the `n`th, each in the low half of a word.
+template <class T>
+Words load_as_words(T const* from, std::int64_t n) {
+  using Halves = std::uint16_t __attribute__((vector_size(2 * lanes)));
+  Halves x{};
+  std::memcpy(&x, from, n >= lanes ? sizeof x : 2 * static_cast<std::size_t>(n));
+  return __builtin_convertvector(x, Words);
+}
+
+/// dst[group of columns][row], `rows` >= src.rows of them, rounded up to whole vectors: the B of products that sum over
+/// columns.
 template <class Arith, class T>
 void pack_transposed(Rows<T const> src, Matrix<typename Arith::Element> dst, std::int64_t rows) {
-  std::int64_t const groups = groups_of(src.cols, Arith::step);
-  for (std::int64_t r = 0; r < src.rows; ++r) {
-    T const* const from = src[r];
-    for (std::int64_t g = 0; g < groups; ++g) {
-      if constexpr (std::is_same_v<Arith, Pairs>) {
-        dst.data[g * dst.stride + r] = 2 * g + 1 < src.cols ? pair_of(from[2 * g], from[2 * g + 1]) : from[2 * g].bits;
-      } else {
-        dst.data[g * dst.stride + r] = static_cast<float>(from[g]);
-      }
-    }
-  }
-  for (std::int64_t g = 0; g < groups; ++g)
-    std::fill(dst.data + g * dst.stride + src.rows, dst.data + g * dst.stride + rows, typename Arith::Element{});
+  pack_across(
+      rows, groups_of(src.cols, Arith::step),
+      [&](std::int64_t row, std::int64_t group) {
+        if (row >= src.rows) return Words{};
+        std::int64_t const col = group * Arith::step, left = src.cols - col;
+        if constexpr (std::is_same_v<Arith, Pairs>) {
+          Words x{};
+          std::memcpy(&x, src[row] + col, left >= 2 * lanes ? sizeof x : 2 * static_cast<std::size_t>(left));
+          return x;
+        } else {
+          return load_as_floats(src[row] + col, left);
+        }
+      },
+      dst);
+}
+
+/// dst[column][group of rows], `rows` >= src.rows of them, their groups rounded up to whole vectors: the A of products
+/// that sum over rows.
+template <class Arith, class T>
+void pack_columns(Rows<T const> src, Matrix<typename Arith::Element> dst, std::int64_t rows) {
+  pack_across(
+      groups_of(rows, Arith::step), src.cols,
+      [&](std::int64_t group, std::int64_t col) {
+        std::int64_t const row = group * Arith::step, left = src.cols - col;
+        if (row >= src.rows) return Words{};
+        if constexpr (std::is_same_v<Arith, Pairs>) {
+          Words const low = load_as_words(src[row] + col, left);
+          return row + 1 < src.rows ? low | load_as_words(src[row + 1] + col, left) << 16 : low;
+        } else {
+          return load_as_floats(src[row] + col, left);
+        }
+      },
+      dst);
 }
 
 /// fp32 [row][n] as dst[pair of rows][n]. n is a multiple of the vector.

@@ -2,6 +2,7 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #if defined(__AVX512BF16__) || defined(__AVX512F__) || defined(__AVX2__)
 #include <immintrin.h>
@@ -55,6 +56,22 @@ inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
 inline Words round_bf16(Floats x) {
   Words const u = reinterpret_cast<Words>(x);
   return (u + 0x7fffu + (u >> 16 & 1u)) >> 16;
+}
+
+/// Rows become columns.
+template <int distance, int... lane>
+void exchange(Words (&x)[lanes], std::integer_sequence<int, lane...>) {
+  for (int i = 0; i < lanes; ++i) {
+    if (i & distance) continue;
+    Words const a = x[i], b = x[i + distance];
+    x[i] = __builtin_shufflevector(a, b, (lane & distance ? lanes + lane - distance : lane)...);
+    x[i + distance] = __builtin_shufflevector(a, b, (lane & distance ? lanes + lane : lane + distance)...);
+  }
+}
+template <int distance = lanes / 2>
+void transpose(Words (&x)[lanes]) {
+  exchange<distance>(x, std::make_integer_sequence<int, lanes>{});
+  if constexpr (distance > 1) transpose<distance / 2>(x);
 }
 
 #if defined(__AVX512BF16__) && !SELENITE_ATTENTION_PAIRS

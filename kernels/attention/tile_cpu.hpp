@@ -1,11 +1,11 @@
 #pragma once
 #include <algorithm>
 
-#include "kernels/attention/simd_cpu.hpp"
+#include "kernels/attention/matrix_unit_cpu.hpp"
 
-/// Small matrix products over packed blocks: C[m][n] (+)= sum over g of A(m, g) B[g][n], sums in fp32. A is read
+/// Small matrix products over packed blocks: C[m][n] (+)= sum over g of A[m][g] B[g][n], sums in fp32. A is read
 /// element by element and spread over a vector, B and C are read by vectors. A group g is one term (Singles) or two
-/// (Pairs: two bf16 in a word). Both ways of storing A are one template: rows of m, or rows of g.
+/// (Pairs: two bf16 in a word). The matrix unit, where there is one, takes the whole tiles of Pairs.
 namespace selenite::attention_cpu {
 
 /// fp32 elements.
@@ -23,15 +23,7 @@ struct Pairs {
   }
 };
 
-template <class Element>
-struct Matrix {
-  Element* data;
-  std::int64_t stride;  ///< elements from row to row
-};
-
-enum class Stored { by_m, by_group };  ///< A(m, g) is data[m * stride + g] or data[g * stride + m]
-
-template <class Arith, Stored stored, int rows, int vectors>
+template <class Arith, int rows, int vectors>
 inline void tile(Matrix<typename Arith::Element const> a, Matrix<typename Arith::Element const> b, Matrix<float> c,
                  std::int64_t groups, bool accumulate) {
   Floats acc[rows][vectors];
@@ -43,7 +35,7 @@ inline void tile(Matrix<typename Arith::Element const> a, Matrix<typename Arith:
     auto const* const row = b.data + g * b.stride;
 #pragma GCC unroll 8
     for (int i = 0; i < rows; ++i) {
-      auto const x = stored == Stored::by_m ? a.data[i * a.stride + g] : a.data[g * a.stride + i];
+      auto const x = a.data[i * a.stride + g];
 #pragma GCC unroll 4
       for (int j = 0; j < vectors; ++j) acc[i][j] = Arith::multiply_add(acc[i][j], x, row + j * lanes);
     }
@@ -53,54 +45,74 @@ inline void tile(Matrix<typename Arith::Element const> a, Matrix<typename Arith:
 }
 
 /// All rows of a panel of `vectors` vectors of columns.
-template <class Arith, Stored stored, int vectors>
+template <class Arith, int vectors>
 void panel(std::int64_t m, Matrix<typename Arith::Element const> a, Matrix<typename Arith::Element const> b,
            Matrix<float> c, std::int64_t groups, bool accumulate) {
   auto const row = [&](std::int64_t i) {
-    return Matrix<typename Arith::Element const>{a.data + (stored == Stored::by_m ? i * a.stride : i), a.stride};
+    return Matrix<typename Arith::Element const>{a.data + i * a.stride, a.stride};
   };
   auto const out = [&](std::int64_t i) { return Matrix<float>{c.data + i * c.stride, c.stride}; };
   std::int64_t i = 0;
-  for (; i + tile_rows <= m; i += tile_rows)
-    tile<Arith, stored, tile_rows, vectors>(row(i), b, out(i), groups, accumulate);
+  for (; i + tile_rows <= m; i += tile_rows) tile<Arith, tile_rows, vectors>(row(i), b, out(i), groups, accumulate);
   switch (m - i) {
     case 1:
-      return tile<Arith, stored, 1, vectors>(row(i), b, out(i), groups, accumulate);
+      return tile<Arith, 1, vectors>(row(i), b, out(i), groups, accumulate);
     case 2:
-      return tile<Arith, stored, 2, vectors>(row(i), b, out(i), groups, accumulate);
+      return tile<Arith, 2, vectors>(row(i), b, out(i), groups, accumulate);
     case 3:
-      return tile<Arith, stored, 3, vectors>(row(i), b, out(i), groups, accumulate);
+      return tile<Arith, 3, vectors>(row(i), b, out(i), groups, accumulate);
     case 4:
-      return tile<Arith, stored, 4, vectors>(row(i), b, out(i), groups, accumulate);
+      return tile<Arith, 4, vectors>(row(i), b, out(i), groups, accumulate);
     case 5:
-      return tile<Arith, stored, 5, vectors>(row(i), b, out(i), groups, accumulate);
+      return tile<Arith, 5, vectors>(row(i), b, out(i), groups, accumulate);
     default:
       return;
   }
 }
 
-/// C[m][n] (+)= A B; n is rounded up to whole vectors, for which B and C must have room.
-template <class Arith, Stored stored>
-void multiply(std::int64_t m, std::int64_t n, std::int64_t groups, Matrix<typename Arith::Element const> a,
-              Matrix<typename Arith::Element const> b, Matrix<float> c, bool accumulate) {
+/// C[m][n] (+)= A B by vectors; n is rounded up to whole ones.
+template <class Arith>
+void multiply_by_vectors(std::int64_t m, std::int64_t n, std::int64_t groups, Matrix<typename Arith::Element const> a,
+                         Matrix<typename Arith::Element const> b, Matrix<float> c, bool accumulate) {
   for (std::int64_t j = 0; j < n; j += tile_vectors * lanes) {
     Matrix<typename Arith::Element const> const columns{b.data + j, b.stride};
     Matrix<float> const out{c.data + j, c.stride};
     switch (std::min<std::int64_t>(tile_vectors, (n - j + lanes - 1) / lanes)) {
       case 1:
-        panel<Arith, stored, 1>(m, a, columns, out, groups, accumulate);
+        panel<Arith, 1>(m, a, columns, out, groups, accumulate);
         break;
       case 2:
-        panel<Arith, stored, 2>(m, a, columns, out, groups, accumulate);
+        panel<Arith, 2>(m, a, columns, out, groups, accumulate);
         break;
       case 3:
-        panel<Arith, stored, 3>(m, a, columns, out, groups, accumulate);
+        panel<Arith, 3>(m, a, columns, out, groups, accumulate);
         break;
       default:
-        panel<Arith, stored, 4>(m, a, columns, out, groups, accumulate);
+        panel<Arith, 4>(m, a, columns, out, groups, accumulate);
         break;
     }
   }
+}
+
+/// C[m][n] (+)= A B; n is rounded up to whole vectors, for which B and C must have room.
+template <class Arith>
+void multiply(MatrixUnit const& unit, std::int64_t m, std::int64_t n, std::int64_t groups,
+              Matrix<typename Arith::Element const> a, Matrix<typename Arith::Element const> b, Matrix<float> c,
+              bool accumulate) {
+  if constexpr (builds_matrix_unit && std::is_same_v<Arith, Pairs>) {
+    constexpr std::int64_t tile = MatrixUnit::tile;
+    static_assert(!builds_matrix_unit || tile == lanes);  // n is a whole number of both
+    std::int64_t const rows = m / tile * tile, whole = groups / tile * tile;
+    if (unit.ready() && rows > 0 && whole > 0) {
+      unit.multiply(rows, (n + tile - 1) / tile * tile, whole, a, b, c, accumulate);
+      if (whole < groups)
+        multiply_by_vectors<Arith>(rows, n, groups - whole, {a.data + whole, a.stride},
+                                   {b.data + whole * b.stride, b.stride}, c, true);
+      a.data += rows * a.stride, c.data += rows * c.stride, m -= rows;
+      if (m == 0) return;
+    }
+  }
+  multiply_by_vectors<Arith>(m, n, groups, a, b, c, accumulate);
 }
 
 }  // namespace selenite::attention_cpu
