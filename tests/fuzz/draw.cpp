@@ -70,7 +70,10 @@ Draw attempt(Drawer& d, std::int64_t most_ranks) {
     std::int64_t const first = pass * d.between(1, 6);
     train("train.batch_ramp=0:", first, ",", d.between(1, 2 * first), ":", micros * pass);
   }
-  train("train.optimizer=", d.one_of({"adamw", "sgd"})), train("train.eps=1e-3"), train("train.lr=1e-2");
+  // AdamW at 1e-2 is so violent here that moving all weights by one rounding moves a later norm by more than 1e-5.
+  std::string const optimizer = d.one_of({"adamw", "sgd"});
+  train("train.optimizer=", optimizer), train("train.eps=1e-3"),
+      train("train.lr=", optimizer == "sgd" ? "1e-2" : "1e-3");
   train("train.steps=10"), train("train.clip=", d.one_of({"0", "0.5"}));
   train("train.seed=", d.between(1, 1 << 20));
 
