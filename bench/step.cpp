@@ -30,8 +30,8 @@ int run(std::vector<std::string> settings) {
   comm->set_grid(grid);
   StageState stage(config, grid, Rank(0));
   stage.take_memory();
-  Cpu cpu;
-  Ctx ctx(stage.place(), cpu, comm.get());
+  Executor executor(config.run.backend, 0);
+  Ctx ctx(stage.place(), executor, comm.get());
   stage.initialize(ctx);
   std::printf("%s parameters in %s; ready after %.2f s\n",
               format_count(static_cast<double>(make_plan(config, grid, Rank(0), nullptr).parameters)).c_str(),
@@ -40,12 +40,13 @@ int run(std::vector<std::string> settings) {
               "ratio");
   std::vector<double> ratios;
   for (int round = 0; round < 5; ++round) {
-    Machine const machine = measure_machine(config, *comm, grid);
+    Machine const machine = measure_machine(config, *comm, grid, executor);
     Plan const plan = make_plan(config, grid, Rank(0), &machine);
     ctx.tally() = {};
     double const t = now();
     Progress at{.step = round, .loss_scale = LossScale::initial(config.train)};
     train_step(ctx, stage, at, [&](Micro, Batch& b) { fill(b, config.model.vocab_size); });
+    ctx.synchronize();
     double const seconds = now() - t, rate = plan.model_flops / seconds, peak = machine.peak_bf16;
     if (round > 0) ratios.push_back(rate / peak);
     std::printf("%5d %10.2f %14.1f %14.1f %7.1f%%  ", round, seconds, rate / 1e9, peak / 1e9, 100 * rate / peak);

@@ -73,6 +73,13 @@ function(selenite_library name)
   target_link_libraries(selenite_${name} PUBLIC selenite_settings ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})
 endfunction()
 
+# Files of the current folder that a CUDA build has: the host shim of the tests compiles them too.
+function(selenite_cuda_sources)
+  foreach(source IN LISTS ARGN)
+    set_property(GLOBAL APPEND PROPERTY SELENITE_CUDA_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/${source})
+  endforeach()
+endfunction()
+
 # A file whose launch(Cuda&, ...) of these structs throws; appended to the list named `list`.
 function(selenite_missing_kernels name op list)
   if(NOT ARGN)
@@ -104,9 +111,7 @@ function(selenite_kernel op)
     set(arg_CUDA_SOURCES ${op}_cuda.cu)
     set(arg_CUDA_OPS ${arg_OPS})
   endif()
-  foreach(source IN LISTS arg_CUDA_SOURCES)  # for the host shim of the tests
-    set_property(GLOBAL APPEND PROPERTY SELENITE_CUDA_SOURCES ${CMAKE_CURRENT_SOURCE_DIR}/${source})
-  endforeach()
+  selenite_cuda_sources(${arg_CUDA_SOURCES})
   if(arg_CUDA_OPS)
     list(REMOVE_ITEM arg_OPS ${arg_CUDA_OPS})
   endif()

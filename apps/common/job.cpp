@@ -139,6 +139,15 @@ void print_schedule(Config const& config, std::string const& file) {
   std::cout << describe(planned);
 }
 
+/// The machine that a plan's times are of: a file's, or this one as one rank; none where the plan is for a CUDA device
+/// and this machine has none.
+std::optional<Machine> planned_machine(Config const& config) {
+  if (config.machine.name != "auto") return load_machine(config.machine.name);
+  if (config.run.backend == BackendKind::cuda && cuda_devices() == 0) return std::nullopt;
+  Executor executor(config.run.backend, 0);
+  return find_machine(config, *make_self_comm(), ProcessGrid(), executor);
+}
+
 /// What --print-config, --print-schedule and --dry-run ask for, on rank 0, for the job's ranks or any number of them. A
 /// machine file prices their links, too; "auto" measures this machine as one rank.
 void print(Config const& given, RunOptions const& options) {
@@ -150,24 +159,25 @@ void print(Config const& given, RunOptions const& options) {
   if (options.print_config) std::cout << to_toml(config);
   if (!options.print_schedule.empty()) print_schedule(config, options.print_schedule);
   if (!options.dry_run) return;
-  auto const alone = make_self_comm();
-  Machine const machine = find_machine(config, *alone, ProcessGrid());
-  if (!config.log.trace.empty()) write_file_atomically(config.log.trace, trace_text(plan_schedule(config, &machine)));
-  Plan const plan = make_plan(config, make_grid(config.layout), Rank(0), &machine);
-  std::cout << describe(plan, config, &machine) << std::flush;
-  if (machine.memory_bytes == 0) return;
+  std::optional<Machine> const found = planned_machine(config);
+  Machine const* const machine = found ? &*found : nullptr;
+  if (!config.log.trace.empty()) write_file_atomically(config.log.trace, trace_text(plan_schedule(config, machine)));
+  Plan const plan = make_plan(config, make_grid(config.layout), Rank(0), machine);
+  std::cout << describe(plan, config, machine) << std::flush;
+  if (!machine || machine->memory_bytes == 0) return;
   Footprint most = plan.footprint;
   for (StagePlan const& stage : plan.stages)
     if (stage.footprint.total() > most.total()) most = stage.footprint;
-  require_fit(config, most, machine.memory_bytes,
-              concat(machine.name, " has ", format_bytes(static_cast<double>(machine.memory_bytes))));
+  require_fit(config, most, machine->memory_bytes,
+              concat(machine->name, " has ", format_bytes(static_cast<double>(machine->memory_bytes))));
 }
 
 void measure(RunOptions const& options, Config const& config, Comm& comm) {
   ProcessGrid const grid = make_grid(config.layout);
   comm.set_grid(grid);
   if (config.run.threads > 0) set_threads(static_cast<int>(config.run.threads));
-  Machine const machine = calibrate_machine(comm, grid, config.run.workspace);
+  Executor executor(config.run.backend, static_cast<int>(*comm.rank()) % std::max(1, cuda_devices()));
+  Machine const machine = calibrate_machine(comm, grid, config.run.workspace, executor);
   if (*comm.rank() == 0) write_file_atomically(options.calibrate, to_toml(machine));
 }
 

@@ -10,6 +10,7 @@ namespace {
 
 class SelfComm final : public Comm {
  public:
+  void use(Cuda&) override {}
   Rank rank() const override { return Rank(0); }
   std::int64_t world() const override { return 1; }
   void set_grid(ProcessGrid const& grid) override {
@@ -45,6 +46,12 @@ class SelfComm final : public Comm {
 };
 
 }  // namespace
+
+void Comm::use(Cuda&) {
+  throw Error(
+      "Ranks on CUDA devices can't communicate this way (run.comm = \"mpi\" moves host memory only). Use run.comm = "
+      "\"nccl\", or \"threads\" for ranks that share one device.");
+}
 
 std::unique_ptr<Comm> make_self_comm() { return std::make_unique<SelfComm>(); }
 

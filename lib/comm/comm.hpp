@@ -11,6 +11,7 @@
 #include "comm/collectives.hpp"
 #include "core/error.hpp"
 #include "core/ids.hpp"
+#include "core/kernel.hpp"
 
 namespace selenite {
 
@@ -24,6 +25,10 @@ class Comm {
   virtual std::int64_t world() const = 0;
   /// Makes the groups of `grid`, in place of those of an earlier one. Called by all ranks before any launch.
   virtual void set_grid(ProcessGrid const& grid) = 0;
+
+  /// Tensors lie in this device's memory from now on; calls come behind what its stream has at the time. By default
+  /// they lie in host memory, and backends that know no other refuse.
+  virtual void use(Cuda& cuda);
 
   /// A collective of this rank's group, a Send or a Recv.
   template <class Op>

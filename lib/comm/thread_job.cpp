@@ -60,7 +60,7 @@ void Meeting::wake() {
   gate_.update([] { return true; });
 }
 
-void Mailbox::put(Rank from, Channel channel, std::int64_t tag, Tensor const& data) {
+void Mailbox::put(Rank from, Channel channel, std::int64_t tag, Tensor const& data, Mover& mover) {
   std::list<Message> one;
   gate_.update([&] {
     if (!spare_.empty()) one.splice(one.begin(), spare_, spare_.begin());
@@ -68,14 +68,15 @@ void Mailbox::put(Rank from, Channel channel, std::int64_t tag, Tensor const& da
   });
   if (one.empty()) one.emplace_back();
   one.front().from = from, one.front().channel = channel, one.front().tag = tag;
-  one.front().bytes.assign(data.raw(), data.raw() + data.bytes());
+  one.front().bytes.resize(static_cast<std::size_t>(data.bytes()));
+  mover.to_host(data.raw(), one.front().bytes.data(), data.bytes());
   gate_.update([&] {
     messages_.splice(messages_.end(), one);
     return true;
   });
 }
 
-void Mailbox::take(Rank from, Channel channel, std::int64_t tag, Tensor const& data) {
+void Mailbox::take(Rank from, Channel channel, std::int64_t tag, Tensor const& data, Mover& mover) {
   std::list<Message> one;
   gate_.wait([&] {
     auto const found = std::find_if(messages_.begin(), messages_.end(), [&](Message const& m) {
@@ -89,7 +90,7 @@ void Mailbox::take(Rank from, Channel channel, std::int64_t tag, Tensor const& d
   validate(static_cast<std::int64_t>(bytes.size()) == data.bytes(), "A message of ", bytes.size(), " bytes from rank ",
            from, " came where ", data.bytes(), " were expected (tag ", tag,
            "). This is a defect of Selenite; please report it.");
-  std::copy(bytes.begin(), bytes.end(), data.raw());
+  mover.from_host(bytes.data(), data.raw(), data.bytes());
   gate_.update([&] {
     spare_.splice(spare_.begin(), one);
     return false;

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "comm/collectives.hpp"
+#include "comm/mover.hpp"
 
 // What the ranks of a job share when they are threads of one process; private to threads.cpp.
 
@@ -105,9 +106,9 @@ class Meeting {
 class Mailbox {
  public:
   explicit Mailbox(StopFlag const& stop) : gate_(stop) {}
-  void put(Rank from, Channel channel, std::int64_t tag, Tensor const& data);
+  void put(Rank from, Channel channel, std::int64_t tag, Tensor const& data, Mover& mover);
   /// The oldest message of this sender, channel and tag; throws Error if its size is another.
-  void take(Rank from, Channel channel, std::int64_t tag, Tensor const& data);
+  void take(Rank from, Channel channel, std::int64_t tag, Tensor const& data, Mover& mover);
   void wake();
 
  private:

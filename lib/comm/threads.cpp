@@ -6,6 +6,7 @@
 
 #include "comm/combine.hpp"
 #include "comm/comm.hpp"
+#include "comm/mover.hpp"
 #include "comm/thread_job.hpp"
 #include "core/parallel_for.hpp"
 
@@ -14,17 +15,12 @@ namespace {
 
 constexpr std::int64_t copy_grain = 1 << 20;
 
-void copy(std::byte const* from, std::byte* to, std::int64_t bytes) {
-  if (from == to) return;
-  parallel_for(bytes, copy_grain,
-               [&](std::int64_t first, std::int64_t last) { std::copy(from + first, from + last, to + first); });
-}
-
 class ThreadComm final : public Comm {
  public:
   ThreadComm(ThreadJob& job, Rank rank) : job_(job), rank_(rank) {}
   Rank rank() const override { return rank_; }
   std::int64_t world() const override { return job_.world(); }
+  void use(Cuda& cuda) override { mover_ = make_cuda_mover(cuda); }
 
   void set_grid(ProcessGrid const& grid) override {
     validate(grid.world() == world(), "The layout has ", grid.world(), " ranks but the job has ", world(), ". Start ",
@@ -43,20 +39,21 @@ class ThreadComm final : public Comm {
       std::int64_t const n = m.members(), block = block_elements(size, n);
       std::atomic<std::int64_t> moved{0};
       // Nobody else reads or writes this rank's pieces of its own data, until all have reduced theirs.
-      parallel_for(count, block, [&](std::int64_t first, std::int64_t last) {
+      mover_->each(count, block, [&](std::int64_t first, std::int64_t last) {
         Share const own = share_of(last - first, n, index);
         std::vector<std::byte const*> parts;
         for (std::int64_t r = 0; r < n; ++r) parts.push_back(m.data(r) + (first + own.first) * size);
-        combine(dtype, parts, op.data.raw() + (first + own.first) * size, own.count(), op.reduction);
+        mover_->combine(dtype, parts, op.data.raw() + (first + own.first) * size, own.count(), op.reduction);
         moved += own.count() * size * (n - 1);
       });
+      mover_->settle();
       m.sync();
-      parallel_for(count, block, [&](std::int64_t first, std::int64_t last) {
+      mover_->each(count, block, [&](std::int64_t first, std::int64_t last) {
         for (std::int64_t r = 0; r < n; ++r) {
           if (r == index) continue;
           Share const piece = share_of(last - first, n, r);
           std::int64_t const at = (first + piece.first) * size, bytes = piece.count() * size;
-          std::copy_n(m.data(r) + at, bytes, op.data.raw() + at);
+          mover_->copy(m.data(r) + at, op.data.raw() + at, bytes);
           moved += bytes;
         }
       });
@@ -68,10 +65,10 @@ class ThreadComm final : public Comm {
     DType const dtype = op.input.dtype();
     std::int64_t const size = size_of(dtype), mine = op.output.count();
     together(op.group, "reduce-scatter", op.input.raw(), op.input.bytes(), [&](Meeting& m, std::int64_t index) {
-      parallel_for(mine, piece_bytes / size, [&](std::int64_t first, std::int64_t last) {
+      mover_->each(mine, piece_bytes / size, [&](std::int64_t first, std::int64_t last) {
         std::vector<std::byte const*> parts;
         for (std::int64_t r = 0; r < m.members(); ++r) parts.push_back(m.data(r) + (index * mine + first) * size);
-        combine(dtype, parts, op.output.raw() + first * size, last - first, Reduction::sum);
+        mover_->combine(dtype, parts, op.output.raw() + first * size, last - first, Reduction::sum);
       });
       return mine * size * (m.members() - 1);
     });
@@ -100,10 +97,10 @@ class ThreadComm final : public Comm {
   }
 
   void do_launch(Send const& op) override {
-    job_.box(op.to).put(rank_, op.channel, op.tag, op.data);
+    job_.box(op.to).put(rank_, op.channel, op.tag, op.data, *mover_);
     sent_[op.channel] += op.data.bytes();
   }
-  void do_launch(Recv const& op) override { job_.box(rank_).take(op.from, op.channel, op.tag, op.data); }
+  void do_launch(Recv const& op) override { job_.box(rank_).take(op.from, op.channel, op.tag, op.data, *mover_); }
   void do_finish(Channel, Tensor const&) override {}  // what is sent is copied at once
   void give_up() override { job_.fail(rank_, nullptr); }
 
@@ -149,10 +146,17 @@ class ThreadComm final : public Comm {
     if (!group) group = &job_.group(axes.bits(), grid_.group(rank_, axes).front(), grid_.size(axes));
     visit(*group, [&](Meeting& m) {
       std::int64_t const index = grid_.index_in_group(rank_, axes);
+      mover_->settle();
       m.show(index, {what, data, bytes});
       sent_[axes] += body(m, index);
+      mover_->settle();
       m.sync();
     });
+  }
+  void copy(std::byte const* from, std::byte* to, std::int64_t bytes) {
+    if (from == to) return;
+    mover_->each(bytes, copy_grain,
+                 [&](std::int64_t first, std::int64_t last) { mover_->copy(from + first, to + first, last - first); });
   }
   /// No member unwinds, which may free its memory, before the others have stopped reading.
   template <class Body>
@@ -171,6 +175,7 @@ class ThreadComm final : public Comm {
 
   ThreadJob& job_;
   Rank rank_;
+  std::unique_ptr<Mover> mover_ = make_host_mover();
   ProcessGrid grid_;
   std::array<Meeting*, 1u << axis_count> groups_{};  ///< of this rank, by AxisSet::bits(); made when first used
 };

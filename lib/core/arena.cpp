@@ -5,6 +5,7 @@
 #include <fstream>
 #include <sys/mman.h>
 
+#include "core/cuda.hpp"
 #include "core/parallel_for.hpp"
 
 namespace selenite {
@@ -50,8 +51,16 @@ std::int64_t available_memory() {
   return INT64_MAX;
 }
 
-Memory::Memory(std::int64_t bytes) : bytes_(bytes) {
+Memory::Memory(std::int64_t bytes, Kind kind) : bytes_(bytes), kind_(kind) {
   if (bytes == 0) return;
+  if (kind == Kind::host)
+    take_host_memory();
+  else
+    base_ = kind == Kind::cuda ? allocate_cuda(bytes) : allocate_pinned(bytes);
+}
+
+void Memory::take_host_memory() {
+  std::int64_t const bytes = bytes_;
   constexpr std::int64_t huge = 2 << 20;
   std::int64_t const length = align_up(bytes, huge);
   void* p = mmap(nullptr, static_cast<std::size_t>(length), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -66,12 +75,25 @@ Memory::Memory(std::int64_t bytes) : bytes_(bytes) {
 }
 
 Memory::~Memory() {
-  if (base_) munmap(base_, static_cast<std::size_t>(bytes_));
+  if (!base_) return;
+  if (kind_ == Kind::host) munmap(base_, static_cast<std::size_t>(bytes_));
+  if (kind_ == Kind::cuda) free_cuda(base_);
+  if (kind_ == Kind::pinned) free_pinned(base_);
+}
+
+void copy_to_host(void* to, std::byte const* from, std::int64_t bytes, Device device) {
+  if (device == Device::cuda) return copy_cuda(to, from, bytes);
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
+}
+void copy_from_host(std::byte* to, void const* from, std::int64_t bytes, Device device) {
+  if (device == Device::cuda) return copy_cuda(to, from, bytes);
+  std::memcpy(to, from, static_cast<std::size_t>(bytes));
 }
 
 Memory& Memory::operator=(Memory&& other) noexcept {
   std::swap(base_, other.base_);
   std::swap(bytes_, other.bytes_);
+  std::swap(kind_, other.kind_);
   return *this;
 }
 

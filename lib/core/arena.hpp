@@ -58,21 +58,32 @@ constexpr std::int64_t align_up(std::int64_t value, std::int64_t alignment) {
 /// Bytes that this machine can still give without swapping or killing; INT64_MAX if it does not say.
 std::int64_t available_memory();
 
-/// One allocation for a rank's whole plan: huge pages, first touched by all threads; zero-filled.
+/// One allocation for a rank's whole plan, zero-filled. On the host: huge pages, first touched by all threads.
 class Memory {
  public:
+  enum class Kind : std::uint8_t { host, cuda, pinned };  ///< pinned: host memory that a CUDA device copies from and to
   Memory() = default;
-  /// Throws Error with the bytes asked for and what the machine has if it can't be had.
-  explicit Memory(std::int64_t bytes);
+  /// Throws Error with the bytes asked for and what there is if it can't be had.
+  explicit Memory(std::int64_t bytes, Kind kind = Kind::host);
   ~Memory();
-  Memory(Memory&& other) noexcept : base_(other.base_), bytes_(other.bytes_) { other.base_ = nullptr; }
+  Memory(Memory&& other) noexcept : base_(other.base_), bytes_(other.bytes_), kind_(other.kind_) {
+    other.base_ = nullptr;
+  }
   Memory& operator=(Memory&& other) noexcept;
   std::byte* base() const { return base_; }
   std::int64_t bytes() const { return bytes_; }
 
  private:
+  void take_host_memory();
+
   std::byte* base_ = nullptr;
   std::int64_t bytes_ = 0;
+  Kind kind_ = Kind::host;
 };
+
+/// Copies packed bytes to host memory, or from it, whatever device they lie on; returns when done. What is read must be
+/// finished: this waits for no lane.
+void copy_to_host(void* to, std::byte const* from, std::int64_t bytes, Device device);
+void copy_from_host(std::byte* to, void const* from, std::int64_t bytes, Device device);
 
 }  // namespace selenite

@@ -30,4 +30,24 @@ class Cuda {
   double flops = 0;
 };
 
+// What the program needs of the CUDA runtime itself: cuda_runtime.cpp, or cuda_runtime_missing.cpp in builds without
+// it, where opening a device throws.
+
+/// How many devices this process sees; 0 without a driver.
+int cuda_devices();
+/// Makes a device the calling thread's. Throws Error, with what to change, if there is no driver, no such device, or
+/// one that this build has no code for.
+CudaDevice open_cuda_device(int ordinal);
+/// Bytes of the thread's device that are free.
+std::int64_t free_cuda_memory();
+/// Device memory, zero-filled. Throws Error with the bytes asked for and those that are free.
+std::byte* allocate_cuda(std::int64_t bytes);
+/// Host memory that a device copies from and to beside other work (pinned); zero-filled.
+std::byte* allocate_pinned(std::int64_t bytes);
+void free_cuda(std::byte* memory) noexcept;
+void free_pinned(std::byte* memory) noexcept;
+/// Copies between host and device memory in either direction; returns when done. What is read must be finished: this
+/// waits for no stream. For any thread.
+void copy_cuda(void* to, void const* from, std::int64_t bytes);
+
 }  // namespace selenite

@@ -162,8 +162,6 @@ void refuse_missing(Config const& c) {
   for (std::string const& what : l.overlap)
     validate(what == "gradients" || what == "parameters", "layout.overlap = \"", what,
              "\" can't be run (this version overlaps gradients and parameters). Leave it out.");
-  validate(c.run.backend == BackendKind::cpu,
-           "run.backend = \"cuda\" can't be run (this version computes on CPUs). Use cpu.");
 }
 
 }  // namespace

@@ -43,8 +43,22 @@ void Ctx::waited(double start) {
   if (timeline_) timeline_->add({Lane::compute, "wait", name(Cause::communication), start, end});
 }
 
+void Ctx::go_to(Lane lane) {
+  if (cuda_ && lane != lane_) {
+    std::uint64_t const so_far = cuda_->record();
+    cuda_->select(lane);
+    cuda_->wait(so_far);
+  }
+  lane_ = lane;
+}
+void Ctx::return_to(Lane lane) {
+  if (cuda_) cuda_->select(lane);
+  lane_ = lane;
+}
+
 void Ctx::wait(Event event) {
   advance(lane_, event);
+  if (cuda_) return cuda_->wait(event.number);
   if (!comm_lane_ || event.number == 0) return;
   auto const start = now();
   comm_lane_->wait(event.number);
@@ -60,16 +74,38 @@ void Ctx::finish(Channel channel, Tensor const& data) {
 
 double Ctx::fetch(Tensor const& tensor, double assumed, std::int64_t element) const {
   if (!running()) return assumed;
-  return tensor.dtype() == DType::fp64 ? tensor.data<double>()[element]
-                                       : static_cast<double>(tensor.data<float>()[element]);
+  std::int64_t const size = size_of(tensor.dtype());
+  std::byte const* value = tensor.raw() + element * size;
+  if (cuda_) {
+    cuda_->copy(cuda_->mailbox(), value, size);
+    cuda_->synchronize();
+    value = cuda_->mailbox();
+  }
+  Tensor const one(const_cast<std::byte*>(value), tensor.dtype(), {1});
+  return one.dtype() == DType::fp64 ? *one.data<double>() : static_cast<double>(*one.data<float>());
 }
 
 void Ctx::put(Tensor const& tensor, std::int64_t element, double value) const {
   if (!running()) return;
-  if (tensor.dtype() == DType::fp64)
-    tensor.data<double>()[element] = value;
+  std::int64_t const size = size_of(tensor.dtype());
+  std::byte* const place = tensor.raw() + element * size;
+  if (cuda_) cuda_->synchronize();  // the mailbox is free
+  Tensor const one(cuda_ ? cuda_->mailbox() : place, tensor.dtype(), {1});
+  if (one.dtype() == DType::fp64)
+    *one.data<double>() = value;
   else
-    tensor.data<float>()[element] = static_cast<float>(value);
+    *one.data<float>() = static_cast<float>(value);
+  if (cuda_) cuda_->copy(place, one.raw(), size);
+}
+
+void Ctx::upload(Tensor const& host, Tensor const& to) const {
+  if (cuda_) cuda_->copy(to.raw(), host.raw(), to.bytes());
+}
+void Ctx::wait_on_host(Event event) const {
+  if (cuda_) cuda_->wait_on_host(event.number);
+}
+void Ctx::synchronize() const {
+  if (cuda_) cuda_->synchronize();
 }
 
 }  // namespace selenite

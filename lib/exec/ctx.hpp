@@ -9,6 +9,7 @@
 #include "core/kernel.hpp"
 #include "core/machine.hpp"
 #include "exec/comm_lane.hpp"
+#include "exec/cuda_lanes.hpp"
 #include "exec/timeline.hpp"
 
 namespace selenite {
@@ -29,7 +30,7 @@ struct Tally {
 /// A moment on a lane that another lane can wait for.
 struct Event {
   double time = 0;           ///< priced
-  std::uint64_t number = 0;  ///< of work on the comm lane's thread; without one, work is done when the call returns
+  std::uint64_t number = 0;  ///< of the device, or of work on the comm lane's thread; else work is done at return
 };
 
 /// The one switch between running and predicting. Layer code is written over it: `ctx(op)` launches the operation, or
@@ -48,6 +49,13 @@ class Ctx {
   /// Runs. `comm` may be null for one rank; `comm_lane` for none of its own: then nothing is overlapped.
   Ctx(Place place, Cpu& cpu, Comm* comm, CommLane* comm_lane = nullptr)
       : place_(std::move(place)), cpu_(&cpu), comm_(comm), comm_lane_(comm_lane) {}
+  /// Runs on a CUDA device, whose memory all tensors lie in. Calls return before the device is done.
+  Ctx(Place place, CudaLanes& cuda, Comm* comm) : place_(std::move(place)), cuda_(&cuda), comm_(comm) {
+    if (comm_) comm_->use(cuda.cuda());
+  }
+  Ctx(Place place, Executor& executor, Comm* comm, CommLane* comm_lane = nullptr)
+      : Ctx(executor.cuda ? Ctx(std::move(place), *executor.cuda, comm)
+                          : Ctx(std::move(place), executor.cpu, comm, comm_lane)) {}
   /// Prices. With a null machine it only sizes memory and counts work.
   Ctx(Place place, Machine const* machine) : place_(std::move(place)), machine_(machine) {}
 
@@ -58,9 +66,15 @@ class Ctx {
     std::int64_t const bytes = workspace(op, place_.workspace_budget);
     Tensor const work = place_.scratch->allocate(DType::uint8, {bytes});
     Cost const c = cost(op);
-    if (!cpu_) return price(c);
+    if (!running()) return price(c);
     auto const start = now();
-    cpu_->workspace = {work.raw(), static_cast<std::size_t>(bytes)};
+    std::span<std::byte> const memory{work.raw(), static_cast<std::size_t>(bytes)};
+    if (cuda_) {
+      cuda_->cuda().workspace = memory;
+      launch(cuda_->cuda(), op);
+      return count(c, 0);  // the device works on beside this
+    }
+    cpu_->workspace = memory;
     launch(*cpu_, op);
     count(c, now() - start);
   }
@@ -92,10 +106,12 @@ class Ctx {
   Event on(Lane lane, Body&& body) {
     Lane const before = lane_;
     advance(lane, {clocks_[index(before)]});
-    lane_ = lane;
+    go_to(lane);
     body();
-    lane_ = before;
-    return {clocks_[index(lane)], posted_};
+    Event const done{clocks_[index(lane)], cuda_ ? cuda_->record() : posted_};
+    if (lane == Lane::comm) posted_ = done.number;
+    return_to(before);
+    return done;
   }
   /// The current lane goes on after `event`.
   void wait(Event event);
@@ -128,12 +144,20 @@ class Ctx {
 
   /// A value that the host needs: read from `tensor` (fp32 or fp64 [1]), or `assumed` where nothing runs.
   double fetch(Tensor const& tensor, double assumed, std::int64_t element = 0) const;
-  /// Sets a value of a small host-visible tensor (fp32 or fp64).
+  /// Sets a value of a small tensor (fp32 or fp64).
   void put(Tensor const& tensor, std::int64_t element, double value) const;
+  /// Brings what the host has written (pinned memory, if there is a device) to where the work is; nothing where that is
+  /// the same memory. The host may write there again after `wait_on_host` of a later event.
+  void upload(Tensor const& host, Tensor const& to) const;
+  /// A moment of the current lane, for a wait.
+  Event now_on_lane() { return {clocks_[index(lane_)], cuda_ ? cuda_->record() : 0}; }
+  void wait_on_host(Event event) const;
+  /// Returns when everything given to the current lane is done.
+  void synchronize() const;
 
   /// Priced seconds of the compute lane so far: what others do beside it is hidden.
   double elapsed() const { return clocks_[index(Lane::compute)]; }
-  bool running() const { return cpu_ != nullptr; }
+  bool running() const { return cpu_ != nullptr || cuda_ != nullptr; }
   ProcessGrid const& grid() const { return place_.grid; }
   Rank rank() const { return place_.rank; }
   Tally& tally() { return tally_; }
@@ -155,17 +179,20 @@ class Ctx {
   template <class Op>
   void communicate(Op const& op) {
     Cost const c = cost(op);
-    if (!cpu_) return price(c);
+    if (!running()) return price(c);
     auto const start = now();
     comm_->launch(op);
-    count(c, now() - start);
+    count(c, cuda_ ? 0 : now() - start);
   }
+  void go_to(Lane lane);
+  void return_to(Lane lane);
   void price(Cost const& cost);
   void count(Cost const& cost, double seconds);
   void waited(double start);
 
   Place place_;
   Cpu* cpu_ = nullptr;
+  CudaLanes* cuda_ = nullptr;
   Comm* comm_ = nullptr;
   CommLane* comm_lane_ = nullptr;
   std::uint64_t posted_ = 0;  ///< the last work given to it

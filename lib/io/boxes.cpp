@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "core/arena.hpp"
+
 namespace selenite {
 namespace {
 
@@ -157,15 +159,40 @@ std::int64_t ChunkGrid::first(std::int64_t i) const { return ravel(offset(i), wh
 void pack(Tensor const& from, std::int64_t first, std::int64_t count, std::byte* to) {
   std::int64_t const element = size_of(from.dtype()), cols = from.cols();
   if (from.contiguous()) {
-    std::memcpy(to, from.raw() + first * element, static_cast<std::size_t>(count * element));
-    return;
+    return copy_to_host(to, from.raw() + first * element, count * element, from.device());
   }
   while (count > 0) {
     std::int64_t const row = first / cols, col = first % cols, n = std::min(cols - col, count);
-    std::memcpy(to, from.raw() + (row * from.row_stride() + col) * element, static_cast<std::size_t>(n * element));
+    copy_to_host(to, from.raw() + (row * from.row_stride() + col) * element, n * element, from.device());
     to += n * element, first += n, count -= n;
   }
 }
+
+namespace {
+
+/// Rows on their way to a device: those that follow each other there go together.
+class DeviceRows {
+ public:
+  explicit DeviceRows(Device device) : device_(device) {}
+  /// Where to write `bytes` that belong to `target`, until the next call.
+  std::byte* room(std::byte* target, std::int64_t bytes) {
+    if (target != begin_ + bytes_.size()) flush();
+    if (bytes_.empty()) begin_ = target;
+    bytes_.resize(bytes_.size() + static_cast<std::size_t>(bytes));
+    return bytes_.data() + bytes_.size() - bytes;
+  }
+  void flush() {
+    if (!bytes_.empty()) copy_from_host(begin_, bytes_.data(), std::ssize(bytes_), device_);
+    bytes_.clear();
+  }
+
+ private:
+  Device device_;
+  std::byte* begin_ = nullptr;
+  std::vector<std::byte> bytes_;
+};
+
+}  // namespace
 
 void unpack(Box const& part, std::byte const* from, DType dtype, Box const& from_box, Tensor const& to,
             Box const& to_box) {
@@ -174,17 +201,19 @@ void unpack(Box const& part, std::byte const* from, DType dtype, Box const& from
            ".");
   int const last = part.begin.rank() - 1;
   std::int64_t const n = part.count[last], rows = n > 0 ? part.count.count() / n : 0;
+  DeviceRows device(to.device());
   for (std::int64_t r = 0; r < rows; ++r) {
     Shape const index = unravel(r * n, part);
     std::int64_t const place = ravel(index, to_box);
     std::byte const* const source = from + ravel(index, from_box) * size_of(dtype);
-    std::byte* const target =
-        to.raw() + (place / to.cols() * to.row_stride() + place % to.cols()) * size_of(to.dtype());
+    std::byte* target = to.raw() + (place / to.cols() * to.row_stride() + place % to.cols()) * size_of(to.dtype());
+    if (to.device() != Device::cpu) target = device.room(target, n * size_of(to.dtype()));
     if (convert)
       convert(source, target, n);
     else
       std::memcpy(target, source, static_cast<std::size_t>(n * size_of(dtype)));
   }
+  device.flush();
 }
 
 }  // namespace selenite

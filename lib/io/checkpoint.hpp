@@ -17,7 +17,7 @@ struct CheckpointPiece {
   std::string name;  ///< global, as in the Param table
   Shape shape;       ///< global
   Box box;           ///< the part held here
-  Tensor data;       ///< [box.count] in host memory, rows may be strided; its dtype is the file's
+  Tensor data;       ///< [box.count], rows may be strided; its dtype is the file's
 };
 
 /// The pieces of a run of a flat buffer: `flat` [n] holds elements [first, first + n) of the packed box of `part`

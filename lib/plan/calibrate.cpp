@@ -20,11 +20,11 @@ class Bench {
       : arena_("calibration", nullptr, INT64_MAX),
         comm_(comm),
         ctx_(place(comm, grid, workspace), static_cast<Machine const*>(nullptr)) {}
-  Bench(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, std::int64_t bytes)
-      : memory_(bytes),
-        arena_("calibration", memory_.base(), bytes),
+  Bench(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, std::int64_t bytes, Executor& executor)
+      : memory_(bytes, executor.cuda ? Memory::Kind::cuda : Memory::Kind::host),
+        arena_("calibration", memory_.base(), bytes, executor.cuda ? Device::cuda : Device::cpu),
         comm_(comm),
-        ctx_(place(comm, grid, workspace), cpu_, &comm) {}
+        ctx_(place(comm, grid, workspace), executor, &comm) {}
 
   Tensor tensor(DType dtype, Shape shape) {
     Tensor const t = arena_.allocate(dtype, shape);
@@ -36,11 +36,13 @@ class Bench {
   double seconds(Op const& op) {
     ctx_(op);
     if (!ctx_.running()) return 1;
+    ctx_.synchronize();
     comm_.barrier();
     double best = 1e30, total = 0, more = 1;
     for (int i = 0; i < 20 && more > 0; ++i) {
       auto const start = std::chrono::steady_clock::now();
       ctx_(op);
+      ctx_.synchronize();
       double const s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       best = std::min(best, s), total += s;
       more = i < 1 || total < 0.06 ? 1 : 0;
@@ -59,16 +61,15 @@ class Bench {
   Memory memory_;
   Arena arena_;
   Comm& comm_;
-  Cpu cpu_;
   Ctx ctx_;
 };
 
 /// What `measure` finds with as much memory as it takes.
 template <class Measure>
-Machine measured(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Measure&& measure) {
+Machine measured(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Executor& executor, Measure&& measure) {
   Bench walk(comm, grid, workspace);
   measure(walk);
-  Bench bench(comm, grid, workspace, walk.arena().peak());
+  Bench bench(comm, grid, workspace, walk.arena().peak(), executor);
   return measure(bench);
 }
 
@@ -98,9 +99,8 @@ RateCurve measure_gemm(Bench& bench, std::vector<GemmSize> const& sizes, DType d
 }
 
 /// The linear layers of the model (no side above 4,096: rates no longer change), each with the tokens of a micro-batch
-/// (fewer where that is more than 6 GFLOP) and with few.
-std::vector<GemmSize> sizes_of(ModelConfig const& m, std::int64_t tokens) {
-  constexpr double limit = 6e9;
+/// (fewer where that is more than `limit` FLOPs) and with few.
+std::vector<GemmSize> sizes_of(ModelConfig const& m, std::int64_t tokens, double limit) {
   constexpr std::int64_t longest = 4096;
   std::vector<GemmSize> sizes;
   for (auto [inputs, outputs] : {std::pair{m.hidden, m.heads * m.head_dim},
@@ -176,12 +176,13 @@ void measure_links(Bench& bench, ProcessGrid const& grid, Machine& machine) {
 
 }  // namespace
 
-Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid) {
+Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid, Executor& executor) {
+  double const limit = executor.cuda ? 6e12 : 6e9;  // about 10 ms
   std::int64_t const tokens = c.train.micro_batch * c.model.sequence_length;
   DType const dtype = compute_dtype(c.train.precision);
-  return measured(comm, grid, c.run.workspace, [&](Bench& bench) {
+  return measured(comm, grid, c.run.workspace, executor, [&](Bench& bench) {
     Machine machine{.name = "this machine, measured at start", .source = "measured"};
-    RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens), dtype),
+    RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens, limit), dtype),
                     attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
     machine.gemm_fp32 = machine.gemm_bf16 = gemm, machine.attention_fp32 = machine.attention_bf16 = attention;
     machine.stream = measure_stream(bench);
@@ -191,11 +192,13 @@ Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid) {
   });
 }
 
-Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t workspace) {
+Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Executor& executor) {
   std::vector<GemmSize> sizes;
   for (std::int64_t rows : {64, 512, 2048})
     for (std::int64_t width : {256, 768, 2048}) sizes.push_back({rows, width, width});
-  return measured(comm, grid, workspace, [&](Bench& bench) {
+  if (executor.cuda)
+    for (std::int64_t width : {4096, 8192, 16384}) sizes.push_back({8192, width, width});
+  return measured(comm, grid, workspace, executor, [&](Bench& bench) {
     Machine machine{.name = "measured", .source = "measured by the kernels that train"};
     machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32),
     machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16);
@@ -215,8 +218,9 @@ Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t work
   });
 }
 
-Machine find_machine(Config const& config, Comm& comm, ProcessGrid const& grid) {
-  return config.machine.name == "auto" ? measure_machine(config, comm, grid) : load_machine(config.machine.name);
+Machine find_machine(Config const& config, Comm& comm, ProcessGrid const& grid, Executor& executor) {
+  return config.machine.name == "auto" ? measure_machine(config, comm, grid, executor)
+                                       : load_machine(config.machine.name);
 }
 
 }  // namespace selenite

@@ -8,13 +8,13 @@ namespace selenite {
 /// This machine as the kernels see it, measured in about a second: GEMM and attention rates at the sizes that the model
 /// has, streaming rate by size, and links between the ranks. All ranks call it together and get the same figures (the
 /// mean), since they share the machine while training too. The peak is the best GEMM rate over the model's shapes.
-Machine measure_machine(Config const& config, Comm& comm, ProcessGrid const& grid);
+Machine measure_machine(Config const& config, Comm& comm, ProcessGrid const& grid, Executor& executor);
 
 /// The same for no model in particular, in fp32 and bf16, over a range of sizes: for a machine file, so that many runs
 /// are held against the same figures. Takes a few seconds.
-Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t workspace);
+Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Executor& executor);
 
 /// The machine that the config names: a file, or measured when "auto".
-Machine find_machine(Config const& config, Comm& comm, ProcessGrid const& grid);
+Machine find_machine(Config const& config, Comm& comm, ProcessGrid const& grid, Executor& executor);
 
 }  // namespace selenite

@@ -40,7 +40,7 @@ Config evaluation_config(CheckpointHeader const& header, std::vector<std::string
                          std::filesystem::path const& folder, std::int64_t ranks) {
   std::string const origin = (folder / "index.h5").string();
   Config c = parse_config(header.config, {}, origin);
-  c.layout = LayoutConfig{};
+  c.layout = LayoutConfig{}, c.run.backend = BackendKind::cpu;  // the training's machine need not be this one
   c = parse_config(to_toml(c), settings, origin);
   LayoutConfig const& l = c.layout;
   std::int64_t const replicas = l.data > 0 ? l.data : ranks / (l.tensor * l.context * l.expert * l.pipe);
@@ -61,8 +61,9 @@ Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string>
   grid_ = make_grid(config_.layout);
   comm_.set_grid(grid_);
   stage_.emplace(config_, grid_, comm_.rank(), Purposes::evaluation);
+  executor_ = Executor(config_.run.backend, static_cast<int>(*comm_.rank()) % std::max(1, cuda_devices()));
   stage_->take_memory();
-  ctx_.emplace(stage_->place(), cpu_, &comm_);
+  ctx_.emplace(stage_->place(), executor_, &comm_);
   restore(*stage_, reader, false);
   publish_weights(*ctx_, *stage_);
 }

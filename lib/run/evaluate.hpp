@@ -69,7 +69,7 @@ class Evaluator {
   CheckpointHeader header_;
   Config config_;
   ProcessGrid grid_;
-  Cpu cpu_;
+  Executor executor_;
   std::optional<StageState> stage_;
   std::optional<Ctx> ctx_;
   std::unique_ptr<Tokenizer> tokenizer_;

@@ -47,6 +47,13 @@ std::vector<std::string> said_on_this_machine(Comm& comm, std::string const& tex
   return texts;
 }
 
+/// Which of this machine's devices is this rank's: each rank has its own, but threads share those that there are.
+int device_of(Config const& config, Comm& comm) {
+  auto const ranks = said_on_this_machine(comm, concat(comm.rank()));
+  auto const place = static_cast<int>(std::ranges::find(ranks, concat(comm.rank())) - ranks.begin());
+  return config.run.comm == CommKind::threads ? place % std::max(1, cuda_devices()) : place;
+}
+
 /// Do more ranks share this machine than it has cores? Then a thread that communicates would only be in the way.
 bool crowded(Comm& comm) { return said_on_this_machine(comm, "").size() > std::thread::hardware_concurrency(); }
 
@@ -61,6 +68,20 @@ void require_room(Config const& config, Footprint const& needed, Comm& comm) {
   require_fit(config, needed, free / std::ssize(texts),
               texts.size() == 1 ? concat("this machine has ", left, " left")
                                 : concat("this machine has ", left, " left for its ", texts.size(), " ranks"));
+}
+
+/// Refuses a plan beyond the memory of this rank's device and of those that share it, before any of it is taken.
+void require_device_room(Config const& config, Footprint const& needed, Comm& comm, int device) {
+  std::int64_t const free = free_cuda_memory();
+  std::string const mine = concat(device, ":");
+  double sum = 0;
+  std::int64_t ranks = 0;
+  for (std::string const& text : said_on_this_machine(comm, concat(mine, needed.total())))
+    if (text.starts_with(mine)) sum += parse_double(text.substr(mine.size()), "a rank's memory"), ++ranks;
+  if (sum <= static_cast<double>(free)) return;
+  require_fit(config, needed, free / ranks,
+              concat("CUDA device ", device, " has ", format_bytes(static_cast<double>(free)), " free",
+                     ranks == 1 ? std::string() : concat(" for its ", ranks, " ranks")));
 }
 
 /// Everything of one rank's run, in the order in which it comes to life.
@@ -83,14 +104,19 @@ class Trainer {
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);
     stage_.emplace(config_, grid_, comm_.rank());
-    require_room(config_, stage_->footprint(), comm_);
+    int const device = device_of(config_, comm_);
+    executor_ = Executor(config_.run.backend, device);
+    if (executor_.cuda)
+      require_device_room(config_, stage_->footprint(), comm_, device);
+    else
+      require_room(config_, stage_->footprint(), comm_);
     watchdog_.announce("measuring the machine");
-    machine_ = find_machine(config_, comm_, grid_);
+    machine_ = find_machine(config_, comm_, grid_, executor_);
     plan_ = make_plan(config_, grid_, comm_.rank(), &machine_);
     if (first_) log_.line(describe(plan_, config_, &machine_));
     stage_->take_memory();
-    if (!config_.layout.overlap.empty() && !crowded(comm_)) lane_.emplace(comm_);
-    ctx_.emplace(stage_->place(), cpu_, &comm_, lane_ ? &*lane_ : nullptr);
+    if (!config_.layout.overlap.empty() && !executor_.cuda && !crowded(comm_)) lane_.emplace(comm_);
+    ctx_.emplace(stage_->place(), executor_, &comm_, lane_ ? &*lane_ : nullptr);
     statistics_.emplace(config_, plan_, machine_);
     watchdog_.announce("looking for checkpoints");
     checkpoints_.emplace(config_, comm_, *stage_, checkpoint_root(config_));
@@ -252,6 +278,8 @@ class Trainer {
   void save() {
     watchdog_.announce("starting a checkpoint");
     committed(checkpoints_->poll(true));
+    ctx_->wait_for_comm();
+    ctx_->synchronize();
     checkpoints_->start(at_);
   }
   void committed(std::optional<std::filesystem::path> const& folder) {
@@ -265,7 +293,7 @@ class Trainer {
   RunRecord record_of_hang_;  ///< for the watchdog's thread
   bool first_;
   ProcessGrid grid_;
-  Cpu cpu_;
+  Executor executor_;
   Machine machine_;
   Plan plan_;
   std::optional<Batches> batches_;

@@ -4,6 +4,7 @@
 #include "core/element.hpp"
 #include "core/rng.hpp"
 #include "run/evaluate.hpp"
+#include "train/step.hpp"
 
 namespace selenite {
 namespace {
@@ -61,23 +62,32 @@ void Evaluator::sample(std::string const& prompt, SamplingOptions const& options
   for (std::int64_t n = 0; n < options.tokens; ++n) {
     auto const used = std::min<std::int64_t>(limit, static_cast<std::int64_t>(tokens.size()));
     std::int64_t const length = std::min(limit, (used + 63) / 64 * 64);  // few different shapes
-    Batch batch = stage_->chunk().batch[0].first(1, length);
-    for (std::int64_t i = 0; i < length; ++i) {
-      batch.tokens.data<std::int32_t>()[i] = i < used ? tokens[tokens.size() - static_cast<std::size_t>(used - i)] : 0;
-      batch.labels.data<std::int32_t>()[i] = 0;
-      batch.weights.data<std::uint8_t>()[i] = 0;
-      batch.positions.data<std::int32_t>()[i] = batch.places.data<std::int32_t>()[i] = static_cast<std::int32_t>(i);
-      if (batch.document_starts.defined()) batch.document_starts.data<std::int32_t>()[i] = 0;
-      batch.token_samples.data<std::int64_t>()[i] = 0;
-    }
-    batch.sample_ids.data<std::int64_t>()[0] = 0;
-    batch.dropout = false;
     ChunkState& chunk = stage_->chunk();
+    load_batch(*ctx_, chunk, Micro(0), [&](Micro, Batch& whole) {
+      Batch const batch = whole.first(1, length);
+      for (std::int64_t i = 0; i < length; ++i) {
+        auto const from_end = static_cast<std::size_t>(used - i);
+        batch.tokens.data<std::int32_t>()[i] = i < used ? tokens[tokens.size() - from_end] : 0;
+        batch.labels.data<std::int32_t>()[i] = 0;
+        batch.weights.data<std::uint8_t>()[i] = 0;
+        batch.positions.data<std::int32_t>()[i] = batch.places.data<std::int32_t>()[i] = static_cast<std::int32_t>(i);
+        if (batch.document_starts.defined()) batch.document_starts.data<std::int32_t>()[i] = 0;
+        batch.token_samples.data<std::int64_t>()[i] = 0;
+      }
+      batch.sample_ids.data<std::int64_t>()[0] = 0;
+    });
+    Batch batch = chunk.batch[0].first(1, length);
+    batch.dropout = false;
     ctx_->set_save(chunk.slot[0]);
     chunk.model->forward(*ctx_, batch, Tensor{}, Tensor{}, stage_->totals, chunk.saved[0]);
+    Tensor const scores = chunk.saved[0].head.logits.row_range(used - 1, 1);
+    std::vector<std::byte> row(static_cast<std::size_t>(scores.bytes()));
+    ctx_->synchronize();
+    copy_to_host(row.data(), scores.raw(), scores.bytes(), scores.device());
+    Tensor const on_host(row.data(), scores.dtype(), scores.shape());
     std::vector<float> logits(static_cast<std::size_t>(tokenizer().vocab_size()));
     for (std::size_t i = 0; i < logits.size(); ++i)
-      logits[i] = static_cast<float>(load(chunk.saved[0].head.logits, used - 1, static_cast<std::int64_t>(i)));
+      logits[i] = static_cast<float>(load(on_host, static_cast<std::int64_t>(i)));
     chunk.slot[0].release(0);
     std::int32_t const next = draw(logits, options, static_cast<std::uint64_t>(n));
     if (next == tokenizer().eod()) break;

@@ -143,7 +143,7 @@ Batch StageState::lay_out_batch(Arena& arena) const {
 
 void StageState::lay_out(std::byte* base) {
   bool const training = purpose_ == Purposes::training;
-  Arena arena("state", base, INT64_MAX, Device::cpu, Arena::Use::permanent);
+  Arena arena("state", base, INT64_MAX, device(), Arena::Use::permanent);
   Shape const all{layout_.elements}, own{layout_.owned_elements()};
   auto region = [&](DType dtype, Shape const& shape, std::int64_t& bytes, bool wanted) {
     std::int64_t const before = arena.mark();
@@ -159,13 +159,13 @@ void StageState::lay_out(std::byte* base) {
   moment2 = region(DType::fp32, own, footprint_.moments, training);
   std::int64_t state = arena.mark();
   auto at = [&](std::int64_t offset) { return base ? base + offset : nullptr; };
-  buckets_ = Arena("buckets", at(state), INT64_MAX, Device::cpu, Arena::Use::permanent);
+  buckets_ = Arena("buckets", at(state), INT64_MAX, device(), Arena::Use::permanent);
   if (training) lay_out_gradients(buckets_);
   footprint_.buckets = buckets_.peak();
   state += footprint_.buckets;
   bind_parameters();
 
-  messages_ = Arena("messages", at(state), INT64_MAX, Device::cpu, Arena::Use::permanent);
+  messages_ = Arena("messages", at(state), INT64_MAX, device(), Arena::Use::permanent);
   for (ChunkState& chunk : chunks_) lay_out_messages(chunk);
   totals = messages_.allocate(DType::fp64, {2}), norm = messages_.allocate(DType::fp64, {1}),
   gradient_scale = messages_.allocate(DType::fp32, {1});
@@ -175,9 +175,9 @@ void StageState::lay_out(std::byte* base) {
   for (ChunkState& chunk : chunks_) {
     chunk.slot.clear();
     for (std::size_t i = 0; i < chunk.slots; ++i)
-      chunk.slot.emplace_back("slot", at(offset), chunk.slot_bytes), offset += base ? chunk.slot_bytes : 0;
+      chunk.slot.emplace_back("slot", at(offset), chunk.slot_bytes, device()), offset += base ? chunk.slot_bytes : 0;
   }
-  scratch_ = Arena("scratch", at(offset), scratch_bytes_);
+  scratch_ = Arena("scratch", at(offset), scratch_bytes_, device());
   if (base) count_passes();
 }
 
@@ -266,8 +266,23 @@ void StageState::walk() {
 }
 
 void StageState::take_memory() {
-  memory_ = Memory(footprint_.total());
+  memory_ = Memory(footprint_.total(), device() == Device::cuda ? Memory::Kind::cuda : Memory::Kind::host);
   lay_out(memory_.base());
+  lay_out_staging();
+}
+
+void StageState::lay_out_staging() {
+  for (ChunkState& chunk : chunks_) {
+    chunk.host.clear();
+    for (Batch const& batch : chunk.batch) chunk.host.push_back({batch, {}});
+  }
+  if (device() == Device::cpu) return;
+  for (std::byte* base : {static_cast<std::byte*>(nullptr), staging_.base()}) {  // measured first
+    Arena arena("staging", base);
+    for (ChunkState& chunk : chunks_)
+      for (HostBatch& host : chunk.host) host.batch = lay_out_batch(arena);
+    if (!base) staging_ = Memory(arena.peak(), Memory::Kind::pinned);
+  }
 }
 
 Ctx::Place StageState::place() {

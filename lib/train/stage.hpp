@@ -35,6 +35,12 @@ enum class Purposes : std::uint8_t { training, evaluation };
 /// else as even as can be.
 std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks);
 
+/// Where the host writes a micro-batch: its memory itself, or on a CUDA device pinned memory that is copied there.
+struct HostBatch {
+  Batch batch;
+  Event uploaded;  ///< when it may be written again
+};
+
 /// One chunk of the model on this rank, with what its passes need.
 struct ChunkState {
   std::unique_ptr<GptChunk> model;
@@ -42,6 +48,7 @@ struct ChunkState {
   std::int64_t slot_bytes = 0;
   std::vector<Arena> slot;
   std::vector<Batch> batch;             ///< by slot
+  std::vector<HostBatch> host;          ///< by slot
   std::vector<GptChunk::Saved> saved;   ///< by slot
   std::vector<Tensor> input;            ///< by slot: from the chunk before; undefined with the embedding
   std::vector<Tensor> d_output;         ///< from the chunk after, by slot, or one; undefined with the head
@@ -78,6 +85,7 @@ class StageState {
   Rank rank() const { return rank_; }
   Stage stage() const { return Stage(grid_.coord(rank_, Axis::pipe)); }
   DType dtype() const { return dtype_; }
+  Device device() const { return config_.run.backend == BackendKind::cuda ? Device::cuda : Device::cpu; }
   ParameterList const& parameters() const { return parameters_; }
   FlatLayout const& layout() const { return layout_; }
   /// What the next step takes: its batch, and with that its schedule, and its loss scale. At first those of a step of
@@ -124,6 +132,7 @@ class StageState {
   void make_buckets();
   bool overlaps(char const* what) const;
   void lay_out(std::byte* base);
+  void lay_out_staging();
   void lay_out_gradients(Arena& arena);
   void lay_out_travelling(Arena& arena);
   void bind_parameters();
@@ -148,6 +157,7 @@ class StageState {
   std::int64_t scratch_bytes_ = INT64_MAX;
   Footprint footprint_;
   Memory memory_;
+  Memory staging_;  ///< of micro-batches on their way to a CUDA device
   Arena buckets_{"buckets"}, messages_{"messages"}, scratch_{"scratch"};
 };
 

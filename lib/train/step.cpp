@@ -9,6 +9,18 @@ std::int64_t first_sample(Config const& config, ProcessGrid const& grid, Rank ra
   return consumed + (*micro * grid.size(Axis::data) + grid.coord(rank, Axis::data)) * config.train.micro_batch;
 }
 
+void load_batch(Ctx& ctx, ChunkState& chunk, Micro micro, LoadBatch const& load) {
+  std::size_t const slot = static_cast<std::size_t>(*micro) % chunk.slots;
+  HostBatch& host = chunk.host[slot];
+  ctx.wait_on_host(host.uploaded);
+  load(micro, host.batch);
+  Batch const& device = chunk.batch[slot];
+  for (Tensor Batch::*t : {&Batch::tokens, &Batch::labels, &Batch::weights, &Batch::positions, &Batch::places,
+                           &Batch::document_starts, &Batch::token_samples, &Batch::sample_ids})
+    if ((device.*t).defined()) ctx.upload(host.batch.*t, device.*t);
+  host.uploaded = ctx.now_on_lane();
+}
+
 StepResult train_step(Ctx& ctx, StageState& stage, Progress& at, LoadBatch const& load, Announce const& announce) {
   StepResult result;
   stage.begin_step(at);
@@ -17,7 +29,7 @@ StepResult train_step(Ctx& ctx, StageState& stage, Progress& at, LoadBatch const
     ChunkState& chunk = stage.chunk(action.chunk);
     switch (action.what) {
       case What::forward:
-        load(action.micro, chunk.batch[static_cast<std::size_t>(*action.micro) % chunk.slots]);
+        load_batch(ctx, chunk, action.micro, load);
         forward_pass(ctx, stage, action.chunk, action.micro);
         break;
       case What::backward:
@@ -49,7 +61,7 @@ StepResult evaluate_batches(Ctx& ctx, StageState& stage, std::int64_t micros, Lo
   for (Action const& action : passes.rows[static_cast<std::size_t>(*stage.stage())]) {
     ChunkState& chunk = stage.chunk(action.chunk);
     std::size_t const slot = static_cast<std::size_t>(*action.micro) % chunk.slots;
-    load(action.micro, chunk.batch[slot]);
+    load_batch(ctx, chunk, action.micro, load);
     chunk.batch[slot].dropout = false;
     forward_pass(ctx, stage, action.chunk, action.micro);
     chunk.batch[slot].dropout = true;

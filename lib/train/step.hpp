@@ -7,9 +7,11 @@
 
 namespace selenite {
 
-/// Fills the device batch of a micro-batch: its number among this rank's micro-batches of the step, and the batch to
-/// fill.
+/// Fills a micro-batch in host memory: its number among this rank's micro-batches of the step, and the batch to fill.
 using LoadBatch = std::function<void(Micro, Batch&)>;
+/// Loads a micro-batch into its slot.
+void load_batch(Ctx& ctx, ChunkState& chunk, Micro micro, LoadBatch const& load);
+
 /// Called before each action, so that a watchdog can name it.
 using Announce = std::function<void(Action)>;
 

@@ -28,8 +28,8 @@ class RankJob {
   }
 
   void run(Part const& part) {
-    if (!config_.layout.overlap.empty()) lane_.emplace(comm_);
-    Ctx ctx(stage_.place(), cpu_, &comm_, lane_ ? &*lane_ : nullptr);
+    if (!config_.layout.overlap.empty() && !executor_.cuda) lane_.emplace(comm_);
+    Ctx ctx(stage_.place(), executor_, &comm_, lane_ ? &*lane_ : nullptr);
     Progress at = begin(ctx, part);
     ctx.wait_for_comm();
     ctx.tally() = {};
@@ -138,7 +138,7 @@ class RankJob {
   ProcessGrid grid_;
   StageState stage_;
   Footprint planned_;
-  Cpu cpu_;
+  Executor executor_{config_.run.backend, 0};
   std::optional<CommLane> lane_;
 };
 

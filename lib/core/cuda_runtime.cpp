@@ -1,0 +1,88 @@
+#include <algorithm>
+#include <cuda_runtime.h>
+
+#include "core/cuda.hpp"
+#include "core/error.hpp"
+#include "core/text.hpp"
+
+namespace selenite {
+namespace {
+
+constexpr int oldest_major = 8;  // Ampere: bf16 in tensor cores
+
+std::string reason(cudaError_t status) { return concat(cudaGetErrorName(status), ": ", cudaGetErrorString(status)); }
+
+void check(cudaError_t status, char const* what) {
+  validate(status == cudaSuccess, what, " failed (", reason(status),
+           "). Earlier launches may be the cause: run again with CUDA_LAUNCH_BLOCKING=1 to see which.");
+}
+
+}  // namespace
+
+int cuda_devices() {
+  int devices = 0;
+  return cudaGetDeviceCount(&devices) == cudaSuccess ? devices : 0;
+}
+
+CudaDevice open_cuda_device(int ordinal) {
+  int devices = 0;
+  cudaError_t const status = cudaGetDeviceCount(&devices);
+  validate(status == cudaSuccess && devices > 0, "run.backend = \"cuda\" finds no device (",
+           status == cudaSuccess ? "the driver shows none" : reason(status),
+           "). Run on a machine with an NVIDIA GPU and its driver, make it visible (CUDA_VISIBLE_DEVICES, --gres), or "
+           "use cpu.");
+  validate(ordinal < devices, "Rank number ", ordinal, " of this machine has no device (it has ", devices,
+           "; each rank takes one). Start at most ", devices, " ranks a machine.");
+  check(cudaSetDevice(ordinal), "Taking a CUDA device");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, ordinal), "Asking for a CUDA device's properties");
+  validate(properties.major >= oldest_major, "CUDA device ", ordinal, " (", properties.name,
+           ") is too old (it has compute "
+           "capability ",
+           properties.major, ".", properties.minor, ", and ", oldest_major,
+           ".0 is the oldest with bf16). Use an A100, H100 or newer, or run.backend = \"cpu\".");
+  return {.ordinal = ordinal,
+          .major = properties.major,
+          .minor = properties.minor,
+          .multiprocessors = properties.multiProcessorCount,
+          .shared_bytes = static_cast<std::int64_t>(properties.sharedMemPerBlockOptin),
+          .memory = static_cast<std::int64_t>(properties.totalGlobalMem)};
+}
+
+std::int64_t free_cuda_memory() {
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "Asking for a CUDA device's free memory");
+  return static_cast<std::int64_t>(free);
+}
+
+std::byte* allocate_cuda(std::int64_t bytes) {
+  void* memory = nullptr;
+  cudaError_t const status = cudaMalloc(&memory, static_cast<std::size_t>(bytes));
+  validate(
+      status == cudaSuccess, "Can't take ", format_bytes(static_cast<double>(bytes)), " of the device's memory (",
+      reason(status), "; ", format_bytes(static_cast<double>(free_cuda_memory())),
+      " are free). Use a smaller model, micro-batch or sequence, or more ranks; --dry-run shows what takes the room.");
+  check(cudaMemset(memory, 0, static_cast<std::size_t>(bytes)), "Clearing device memory");
+  return static_cast<std::byte*>(memory);
+}
+
+std::byte* allocate_pinned(std::int64_t bytes) {
+  void* memory = nullptr;
+  check(cudaMallocHost(&memory, static_cast<std::size_t>(bytes)), "Taking pinned host memory");
+  std::fill_n(static_cast<std::byte*>(memory), bytes, std::byte{0});
+  return static_cast<std::byte*>(memory);
+}
+
+void free_cuda(std::byte* memory) noexcept { static_cast<void>(cudaFree(memory)); }
+void free_pinned(std::byte* memory) noexcept { static_cast<void>(cudaFreeHost(memory)); }
+
+void copy_cuda(void* to, void const* from, std::int64_t bytes) {
+  for (void const* const side : {static_cast<void const*>(to), from}) {  // the calling thread may never have chosen one
+    cudaPointerAttributes attributes{};
+    check(cudaPointerGetAttributes(&attributes, side), "Asking where memory lies");
+    if (attributes.type == cudaMemoryTypeDevice) check(cudaSetDevice(attributes.device), "Taking a CUDA device");
+  }
+  check(cudaMemcpy(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault), "A copy of CUDA memory");
+}
+
+}  // namespace selenite

@@ -1,0 +1,24 @@
+#include "core/cuda.hpp"
+#include "core/error.hpp"
+
+namespace selenite {
+namespace {
+
+[[noreturn]] void missing() {
+  throw Error(
+      "run.backend = \"cuda\" can't be used (this program was built without CUDA). Use cpu, or build with "
+      "-DSELENITE_CUDA=ON (cmake --preset cuda).");
+}
+
+}  // namespace
+
+int cuda_devices() { return 0; }
+CudaDevice open_cuda_device(int) { missing(); }
+std::int64_t free_cuda_memory() { missing(); }
+std::byte* allocate_cuda(std::int64_t) { missing(); }
+std::byte* allocate_pinned(std::int64_t) { missing(); }
+void free_cuda(std::byte*) noexcept {}
+void free_pinned(std::byte*) noexcept {}
+void copy_cuda(void*, void const*, std::int64_t) { missing(); }
+
+}  // namespace selenite
