@@ -95,12 +95,12 @@ function(selenite_missing_kernels name op list)
   set(${list} ${${list}} ${file} PARENT_SCOPE)
 endfunction()
 
-# selenite_kernel(<op> OPS <struct>... [SOURCES ...] [CUDA_SOURCES <file>... CUDA_OPS <struct>...] [PRIVATE_LINK ...]): adds each
-# backend file of kernels/<op>/ that exists and is enabled. A CUDA file is <op>_cuda.cu and has all OPS, unless CUDA_SOURCES and
-# CUDA_OPS say which files have which of them. For each op without an enabled backend file it generates one whose launch throws
-# a clear error, since otherwise it would be a link error.
+# selenite_kernel(<op> OPS <struct>... [SOURCES ...] [CUDA_SOURCES <file>... [CUDA_OPS <struct>...] [CUDA_LINK ...]] [PRIVATE_LINK ...]):
+# adds each backend file of kernels/<op>/ that exists and is enabled. The CUDA file is <op>_cuda.cu unless CUDA_SOURCES says otherwise,
+# and has all OPS unless CUDA_OPS names those it has; .cu is compiled by nvcc, .cpp (host code of a library) by the C++ compiler. For
+# each op without an enabled backend file it generates one whose launch throws a clear error, since otherwise it would be a link error.
 function(selenite_kernel op)
-  cmake_parse_arguments(arg "" "" "OPS;SOURCES;CUDA_SOURCES;CUDA_OPS;PRIVATE_LINK" ${ARGN})
+  cmake_parse_arguments(arg "" "" "OPS;SOURCES;CUDA_SOURCES;CUDA_OPS;CUDA_LINK;PRIVATE_LINK" ${ARGN})
   set(sources ${op}_reference.cpp ${op}_cpu.cpp ${arg_SOURCES})
   foreach(source IN LISTS sources)
     if(source MATCHES "_cpu" AND SELENITE_CPU_ARCH)
@@ -109,6 +109,8 @@ function(selenite_kernel op)
   endforeach()
   if(NOT arg_CUDA_SOURCES AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${op}_cuda.cu)
     set(arg_CUDA_SOURCES ${op}_cuda.cu)
+  endif()
+  if(arg_CUDA_SOURCES AND NOT arg_CUDA_OPS)
     set(arg_CUDA_OPS ${arg_OPS})
   endif()
   selenite_cuda_sources(${arg_CUDA_SOURCES})
@@ -126,7 +128,7 @@ function(selenite_kernel op)
   add_library(selenite_kernel_${op} STATIC ${sources})
   target_link_libraries(selenite_kernel_${op} PUBLIC selenite_core PRIVATE ${arg_PRIVATE_LINK})
   if(SELENITE_CUDA)
-    target_link_libraries(selenite_kernel_${op} PRIVATE CUDA::cudart_static)
+    target_link_libraries(selenite_kernel_${op} PRIVATE CUDA::cudart_static ${arg_CUDA_LINK})
   endif()
   target_link_libraries(selenite_kernels INTERFACE selenite_kernel_${op})
 endfunction()

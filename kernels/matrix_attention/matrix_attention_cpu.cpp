@@ -1,96 +1,37 @@
 #include <algorithm>
 
-#include "core/arena.hpp"
 #include "core/cpu.hpp"
 #include "kernels/cast/cast.hpp"
-#include "kernels/gemm/gemm.hpp"
-#include "kernels/matrix_attention/matrix_attention.hpp"
+#include "kernels/matrix_attention/products.hpp"
 #include "kernels/matrix_attention/softmax_cpu.hpp"
 
 namespace selenite {
 namespace {
 
-/// The queries of one (sample, head), the keys of its kv head, and its matrix.
-Tensor queries_of(AttentionShape const& s, Tensor const& x, std::int64_t sample, std::int64_t head) {
-  return x.row_range(sample * s.queries, s.queries).columns(head * s.head_dim, s.head_dim);
-}
-Tensor keys_of(AttentionShape const& s, Tensor const& x, std::int64_t sample, std::int64_t kv_head) {
-  return x.row_range(sample * s.keys, s.keys).columns(kv_head * s.head_dim, s.head_dim);
-}
-Tensor matrix_of(AttentionShape const& s, Tensor const& x, std::int64_t sample, std::int64_t head) {
-  return x.row_range((sample * s.heads + head) * s.queries, s.queries);
-}
-
 template <class Body>
 void for_heads(AttentionShape const& s, Body&& body) {
   for (std::int64_t sample = 0; sample < s.samples; ++sample)
-    for (std::int64_t head = 0; head < s.heads; ++head) body(sample, head, head / (s.heads / s.kv_heads));
+    for (std::int64_t head = 0; head < s.heads; ++head) body(sample, head);
 }
 
-Gemm scores_gemm(AttentionScores const& op, std::int64_t sample, std::int64_t head, std::int64_t kv_head) {
-  AttentionShape const& s = op.shape;
-  return {.a = queries_of(s, op.q, sample, head),
-          .b = keys_of(s, op.k, sample, kv_head),
-          .out = matrix_of(s, op.scores, sample, head),
-          .transpose_b = true,
-          .scale = s.scale};
+void launch(Cpu& cpu, SumOverGroup const& part) {
+  AttentionShape const& s = part.shape;
+  Cpu inner;
+  inner.workspace = cpu.workspace.subspan(static_cast<std::size_t>(part.sum_bytes()));
+  for_heads(s, [&](std::int64_t sample, std::int64_t head) {
+    Tensor const target = keys_of(s, part.out, sample, head / group_of(s));
+    Tensor const sum = part.direct() ? target : Tensor(cpu.workspace.data(), DType::fp32, {s.keys, s.head_dim});
+    launch(inner, part.gemm(sample, head, sum));
+    bool const last = (head + 1) % group_of(s) == 0;
+    if (last && !part.direct()) launch(inner, Cast{sum, target});
+  });
+  cpu.flops += inner.flops;
 }
-Gemm values_gemm(AttentionValues const& op, std::int64_t sample, std::int64_t head, std::int64_t kv_head) {
-  AttentionShape const& s = op.shape;
-  return {.a = matrix_of(s, op.probabilities, sample, head),
-          .b = keys_of(s, op.v, sample, kv_head),
-          .out = queries_of(s, op.out, sample, head)};
-}
-
-/// out[keys, head_dim] of a kv head = scale * the sum of a^T b over its query heads; sums in fp32.
-struct SumOverGroup {
-  AttentionShape const& shape;
-  Tensor const &a, &b, &out;
-  double scale;
-
-  bool direct() const { return shape.heads == shape.kv_heads || out.dtype() == DType::fp32; }
-  std::int64_t sum_bytes() const { return direct() ? 0 : align_up(shape.keys * shape.head_dim * 4, Arena::alignment); }
-  Gemm gemm(std::int64_t sample, std::int64_t head, Tensor const& sum) const {
-    std::int64_t const group = shape.heads / shape.kv_heads;
-    return {.a = matrix_of(shape, a, sample, head),
-            .b = queries_of(shape, b, sample, head),
-            .out = sum,
-            .transpose_a = true,
-            .accumulate = head % group != 0,
-            .scale = scale};
-  }
-  void launch_on(Cpu& cpu) const {
-    Cpu inner;
-    inner.workspace = cpu.workspace.subspan(static_cast<std::size_t>(sum_bytes()));
-    for_heads(shape, [&](std::int64_t sample, std::int64_t head, std::int64_t kv_head) {
-      Tensor const target = keys_of(shape, out, sample, kv_head);
-      Tensor const sum = direct() ? target : Tensor(cpu.workspace.data(), DType::fp32, {shape.keys, shape.head_dim});
-      launch(inner, gemm(sample, head, sum));
-      bool const last = (head + 1) % (shape.heads / shape.kv_heads) == 0;
-      if (last && !direct()) launch(inner, Cast{sum, target});
-    });
-    cpu.flops += inner.flops;
-  }
-  std::int64_t workspace_of(std::int64_t budget) const {
-    Tensor const sum(nullptr, DType::fp32, {shape.keys, shape.head_dim});
-    return sum_bytes() + workspace(gemm(0, 0, direct() ? keys_of(shape, out, 0, 0) : sum), budget - sum_bytes());
-  }
-};
-
-/// The gradients of one op are four products over the heads.
-struct BackwardParts {
-  AttentionScores dprobabilities;
-  AttentionValues dq;
-  SumOverGroup dk, dv;
-};
-BackwardParts parts_of(MatrixAttentionBackward const& op) {
-  Tensor const& dropped = op.dropped.defined() ? op.dropped : op.probabilities;
-  AttentionShape unscaled = op.shape;
-  unscaled.scale = 1;
-  return {{unscaled, op.dout, op.v, op.dscores},
-          {op.shape, op.dscores, op.k, op.dq},
-          {op.shape, op.dscores, op.q, op.dk, op.shape.scale},
-          {op.shape, dropped, op.dout, op.dv, 1}};
+std::int64_t workspace(SumOverGroup const& part, std::int64_t budget) {
+  AttentionShape const& s = part.shape;
+  Tensor const sum(nullptr, DType::fp32, {s.keys, s.head_dim});
+  return part.sum_bytes() +
+         workspace(part.gemm(0, 0, part.direct() ? keys_of(s, part.out, 0, 0) : sum), budget - part.sum_bytes());
 }
 
 Cost batched_cost(AttentionShape const& s, DType type, double products, double bytes) {
@@ -109,22 +50,20 @@ Cost batched_cost(AttentionShape const& s, DType type, double products, double b
 }  // namespace
 
 void launch(Cpu& cpu, AttentionScores const& op) {
-  for_heads(op.shape,
-            [&](auto sample, auto head, auto kv_head) { launch(cpu, scores_gemm(op, sample, head, kv_head)); });
+  for_heads(op.shape, [&](auto sample, auto head) { launch(cpu, scores_gemm(op, sample, head)); });
 }
 std::int64_t workspace(AttentionScores const& op, std::int64_t budget) {
-  return workspace(scores_gemm(op, 0, 0, 0), budget);
+  return workspace(scores_gemm(op, 0, 0), budget);
 }
 Cost cost(AttentionScores const& op) {
   return batched_cost(op.shape, op.q.dtype(), 1, static_cast<double>(op.q.bytes() + op.k.bytes() + op.scores.bytes()));
 }
 
 void launch(Cpu& cpu, AttentionValues const& op) {
-  for_heads(op.shape,
-            [&](auto sample, auto head, auto kv_head) { launch(cpu, values_gemm(op, sample, head, kv_head)); });
+  for_heads(op.shape, [&](auto sample, auto head) { launch(cpu, values_gemm(op, sample, head)); });
 }
 std::int64_t workspace(AttentionValues const& op, std::int64_t budget) {
-  return workspace(values_gemm(op, 0, 0, 0), budget);
+  return workspace(values_gemm(op, 0, 0), budget);
 }
 Cost cost(AttentionValues const& op) {
   return batched_cost(op.shape, op.v.dtype(), 1,
@@ -134,20 +73,16 @@ Cost cost(AttentionValues const& op) {
 void launch(Cpu& cpu, MatrixAttentionBackward const& op) {
   BackwardParts const parts = parts_of(op);
   launch(cpu, parts.dprobabilities);
-  parts.dv.launch_on(cpu);
+  launch(cpu, parts.dv);
   softmax_backward(op);
-  AttentionShape const& s = op.shape;
-  for_heads(s, [&](auto sample, auto head, auto kv_head) {
-    Gemm dq = values_gemm(parts.dq, sample, head, kv_head);
-    dq.scale = s.scale;
-    launch(cpu, dq);
-  });
-  parts.dk.launch_on(cpu);
+  for_heads(op.shape,
+            [&](auto sample, auto head) { launch(cpu, values_gemm(parts.dq, sample, head, op.shape.scale)); });
+  launch(cpu, parts.dk);
 }
 std::int64_t workspace(MatrixAttentionBackward const& op, std::int64_t budget) {
   BackwardParts const parts = parts_of(op);
-  return std::max({workspace(parts.dprobabilities, budget), workspace(parts.dq, budget), parts.dk.workspace_of(budget),
-                   parts.dv.workspace_of(budget)});
+  return std::max({workspace(parts.dprobabilities, budget), workspace(parts.dq, budget), workspace(parts.dk, budget),
+                   workspace(parts.dv, budget)});
 }
 Cost cost(MatrixAttentionBackward const& op) {
   std::int64_t const matrices = op.probabilities.bytes() * (op.dropped.defined() ? 3 : 2) + 5 * op.dscores.bytes();

@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "core/kernel.hpp"
@@ -8,6 +9,8 @@
 struct CUstream_st;  // cudaStream_t points to one; no CUDA header is needed to hold it
 
 namespace selenite {
+
+class CublasLt;  ///< handle and chosen algorithms, known to kernels/gemm/gemm_cuda.cpp
 
 /// What launches are shaped by; from the runtime's device properties, read once by whoever opens the device.
 struct CudaDevice {
@@ -26,6 +29,8 @@ class Cuda {
   /// Device memory of at least workspace(op, budget) bytes, 256-byte aligned; set by whoever launches.
   std::span<std::byte> workspace;
   CudaDevice device;
+  /// The library of matrix products; the first launch that needs it makes it.
+  std::shared_ptr<CublasLt> cublas_lt;
   /// FLOPs from the sizes handed to the library, never from cost().
   double flops = 0;
 };
