@@ -277,12 +277,14 @@ void StageState::lay_out_staging() {
     for (Batch const& batch : chunk.batch) chunk.host.push_back({batch, {}});
   }
   if (device() == Device::cpu) return;
-  for (std::byte* base : {static_cast<std::byte*>(nullptr), staging_.base()}) {  // measured first
+  auto const lay_out_batches = [&](std::byte* base) {
     Arena arena("staging", base);
     for (ChunkState& chunk : chunks_)
       for (HostBatch& host : chunk.host) host.batch = lay_out_batch(arena);
-    if (!base) staging_ = Memory(arena.peak(), Memory::Kind::pinned);
-  }
+    return arena.peak();
+  };
+  staging_ = Memory(lay_out_batches(nullptr), Memory::Kind::pinned);
+  lay_out_batches(staging_.base());
 }
 
 Ctx::Place StageState::place() {

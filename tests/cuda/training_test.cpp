@@ -2,12 +2,10 @@
 // device, against one rank on the CPU backend.
 #define BOOST_TEST_MODULE cuda_training
 #include <boost/test/unit_test.hpp>
-#include <cmath>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
-#include "tests/fuzz/draw.hpp"
-#include "tests/fuzz/job.hpp"
+#include "tests/fuzz/compare.hpp"
 #include "tests/io/support.hpp"
 
 using namespace selenite;
@@ -15,32 +13,8 @@ using namespace selenite::test;
 
 namespace {
 
-using Settings = std::vector<std::string>;
 constexpr std::int64_t steps = 2;
-
-Config config_of(Draw const& d, bool laid_out, Settings const& more) {
-  Settings settings = d.training;
-  for (std::string const& s : d.layout)
-    if (laid_out || s.starts_with("train.micro_batch")) settings.push_back(s);
-  settings.insert(settings.end(), more.begin(), more.end());
-  return resolve(parse_config("", settings, "draw"), laid_out ? d.world : 1);
-}
-
-/// The largest difference by element, relative to the largest element of the same tensor.
-double difference(Wholes const& one, Wholes const& other) {
-  double worst = 0;
-  for (auto const& [name, whole] : one) {
-    auto const found = other.find(name);
-    BOOST_REQUIRE_MESSAGE(found != other.end(), name << " is missing");
-    double largest = 1e-30, apart = 0;
-    for (std::size_t i = 0; i < whole.values.size(); ++i) {
-      largest = std::max(largest, std::abs(whole.values[i]));
-      apart = std::max(apart, std::abs(whole.values[i] - found->second.values[i]));
-    }
-    worst = std::max(worst, apart / largest);
-  }
-  return worst;
-}
+Settings const fp32{"train.precision=fp32"}, fp32_on_cuda{"train.precision=fp32", "run.backend=cuda"};
 
 void check_same(Draw const& d, Trained const& cpu, Trained const& cuda, double tolerance) {
   BOOST_TEST_CONTEXT(d.text()) {
@@ -49,8 +23,10 @@ void check_same(Draw const& d, Trained const& cpu, Trained const& cuda, double t
       BOOST_TEST(cuda.losses[i] == cpu.losses[i], boost::test_tools::tolerance(tolerance));
       BOOST_TEST(cuda.norms[i] == cpu.norms[i], boost::test_tools::tolerance(tolerance));
     }
-    BOOST_TEST(difference(cpu.gradients, cuda.gradients) < tolerance);
-    BOOST_TEST(difference(cpu.weights, cuda.weights) < tolerance);
+    BOOST_REQUIRE_EQUAL(compare_names(cpu.gradients, cuda.gradients), "");
+    for (Difference const& apart :
+         {difference_by_layer(cpu.gradients, cuda.gradients), difference_by_layer(cpu.weights, cuda.weights)})
+      BOOST_CHECK_MESSAGE(apart.relative < tolerance, apart.where << " differs by " << apart.relative);
   }
 }
 
@@ -59,9 +35,8 @@ void check_same(Draw const& d, Trained const& cpu, Trained const& cuda, double t
 BOOST_AUTO_TEST_CASE(one_rank_trains_as_on_the_cpu) {
   for (std::uint64_t seed = 1; seed <= 10; ++seed) {
     Draw const d = draw(seed, 8);
-    Trained const cpu = train_as_threads(config_of(d, false, {"train.precision=fp32"}), {.until = steps}),
-                  cuda = train_as_threads(config_of(d, false, {"train.precision=fp32", "run.backend=cuda"}),
-                                          {.until = steps});
+    Trained const cpu = train_as_threads(config_of(d, false, fp32), {.until = steps}),
+                  cuda = train_as_threads(config_of(d, false, fp32_on_cuda), {.until = steps});
     check_same(d, cpu, cuda, 2e-5);
   }
 }
@@ -69,25 +44,23 @@ BOOST_AUTO_TEST_CASE(one_rank_trains_as_on_the_cpu) {
 BOOST_AUTO_TEST_CASE(every_layout_trains_as_one_rank_on_the_cpu) {
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     Draw const d = draw(seed, 6);
-    Trained const cpu = train_as_threads(config_of(d, false, {"train.precision=fp32"}), {.until = steps}),
-                  cuda = train_as_threads(config_of(d, true, {"train.precision=fp32", "run.backend=cuda"}),
-                                          {.until = steps});
+    Trained const cpu = train_as_threads(config_of(d, false, fp32), {.until = steps}),
+                  cuda = train_as_threads(config_of(d, true, fp32_on_cuda), {.until = steps});
     check_same(d, cpu, cuda, 2e-5);
   }
 }
 
 BOOST_AUTO_TEST_CASE(a_checkpoint_goes_from_one_backend_to_the_other) {
   Draw const d = draw(3, 4);
-  Settings const fp32{"train.precision=fp32"}, cuda{"train.precision=fp32", "run.backend=cuda"};
   for (bool const begins_on_cuda : {true, false}) {
     TemporaryFolder const folder;
     Trained const whole = train_as_threads(config_of(d, true, fp32), {.until = steps}),
-                  begun = train_as_threads(config_of(d, true, begins_on_cuda ? cuda : fp32),
+                  begun = train_as_threads(config_of(d, true, begins_on_cuda ? fp32_on_cuda : fp32),
                                            {.until = 1, .to = folder.path()}),
-                  rest = train_as_threads(config_of(d, true, begins_on_cuda ? fp32 : cuda),
+                  rest = train_as_threads(config_of(d, true, begins_on_cuda ? fp32 : fp32_on_cuda),
                                           {.until = steps, .from = folder.path()});
     BOOST_TEST(rest.losses.back() == whole.losses.back(), boost::test_tools::tolerance(2e-5));
-    BOOST_TEST(difference(whole.weights, rest.weights) < 2e-5);
+    BOOST_TEST(difference_by_layer(whole.weights, rest.weights).relative < 2e-5);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "core/error.hpp"
 #include "core/text.hpp"
+#include "tests/fuzz/compare.hpp"
 #include "tests/fuzz/draw.hpp"
 #include "tests/fuzz/job.hpp"
 #include "tests/io/support.hpp"
@@ -19,59 +20,6 @@ using namespace selenite::test;
 namespace {
 
 constexpr std::int64_t steps = 3;
-using Settings = std::vector<std::string>;
-
-/// The draw's training as it is laid out, or on one rank.
-Config config_of(Draw const& d, bool laid_out, Settings const& more) {
-  Settings settings = d.training;
-  for (std::string const& s : d.layout)
-    if (laid_out || s.starts_with("train.micro_batch")) settings.push_back(s);
-  settings.insert(settings.end(), more.begin(), more.end());
-  return resolve(parse_config("", settings, "draw"), laid_out ? d.world : 1);
-}
-
-/// "layers.3" of "layers.3.attention.q.weight".
-std::string layer_of(std::string const& name) {
-  auto const first = name.find('.');
-  return name.substr(0, name.starts_with("layers.") ? name.find('.', first + 1) : first);
-}
-
-struct Difference {
-  double relative = 0;
-  std::string where;
-  void see(double value, std::string const& place) {
-    if (value > relative || std::isnan(value)) relative = value, where = place;
-  }
-};
-
-std::string compare_names(Wholes const& one, Wholes const& many) {
-  for (auto const& [name, whole] : one) {
-    auto const found = many.find(name);
-    if (found == many.end()) return name + " is missing";
-    for (int n : found->second.written)
-      if (n != 1) return concat(name, " has an element written ", n, " times");
-  }
-  return many.size() == one.size() ? "" : "there are parameters too many";
-}
-
-/// The largest difference of two, by element.
-template <class Unit>
-Difference difference(Wholes const& a, Wholes const& b, Unit&& unit_of) {
-  Difference d;
-  for (auto const& [name, whole] : a) {
-    double const unit = unit_of(name);
-    for (std::size_t i = 0; i < whole.values.size(); ++i)
-      d.see(std::abs(whole.values[i] - b.at(name).values[i]) / unit, name);
-  }
-  return d;
-}
-/// Relative to the largest gradient of the layer.
-Difference gradient_difference(Wholes const& one, Wholes const& many) {
-  std::map<std::string, double> largest;
-  for (auto const& [name, whole] : one)
-    for (double g : whole.values) largest[layer_of(name)] = std::max(largest[layer_of(name)], std::abs(g));
-  return difference(one, many, [&](std::string const& name) { return std::max(largest[layer_of(name)], 1e-30); });
-}
 
 /// Euclidean distances by layer, and sizes.
 std::map<std::string, double> distances(Wholes const& a, Wholes const& b) {
@@ -121,7 +69,7 @@ struct Findings {
 void compare(Findings& f, Config const& config, Trained const& one, Trained const& many) {
   f.plan_of(one), f.plan_of(many);
   if (!f.same_names(one.weights, many.weights) || !f.same_names(one.gradients, many.gradients)) return;
-  f.within(1e-5, "gradient", gradient_difference(one.gradients, many.gradients));
+  f.within(1e-5, "gradient", difference_by_layer(one.gradients, many.gradients));
   f.within(1e-3, "weight", difference(one.weights, many.weights, [&](auto&) { return config.train.lr * steps; }));
   f.within(1e-5, "loss", one.losses, many.losses);
   f.within(1e-5, "norm", one.norms, many.norms);
