@@ -2,6 +2,7 @@
 #include <cuda_runtime.h>
 
 #include "comm/mover.hpp"
+#include "core/element.cuh"
 #include "core/error.hpp"
 
 namespace selenite {
@@ -18,12 +19,15 @@ struct Parts {
   int count;
 };
 
+__device__ double widen(double x) { return x; }
 template <class T>
-__device__ auto widen(T x) {
-  if constexpr (sizeof(T) == sizeof(double))
-    return x;
-  else
-    return static_cast<float>(x);
+__device__ float widen(T x) {
+  return to_float(x);
+}
+__device__ void put(double v, double* to) { *to = v; }
+template <class T>
+__device__ void put(float v, T* to) {
+  *to = from_float<T>(v);
 }
 
 /// Element by element in the order of the parts; `out` may be one of them.
@@ -36,7 +40,7 @@ __global__ void combine_kernel(Parts parts, T* out, std::int64_t count, Reductio
       auto const other = widen(static_cast<T const*>(parts.part[r])[i]);
       v = reduction == Reduction::sum ? v + other : (v < other ? other : v);
     }
-    out[i] = T(v);
+    put(v, out + i);
   }
 }
 
