@@ -3,6 +3,7 @@
 #include <map>
 
 #include "core/text.hpp"
+#include "tests/train/support.hpp"
 
 namespace selenite::test {
 
@@ -10,6 +11,7 @@ Config config_of(Draw const& d, bool laid_out, Settings const& more) {
   Settings settings = d.training;
   for (std::string const& s : d.layout)
     if (laid_out || s.starts_with("train.micro_batch")) settings.push_back(s);
+  if (laid_out) settings.push_back(backend());
   settings.insert(settings.end(), more.begin(), more.end());
   return resolve(parse_config("", settings, "draw"), laid_out ? d.world : 1);
 }

@@ -10,7 +10,7 @@
 namespace selenite::test {
 
 using Settings = std::vector<std::string>;
-/// The draw's training as it is laid out, or on one rank.
+/// The draw's training as it is laid out, on what --backend names; or on one rank and the CPU.
 Config config_of(Draw const& d, bool laid_out, Settings const& more);
 
 /// "layers.3" of "layers.3.attention.q.weight".

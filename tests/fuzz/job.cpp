@@ -39,13 +39,15 @@ class RankJob {
       bool const first = at.step == 0;
       std::int64_t const consumed = at.consumed;
       StepResult const result = train_step(ctx, stage_, at, load(consumed), [&](Action action) {
-        if (first && action.what == What::step)
-          collect(stage_.gradients, 1 / backward_seed(stage_), trained_.gradients);
+        if (!first || action.what != What::step) return;
+        ctx.synchronize();
+        collect(stage_.gradients, 1 / backward_seed(stage_), trained_.gradients);
       });
       if (*comm_.rank() == 0) trained_.losses.push_back(result.loss), trained_.norms.push_back(result.grad_norm);
       planned.add(config_, grid_, comm_.rank(), stage_.global_batch());
     }
     ctx.wait_for_comm();
+    ctx.synchronize();
     collect(stage_.exact_weights(), 1, trained_.weights);
     compare_with_plan(ctx.tally(), before, planned, !part.from.empty());
     if (!part.to.empty()) save(part.to, at);
@@ -97,12 +99,12 @@ class RankJob {
       Box const box = box_of(p, grid_, comm_.rank());
       std::int64_t const cols = box.count[-1], first_row = p.shape.rank() == 2 ? box.begin[0] : 0;
       for (OwnedRun const& run : layout.owned({layout.parameter(i)})) {
-        float const* const values = stage_.owned(flat, run).data<float>();
+        std::vector<float> const values = on_host(stage_.owned(flat, run));
         for (std::int64_t k = 0; k < run.count; ++k) {
           std::int64_t const element = run.begin + k - layout.offsets[i];
           auto const at =
               static_cast<std::size_t>((first_row + element / cols) * p.shape[-1] + box.begin[-1] + element % cols);
-          whole.values[at] = factor * static_cast<double>(values[k]), ++whole.written[at];
+          whole.values[at] = factor * static_cast<double>(values[static_cast<std::size_t>(k)]), ++whole.written[at];
         }
       }
     }

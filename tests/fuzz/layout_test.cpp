@@ -3,6 +3,7 @@
 // reproduces it:
 //   layout_fuzz_test -- --draws 2000 --seed 1 --ranks 16
 //   layout_fuzz_test --run_test=<case> -- --config "model.layers=2 ... | layout.tensor=2 ..."
+// With --backend cuda the ranks of the layout share a device, and one rank on the CPU is what they must equal.
 #define BOOST_TEST_MODULE layout_fuzz
 #include <boost/test/unit_test.hpp>
 #include <cmath>
@@ -13,6 +14,7 @@
 #include "tests/fuzz/draw.hpp"
 #include "tests/fuzz/job.hpp"
 #include "tests/io/support.hpp"
+#include "tests/train/support.hpp"
 
 using namespace selenite;
 using namespace selenite::test;
@@ -114,13 +116,6 @@ void compare_rounded(Findings& f, Config const& config, Trained const& exact, Tr
     double const allowed = 2 * rounding(config) * one.losses[i] + (i > 0 ? one.norms[i] * all : 0);
     f.within(1, concat("loss of step ", i + 1), {std::abs(many.losses[i] - one.losses[i]) / allowed, "all"});
   }
-}
-
-std::string option(std::string const& name, std::string const& otherwise) {
-  auto const& suite = boost::unit_test::framework::master_test_suite();
-  for (int i = 1; i + 1 < suite.argc; ++i)
-    if (suite.argv[i] == "--" + name) return suite.argv[i + 1];
-  return otherwise;
 }
 
 /// Calls body(findings, draw, other draw) for --config, or for as many draws as --draws says, or `usual`.

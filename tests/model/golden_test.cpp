@@ -24,8 +24,9 @@ struct Difference {
 Difference compare(Tensor const& values, double scale, Golden::Values const& golden) {
   BOOST_REQUIRE(values.shape() == golden.shape);
   Difference d;
-  for (std::int64_t i = 0; i < values.count(); ++i) {
-    double const wanted = golden.data[static_cast<std::size_t>(i)], off = values.data<float>()[i] * scale - wanted;
+  std::vector<float> const found = on_host(values);
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    double const wanted = golden.data[i], off = found[i] * scale - wanted;
     d.error = std::max(d.error, std::isfinite(off) ? std::abs(off) : 1e300),
     d.largest = std::max(d.largest, std::abs(wanted));
     d.error_norm += off * off, d.norm += wanted * wanted;
@@ -37,13 +38,14 @@ class GoldenRank {
  public:
   GoldenRank(std::string const& name, std::vector<std::string> more) : golden(name), rank(config(more)) {
     StageState& stage = rank.stage();
+    rank.ctx().synchronize();
     BOOST_REQUIRE_EQUAL(stage.parameters().size(), golden.weights.size());
     for (std::size_t i = 0; i < stage.parameters().size(); ++i) {
       auto const found = golden.weights.find(stage.parameters()[i]->spec.name);
       BOOST_REQUIRE_MESSAGE(found != golden.weights.end(), stage.parameters()[i]->spec.name);
       Tensor const place = stage.view(stage.exact_weights(), i);
       BOOST_REQUIRE(place.shape() == found->second.shape);
-      std::copy(found->second.data.begin(), found->second.data.end(), place.data<float>());
+      copy_from_host(place.raw(), found->second.data.data(), place.bytes(), place.device());
     }
     if (stage.master.defined()) rank.ctx()(Cast{.x = stage.master, .y = stage.weights});
   }
@@ -59,6 +61,7 @@ class GoldenRank {
  private:
   Config config(std::vector<std::string> settings) const {
     settings.insert(settings.end(), golden.settings.begin(), golden.settings.end());
+    settings.push_back(backend());
     return config_of(settings);
   }
 };
@@ -68,6 +71,7 @@ template <class Of>
 void check_gradients(GoldenRank& g, double loss_tolerance, double tolerance, Of of) {
   StageState& stage = g.rank.stage();
   g.rank.accumulate(g.load(1));
+  g.rank.ctx().synchronize();
   double const tokens = g.rank.ctx().fetch(stage.totals, 0, 1), loss = g.rank.ctx().fetch(stage.totals, 0, 0) / tokens;
   BOOST_TEST(std::abs(loss / g.golden.losses[0] - 1) < loss_tolerance,
              "loss " << loss << ", PyTorch " << g.golden.losses[0]);
@@ -122,6 +126,7 @@ BOOST_DATA_TEST_CASE(twenty_steps_of_adamw_are_pytorchs,
     BOOST_TEST(std::abs(result.grad_norm / g.golden.norms[k] - 1) < 2e-5,
                "step " << i << ": norm " << result.grad_norm << ", PyTorch " << g.golden.norms[k]);
   }
+  g.rank.ctx().synchronize();
   StageState& stage = g.rank.stage();
   double const way = stage.config().train.lr * static_cast<double>(steps);  // what a weight can move by at most, about
   for (std::size_t i = 0; i < stage.parameters().size(); ++i) {

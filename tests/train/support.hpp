@@ -1,4 +1,5 @@
 #pragma once
+#include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -23,7 +24,7 @@ class OneRank {
   explicit OneRank(Config const& config, Comm* comm = nullptr)
       : grid_(make_grid(config.layout)), stage_(config, grid_, Rank(0)), planned_(stage_.footprint()) {
     stage_.take_memory();
-    ctx_ = std::make_unique<Ctx>(stage_.place(), cpu_, comm);
+    ctx_ = std::make_unique<Ctx>(stage_.place(), executor_, comm);
     stage_.initialize(*ctx_);
   }
   StepResult step(std::int64_t number, LoadBatch const& load) {
@@ -34,23 +35,41 @@ class OneRank {
   /// Passes of all micro-batches of a step, without the optimizer: gradients stay, times backward_seed().
   void accumulate(LoadBatch const& load) {
     for (std::int64_t micro = 0; micro < stage_.schedule().micros; ++micro) {
-      load(Micro(micro), stage_.chunk().batch[0]);
+      // slot 0 holds every one of them
+      load_batch(*ctx_, stage_.chunk(), Micro(0), [&](Micro, Batch& b) { load(Micro(micro), b); });
       forward_pass(*ctx_, stage_, Chunk(0), Micro(0));
       backward_pass(*ctx_, stage_, Chunk(0), Micro(0));
     }
   }
   StageState& stage() { return stage_; }
   Ctx& ctx() { return *ctx_; }
-  Cpu& cpu() { return cpu_; }
+  Cpu& cpu() { return executor_.cpu; }
   Footprint const& planned() const { return planned_; }
 
  private:
   ProcessGrid grid_;
   StageState stage_;
   Footprint planned_;
-  Cpu cpu_;
+  Executor executor_{stage_.config().run.backend, 0};
   std::unique_ptr<Ctx> ctx_;
 };
+
+/// The elements of a contiguous fp32 tensor, wherever it lies; what was to be done on it must be done.
+inline std::vector<float> on_host(Tensor const& x) {
+  std::vector<float> values(static_cast<std::size_t>(x.count()));
+  copy_to_host(values.data(), x.raw(), x.bytes(), x.device());
+  return values;
+}
+
+/// The word behind "--<name>" on the test's command line, after "--".
+inline std::string option(std::string const& name, std::string const& otherwise) {
+  auto const& suite = boost::unit_test::framework::master_test_suite();
+  for (int i = 1; i + 1 < suite.argc; ++i)
+    if (suite.argv[i] == "--" + name) return suite.argv[i + 1];
+  return otherwise;
+}
+/// The setting that chooses what the test runs on: "--backend cuda" on the command line, else the CPU.
+inline std::string backend() { return "run.backend=" + option("backend", "cpu"); }
 
 inline void fill_row(Batch& batch, std::int64_t row, std::int64_t place, std::int64_t sample, std::int64_t token,
                      std::int64_t label, std::int64_t start, bool counted) {
