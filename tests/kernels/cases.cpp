@@ -1,8 +1,8 @@
 #include "cases.hpp"
 
 #include <cmath>
-#include <cstdlib>
 #include <cstring>
+#include <new>
 #include <sys/mman.h>
 
 #include "core/element.hpp"
@@ -54,7 +54,7 @@ double unit_roundoff(DType type) {
   }
 }
 
-void Tensors::Free::operator()(std::byte* p) const { std::free(p); }
+void Tensors::Free::operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{2 << 20}); }
 
 Tensor Tensors::add(DType type, Shape shape, Rows rows, Role role) {
   Item item;
@@ -67,10 +67,12 @@ Tensor Tensors::add(DType type, Shape shape, Rows rows, Role role) {
   std::int64_t const before = wide ? 3 : 0, width = cols + (wide ? 11 : 0);  // the matrix that holds the columns
   std::int64_t const elements = cols ? count / cols * width : 0;
   item.size = elements * size_of(held) + 2 * guard;
-  std::size_t const alignment = item.size > (8 << 20) ? 2 << 20 : 256;
+  bool const large = item.size > (8 << 20);
+  std::size_t const alignment = large ? 2 << 20 : 256;
   std::size_t const allocated = (static_cast<std::size_t>(item.size) + alignment - 1) / alignment * alignment;
-  item.bytes.reset(static_cast<std::byte*>(std::aligned_alloc(alignment, allocated)));
-  if (alignment > 256) madvise(item.bytes.get(), allocated, MADV_HUGEPAGE);
+  // by operator new, which tests on a device replace
+  item.bytes.reset(static_cast<std::byte*>(::operator new (allocated, std::align_val_t{alignment})));
+  if (large) madvise(item.bytes.get(), allocated, MADV_HUGEPAGE);
   std::memset(item.bytes.get(), static_cast<int>(poison), static_cast<std::size_t>(item.size));
   item.tensor = wide ? Tensor(item.bytes.get() + guard, held, {count / cols, width}).columns(before, cols)
                      : Tensor(item.bytes.get() + guard, held, shape);

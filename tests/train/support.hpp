@@ -1,6 +1,8 @@
 #pragma once
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -69,7 +71,17 @@ inline std::string option(std::string const& name, std::string const& otherwise)
   return otherwise;
 }
 /// The setting that chooses what the test runs on: "--backend cuda" on the command line, else the CPU.
-inline std::string backend() { return "run.backend=" + option("backend", "cpu"); }
+/// Without a device the test ends, skipped, and says so.
+inline std::string backend() {
+  std::string const name = option("backend", "cpu");
+  if (name == "cuda" && cuda_devices() == 0) {
+    std::puts("Skipped: there is no CUDA device here.");
+    std::fflush(stdout);
+    constexpr int skipped = 77;  // CTest's SKIP_RETURN_CODE
+    std::_Exit(skipped);
+  }
+  return "run.backend=" + name;
+}
 
 inline void fill_row(Batch& batch, std::int64_t row, std::int64_t place, std::int64_t sample, std::int64_t token,
                      std::int64_t label, std::int64_t start, bool counted) {
