@@ -54,7 +54,7 @@ double unit_roundoff(DType type) {
   }
 }
 
-void Tensors::Free::operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{2 << 20}); }
+void Tensors::Free::operator()(std::byte* p) const { ::operator delete (p, std::align_val_t{alignment}); }
 
 Tensor Tensors::add(DType type, Shape shape, Rows rows, Role role) {
   Item item;
@@ -71,7 +71,7 @@ Tensor Tensors::add(DType type, Shape shape, Rows rows, Role role) {
   std::size_t const alignment = large ? 2 << 20 : 256;
   std::size_t const allocated = (static_cast<std::size_t>(item.size) + alignment - 1) / alignment * alignment;
   // by operator new, which tests on a device replace
-  item.bytes.reset(static_cast<std::byte*>(::operator new (allocated, std::align_val_t{alignment})));
+  item.bytes = {static_cast<std::byte*>(::operator new (allocated, std::align_val_t{alignment})), Free{alignment}};
   if (large) madvise(item.bytes.get(), allocated, MADV_HUGEPAGE);
   std::memset(item.bytes.get(), static_cast<int>(poison), static_cast<std::size_t>(item.size));
   item.tensor = wide ? Tensor(item.bytes.get() + guard, held, {count / cols, width}).columns(before, cols)
