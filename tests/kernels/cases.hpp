@@ -72,7 +72,7 @@ class Tensors {
 
  private:
   struct Free {
-    std::size_t alignment = 0;
+    std::size_t alignment;
     void operator()(std::byte* p) const;
   };
   enum Role { read, written, compared };
