@@ -101,11 +101,11 @@ class Trainer {
     comm_.set_grid(grid_);
     if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
     tracer_.emplace(config_, comm_, grid_);
+    int const device = device_of(config_, comm_);
+    executor_ = Executor(config_.run.backend, device);
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);
     stage_.emplace(config_, grid_, comm_.rank());
-    int const device = device_of(config_, comm_);
-    executor_ = Executor(config_.run.backend, device);
     if (executor_.cuda)
       require_device_room(config_, stage_->footprint(), comm_, device);
     else
