@@ -58,18 +58,6 @@ Room::Room(std::int64_t bytes) {
   next_ = room.get();
 }
 
-Seen seen(bool causal, QueryPlaces const& q, KeyPlaces const& k) {
-  if (k.last < q.first_start) return Seen::nothing;
-  bool const inside = k.first >= q.last_start;
-  if (causal) {
-    if (k.first > q.last) return Seen::nothing;
-    return inside && k.last <= q.first ? Seen::all : Seen::some;
-  }
-  if (k.first_start > q.last_start || k.last_start < q.first_start) return Seen::nothing;
-  bool const one_document = q.first_start == q.last_start && k.first_start == k.last_start;
-  return inside && one_document ? Seen::all : Seen::some;
-}
-
 std::int64_t hide(bool causal, QueryPlaces const& q, KeyPlaces const& k, float* scores) {
   std::int64_t pairs = 0;
   for (std::int64_t j = 0; j < k.count; ++j) {

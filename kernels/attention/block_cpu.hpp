@@ -14,10 +14,9 @@ inline constexpr std::int64_t block_queries = 64, block_keys = 64;
 
 /// The places of a block's tokens, and their ranges.
 template <std::int64_t capacity>
-struct BlockPlaces {
+struct BlockPlaces : PlaceRange {
   std::int64_t count = 0;
   alignas(64) std::array<std::int32_t, capacity> positions, starts;
-  std::int32_t first = 0, last = 0, first_start = 0, last_start = 0;  ///< least and greatest of positions and starts
 
   BlockPlaces() = default;
   BlockPlaces(Places const& places, std::int64_t sample, std::int64_t begin, std::int64_t n) : count(n) {
@@ -44,10 +43,6 @@ struct BlockPlaces {
 using QueryPlaces = BlockPlaces<block_queries>;
 using KeyPlaces = BlockPlaces<block_keys>;
 
-enum class Seen { nothing, some, all };
-
-/// How much of a block of keys a block of queries sees, from their ranges; `some` may turn out to be nothing or all.
-Seen seen(bool causal, QueryPlaces const& queries, KeyPlaces const& keys);
 /// Sets the scores [key][query] of hidden pairs to -infinity; the number of pairs that are seen.
 std::int64_t hide(bool causal, QueryPlaces const& queries, KeyPlaces const& keys, float* scores);
 /// keep[key][query] = 0 where dropout drops, else `scale`.

@@ -40,6 +40,26 @@ constexpr bool sees(bool causal, Place query, Place key) {
   return causal ? document && key.position <= query.position : document && key.document_start == query.document_start;
 }
 
+/// Least and greatest of the positions and of the document starts of a block of tokens.
+struct PlaceRange {
+  std::int32_t first = 0, last = 0, first_start = 0, last_start = 0;
+};
+
+enum class Seen { nothing, some, all };
+
+/// How much of a block of keys a block of queries sees, from their ranges; `some` may turn out to be nothing or all.
+constexpr Seen seen(bool causal, PlaceRange const& queries, PlaceRange const& keys) {
+  if (keys.last < queries.first_start) return Seen::nothing;
+  bool const inside = keys.first >= queries.last_start;
+  if (causal) {
+    if (keys.first > queries.last) return Seen::nothing;
+    return inside && keys.last <= queries.first ? Seen::all : Seen::some;
+  }
+  if (keys.first_start > queries.last_start || keys.last_start < queries.first_start) return Seen::nothing;
+  bool const one_document = queries.first_start == queries.last_start && keys.first_start == keys.last_start;
+  return inside && one_document ? Seen::all : Seen::some;
+}
+
 /// Which probabilities attention dropout keeps. Pure in (seed, layer, sample, head, query position, key position), so
 /// that forward, backward, every chunk of a ring and the stored-matrix path draw the same.
 class AttentionDropout {

@@ -13,7 +13,7 @@ struct SharedArray {
   __device__ T& operator[](int i) { return elements[i]; }
 };
 
-/// The dynamic shared memory of the launch, as elements of T.
+/// The dynamic shared memory of the launch, as elements of T; it begins at a multiple of 128 bytes.
 template <class T>
 struct DynamicShared {
   T* elements;
@@ -21,7 +21,7 @@ struct DynamicShared {
 };
 template <class T>
 __device__ DynamicShared<T> dynamic_shared() {
-  extern __shared__ uint4 selenite_dynamic_shared[];
+  extern __shared__ __align__(128) uint4 selenite_dynamic_shared[];
   return {reinterpret_cast<T*>(selenite_dynamic_shared)};
 }
 

@@ -1,23 +1,12 @@
 #include <limits>
 
-#include "kernels/attention/mask.hpp"
+#include "kernels/attention/places.cuh"
 #include "kernels/cuda/block_row.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/matrix_attention/softmax_cuda.hpp"
 
 namespace selenite {
 namespace {
-
-/// Places of a chunk's tokens, as Places of attention/mask.hpp has them.
-struct DevicePlaces {
-  RowsOf<std::int32_t const> positions, starts;  ///< null: index, one document a sample
-  __device__ Place operator()(std::int64_t sample, int index) const {
-    return {positions.data ? positions[sample][index] : index, starts.data ? starts[sample][index] : 0};
-  }
-};
-DevicePlaces places_of(AttentionPlaces const& places) {
-  return {rows_of<std::int32_t const>(places.positions), rows_of<std::int32_t const>(places.document_starts)};
-}
 
 template <class T>
 struct SoftmaxArguments {

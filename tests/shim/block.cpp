@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <numeric>
@@ -25,8 +26,10 @@ struct Thread {
   std::unique_ptr<Fiber> fiber;
   uint3 index{};
   enum { ready, at_block_barrier, at_warp_exchange, done } state = ready;
-  At at;              // where it waits
-  unsigned mask = 0;  // of the exchange that it waits for, or had last
+  At at;                    // where it waits
+  unsigned mask = 0;        // of the exchange that it waits for, or had last
+  std::uint64_t calls = 0;  // which warp_calls it made
+  bool gives = false;
   std::uint64_t given = 0;
   std::array<std::uint64_t, warp_size> received{};  // what the lanes gave to the last exchange
 };
@@ -40,20 +43,30 @@ class Block {
   std::vector<unsigned> ordered(unsigned count);
 
   Thread& current() { return threads_[static_cast<std::size_t>(current_)]; }
+  int current_thread() const { return current_; }
   int current_lane() const { return current_ % warp_size; }
   void block_barrier(At at);
   int block_or(int value, At at);
   void warp_exchange(unsigned mask, std::uint64_t value, At at);
+  void warp_barrier(unsigned mask, At at);
+  void warp_call(At at) { current().calls = current().calls * 0x9e3779b97f4a7c15ull + at.line(); }
 
-  std::vector<std::byte> dynamic_shared;
+  /// Aligned as checked.cuh has it.
+  struct alignas(128) SharedLine {
+    std::byte bytes[128];
+  };
+  std::vector<SharedLine> dynamic_shared;
+  std::size_t dynamic_shared_bytes = 0;
 
  private:
   void begin(int threads, dim3 shape);
   bool run_warp(int warp);
   void resume(int thread);
   void release_block_barrier();
+  void wait_for_warp(unsigned mask, At at);
   void release_warp_exchange(int warp);
   bool complete(int warp, Thread const& waiting) const;
+  void compare_calls(int warp) const;
   [[noreturn]] void deadlock() const;
   std::string describe(int thread) const;
 
@@ -87,7 +100,7 @@ void Block::begin(int threads, dim3 shape) {
     Thread& t = threads_[static_cast<std::size_t>(i)];
     auto const u = static_cast<unsigned>(i);
     t.index = {u % shape.x, u / shape.x % shape.y, u / shape.x / shape.y};
-    t.state = Thread::ready;
+    t.state = Thread::ready, t.calls = 0;
     if (t.fiber) continue;
     t.fiber = std::make_unique<Fiber>([this] {
       try {
@@ -106,7 +119,7 @@ void Block::run(int threads, dim3 shape, std::function<void()> const& body) {
   if (order_ == Order::reverse) std::reverse(lanes_.begin(), lanes_.end());
   begin(threads, shape);
   poison_shared();
-  std::fill(dynamic_shared.begin(), dynamic_shared.end(), std::byte{0xff});
+  std::memset(static_cast<void*>(dynamic_shared.data()), 0xff, dynamic_shared.size() * sizeof(SharedLine));
   try {
     while (done_ < count_) {
       bool moved = false;
@@ -116,6 +129,7 @@ void Block::run(int threads, dim3 shape, std::function<void()> const& body) {
       else if (!moved && done_ < count_)
         deadlock();
     }
+    for (int warp = 0; warp < warps_; ++warp) compare_calls(warp);
   } catch (...) {
     threads_.clear();  // their fibers are left in the middle
     throw;
@@ -158,8 +172,17 @@ void Block::release_block_barrier() {
     throw Error(concat("Threads of a block wait at different barriers (", describe(0), "; ", describe(i),
                        "). Let all threads reach the same __syncthreads()."));
   }
+  for (int warp = 0; warp < warps_; ++warp) compare_calls(warp);
   for (int i = 0; i < count_; ++i) threads_[static_cast<std::size_t>(i)].state = Thread::ready;
   waiting_ = 0, phase_ ^= 1, or_[phase_] = 0;
+}
+
+void Block::compare_calls(int warp) const {
+  int const first = warp * warp_size;
+  for (int i = first; i < std::min(first + warp_size, count_); ++i)
+    if (threads_[static_cast<std::size_t>(i)].calls != threads_[static_cast<std::size_t>(first)].calls)
+      throw Error(concat("Lanes of a warp have made different calls that are the whole warp's (", describe(first), "; ",
+                         describe(i), "). Let all lanes reach them."));
 }
 
 /// Whether all threads of the mask are there, in the same place.
@@ -181,12 +204,17 @@ void Block::release_warp_exchange(int warp) {
     Thread const& t = threads_[static_cast<std::size_t>(i)];
     if (t.state != Thread::at_warp_exchange || !complete(warp, t)) continue;
     unsigned const mask = t.mask;
+    if (mask == 0xffffffffu) compare_calls(warp);
+    bool const gives = t.gives;  // all are in the same place
     std::array<std::uint64_t, warp_size> values{};
     auto of_lane = [&](int l) -> Thread& { return threads_[static_cast<std::size_t>(warp * warp_size + l)]; };
-    for (int l = 0; l < warp_size; ++l)
+    for (int l = 0; gives && l < warp_size; ++l)
       if (mask >> l & 1u) values[static_cast<std::size_t>(l)] = of_lane(l).given;
-    for (int l = 0; l < warp_size; ++l)
-      if (mask >> l & 1u) of_lane(l).received = values, of_lane(l).state = Thread::ready;
+    for (int l = 0; l < warp_size; ++l) {
+      if (!(mask >> l & 1u)) continue;
+      of_lane(l).state = Thread::ready;
+      if (gives) of_lane(l).received = values;
+    }
   }
 }
 
@@ -227,11 +255,20 @@ int Block::block_or(int value, At at) {
 }
 
 void Block::warp_exchange(unsigned mask, std::uint64_t value, At at) {
+  current().gives = true, current().given = value;
+  wait_for_warp(mask, at);
+}
+void Block::warp_barrier(unsigned mask, At at) {
+  current().gives = false;
+  wait_for_warp(mask, at);
+}
+
+void Block::wait_for_warp(unsigned mask, At at) {
   Thread& t = current();
   auto const lane = static_cast<std::size_t>(current_lane());
   validate(mask >> lane & 1u, "A thread is not in the mask of its own exchange (lane ", lane, ", ", at.file_name(), ":",
            at.line(), "). Name every thread that takes part.");
-  t.at = at, t.mask = mask, t.given = value, t.state = Thread::at_warp_exchange;
+  t.at = at, t.mask = mask, t.state = Thread::at_warp_exchange;
   t.fiber->yield();
 }
 
@@ -248,7 +285,7 @@ bool launchable(dim3 grid, dim3 shape) {
 
 void run_grid(dim3 grid, dim3 shape, std::size_t shared_bytes, std::function<void()> const& body) {
   Block& b = block();
-  b.dynamic_shared.resize(shared_bytes);
+  b.dynamic_shared.resize((shared_bytes + 127) / 128), b.dynamic_shared_bytes = shared_bytes;
   blockDim = {shape.x, shape.y, shape.z}, gridDim = {grid.x, grid.y, grid.z};
   for (unsigned const i : b.ordered(grid.x * grid.y * grid.z)) {
     blockIdx = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
@@ -256,10 +293,13 @@ void run_grid(dim3 grid, dim3 shape, std::size_t shared_bytes, std::function<voi
   }
 }
 
+int thread() { return block().current_thread(); }
 int lane() { return block().current_lane(); }
 void block_barrier(At at) { block().block_barrier(at); }
 int block_or(int value, At at) { return block().block_or(value, at); }
 void warp_exchange(unsigned mask, std::uint64_t value, At at) { block().warp_exchange(mask, value, at); }
+void warp_call(At at) { block().warp_call(at); }
+void warp_barrier(unsigned mask, At at) { block().warp_barrier(mask, at); }
 
 std::uint64_t exchanged(int lane, At at) {
   Thread const& t = block().current();
@@ -275,7 +315,7 @@ unsigned ballot(unsigned mask, bool predicate, At at) {
   return bits;
 }
 
-std::byte* dynamic_shared_bytes() { return block().dynamic_shared.data(); }
-std::size_t dynamic_shared_size() { return block().dynamic_shared.size(); }
+std::byte* dynamic_shared_bytes() { return reinterpret_cast<std::byte*>(block().dynamic_shared.data()); }
+std::size_t dynamic_shared_size() { return block().dynamic_shared_bytes; }
 
 }  // namespace selenite::shim

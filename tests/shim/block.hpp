@@ -26,7 +26,8 @@ void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, std::function<voi
 
 // What a running thread calls.
 
-/// Number of the thread in its warp.
+/// Number of the thread in its block, and in its warp.
+int thread();
 int lane();
 void block_barrier(At at);
 /// Whether any thread of the block gave a value other than 0.
@@ -34,6 +35,11 @@ int block_or(int value, At at);
 /// Waits for the warp's threads of `mask`; all must be at the same place with the same mask. `value` can be read by the
 /// others until they next wait together.
 void warp_exchange(unsigned mask, std::uint64_t value, At at);
+/// The same without values: nothing can be read afterwards.
+void warp_barrier(unsigned mask, At at);
+/// A call that all lanes of a warp must make, but that orders nothing between them: they need not wait. Lanes that made
+/// different ones are found where they next wait together.
+void warp_call(At at);
 /// What `lane` gave to the last exchange. Throws Error if it took no part.
 std::uint64_t exchanged(int lane, At at);
 unsigned ballot(unsigned mask, bool predicate, At at);

@@ -1,6 +1,8 @@
 #include "tests/shim/memory.hpp"
 
 #include <cstring>
+#include <deque>
+#include <utility>
 #include <vector>
 
 namespace selenite::shim {
@@ -13,7 +15,38 @@ std::vector<Bytes>& registered() {
   thread_local std::vector<Bytes> arrays;
   return arrays;
 }
+struct Copy {
+  void* to;
+  void const* from;
+  std::size_t bytes;
+};
+struct Copies {
+  std::vector<Copy> open;
+  std::deque<std::vector<Copy>> committed;
+};
+std::vector<Copies>& under_way() {
+  thread_local std::vector<Copies> threads;
+  return threads;
+}
+Copies& copies_of(int thread) {
+  auto const i = static_cast<std::size_t>(thread);
+  if (under_way().size() <= i) under_way().resize(i + 1);
+  return under_way()[i];
+}
 }  // namespace
+
+void start_copy(int thread, void* to, void const* from, std::size_t bytes) {
+  std::memset(to, 0xff, bytes);
+  copies_of(thread).open.push_back({to, from, bytes});
+}
+void commit_copies(int thread) {
+  Copies& copies = copies_of(thread);
+  copies.committed.push_back(std::exchange(copies.open, {}));
+}
+void finish_copies(int thread, std::size_t batches) {
+  for (auto& committed = copies_of(thread).committed; committed.size() > batches; committed.pop_front())
+    for (Copy const& copy : committed.front()) std::memcpy(copy.to, copy.from, copy.bytes);
+}
 
 void register_shared(void* bytes, std::size_t size) {
   registered().push_back({bytes, size});
@@ -21,6 +54,7 @@ void register_shared(void* bytes, std::size_t size) {
 }
 void poison_shared() {
   for (Bytes const& array : registered()) std::memset(array.begin, 0xff, array.size);
+  under_way().clear();
 }
 
 void out_of_bounds(std::int64_t index, std::int64_t size) {

@@ -16,6 +16,7 @@ enum class Bug {
   exited_thread,            ///< some threads have ended before one
   exited_lane,              ///< a lane of the mask has ended
   lane_outside_mask,        ///< a value of a lane that takes no part
+  divergent_tile,           ///< some lanes do not make a call that is the whole warp's
   misaligned,               ///< 16 bytes from an address that is no multiple
   unwritten_shared          ///< shared memory is read that nothing was written to
 };

@@ -140,7 +140,7 @@ inline int __syncthreads_or(int value, selenite::shim::At at = selenite::shim::A
   return selenite::shim::block_or(value, at);
 }
 inline void __syncwarp(unsigned mask = 0xffffffffu, selenite::shim::At at = selenite::shim::At::current()) {
-  selenite::shim::warp_exchange(mask, 0, at);
+  selenite::shim::warp_barrier(mask, at);
 }
 template <class V>
 V __shfl_xor_sync(unsigned mask, V v, int lanes, int = 32, selenite::shim::At at = selenite::shim::At::current()) {

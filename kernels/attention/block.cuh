@@ -1,0 +1,276 @@
+#pragma once
+#include "kernels/attention/check.hpp"
+#include "kernels/attention/places.cuh"
+#include "kernels/attention/tile.cuh"
+#include "kernels/cuda/async_copy.cuh"
+#include "kernels/cuda/rows.cuh"
+
+/// What the passes of flash attention share: blocks of rows in shared memory, one warp's scores, and rows written back.
+/// head_dim is filled up with zeros to `depth`, one of a few sizes known at compile time.
+namespace selenite::attention_cuda {
+
+constexpr float infinity = std::numeric_limits<float>::infinity();
+constexpr double log2e = 1.4426950408889634;
+
+__device__ inline int lane() { return static_cast<int>(threadIdx.x) % warp_size; }
+__device__ inline int warp() { return static_cast<int>(threadIdx.x) / warp_size; }
+
+/// What both passes are given.
+template <class T>
+struct Inputs {
+  RowsOf<T const> q, k, v;
+  DevicePlaces query_places, key_places;
+  std::int64_t const* sample_ids;  ///< null: 0
+  AttentionDropout dropout;
+  std::int64_t first_head;
+  int queries, keys, heads, kv_heads, head_dim;
+  float scale, factor;  ///< of the scores; factor in units of log 2
+  bool causal, packs;   ///< packs: rows can be read 16 bytes at a time
+
+  __device__ std::int64_t stat(std::int64_t sample, int head, int query) const {
+    return (sample * heads + head) * queries + query;
+  }
+  __device__ HeadDropout dropout_of(std::int64_t sample, int head) const {
+    return {dropout, sample_ids ? static_cast<std::uint64_t>(sample_ids[sample]) : 0u,
+            static_cast<std::uint64_t>(first_head + head)};
+  }
+};
+/// `others`: tensors that are read like q, k and v.
+template <class T, class Op, class... Tensors>
+Inputs<T> inputs_of(Op const& op, Tensors const&... others) {
+  AttentionShape const& s = op.shape;
+  return {rows_of<T const>(op.q),
+          rows_of<T const>(op.k),
+          rows_of<T const>(op.v),
+          places_of(op.query_places),
+          places_of(op.key_places),
+          data_of<std::int64_t const>(op.sample_ids),
+          AttentionDropout(s.dropout),
+          s.first_head,
+          static_cast<int>(s.queries),
+          static_cast<int>(s.keys),
+          static_cast<int>(s.heads),
+          static_cast<int>(s.kv_heads),
+          static_cast<int>(s.head_dim),
+          static_cast<float>(s.scale),
+          static_cast<float>(s.scale * log2e),
+          s.causal,
+          rows_take(full_width<T>, op.q, op.k, op.v, others...) && s.head_dim % full_width<T> == 0};
+}
+
+/// Consecutive tokens of a sample; none where there is no further block.
+struct TokenBlock {
+  int first, count;
+  PlaceRange range;
+};
+/// The first block of `size` tokens from `first` on whose range the other side sees something of; by a whole warp.
+template <int size, class Visible>
+__device__ TokenBlock next_block(DevicePlaces const& places, std::int64_t sample, int first, int total,
+                                 Visible visible) {
+  for (; first < total; first += size) {
+    int const count = total - first < size ? total - first : size;
+    PlaceRange const range = range_of(places, sample, first, count);
+    if (visible(range)) return {first, count, range};
+  }
+  return {total, 0, {}};
+}
+
+/// The tokens of one head that a block of threads makes results for, and those of the calling warp: `rows` a warp.
+struct OwnTokens {
+  std::int64_t sample;
+  int head, first, count, warp_first, warp_count;  ///< a warp may have none
+  PlaceRange range, warp_range;
+
+  /// How much the warp's tokens as queries see of keys, or as keys are seen by queries.
+  __device__ Seen sees(bool causal, PlaceRange const& keys) const {
+    return warp_count > 0 ? seen(causal, warp_range, keys) : Seen::nothing;
+  }
+  __device__ Seen seen_by(bool causal, PlaceRange const& queries) const {
+    return warp_count > 0 ? seen(causal, queries, warp_range) : Seen::nothing;
+  }
+};
+/// Of block blockIdx.x: the same tokens of all heads are side by side. `last_first`: from the last tokens on.
+template <int warps, int rows>
+__device__ OwnTokens own_tokens(DevicePlaces const& places, int total, int heads, bool last_first) {
+  constexpr int size = warps * rows;
+  int const blocks = (total + size - 1) / size, heads_in_all = static_cast<int>(gridDim.x) / blocks;
+  int const block = static_cast<int>(blockIdx.x) / heads_in_all, head = static_cast<int>(blockIdx.x) % heads_in_all;
+  OwnTokens own;
+  own.sample = head / heads, own.head = head % heads;
+  own.first = (last_first ? blocks - 1 - block : block) * size, own.warp_first = own.first + warp() * rows;
+  own.count = total - own.first < size ? total - own.first : size;
+  own.warp_count = total - own.warp_first < rows ? total - own.warp_first : rows;
+  own.range = own.warp_range = range_of(places, own.sample, own.first, own.count);
+  if (own.warp_count > 0) own.warp_range = range_of(places, own.sample, own.warp_first, own.warp_count);
+  return own;
+}
+
+/// A block of rows in shared memory, `depth` elements each. They lie 16 bytes apart modulo 128, so that neighbours are
+/// in different banks.
+template <class T, int rows, int depth>
+struct RowBlock {
+  static constexpr int ld = depth + full_width<T>, bytes = rows * ld * static_cast<int>(sizeof(T));
+  T* data;
+
+  /// Starts the copy of `count` rows of head_dim elements; what lies beyond is zero. By all threads of the block.
+  template <int threads>
+  __device__ void copy(RowsOf<T const> const& from, std::int64_t row, std::int64_t col, int count, int head_dim,
+                       bool packs) const {
+    constexpr int width = full_width<T>, across = depth / width;
+    for (int i = static_cast<int>(threadIdx.x); i < rows * across; i += threads) {
+      int const r = i / across, c = i % across * width;
+      T* const to = data + r * ld + c;
+      T const* const source = from[row + r] + col + c;
+      if (r < count && c < head_dim && packs)
+        copy_pack_async(to, source);
+      else
+        store_pack<width>(to, r < count ? front(source, head_dim - c) : Pack<T, width>{});
+    }
+  }
+
+ private:
+  /// The first `count` elements, then zeros.
+  static __device__ Pack<T, full_width<T>> front(T const* from, int count) {
+    Pack<T, full_width<T>> pack{};
+    for (int i = 0; i < full_width<T>; ++i)
+      if (i < count) pack.at[i] = from[i];
+    return pack;
+  }
+};
+
+/// One warp's scores, [query][key]. A lane has whole rows, or a part of one; values are fp32, and then, in place, what
+/// the products read.
+template <class T, int rows_, int keys_>
+struct Scores {
+  static constexpr int rows = rows_, keys = keys_, ld = keys + 4, floats = rows * ld;
+  static constexpr int element_ld = ld * static_cast<int>(sizeof(float) / sizeof(T));
+  static constexpr int sharing = rows < warp_size ? warp_size / rows : 1;  ///< lanes that share a row
+  static constexpr int lane_rows = rows * sharing / warp_size, lane_keys = keys / sharing;
+  float* data;
+
+  static __device__ int row(int i) { return lane() % rows + i * warp_size; }
+  static __device__ int first_key() { return sharing > 1 ? lane() / rows * lane_keys : 0; }
+
+  __device__ void read(int i, float (&values)[lane_keys]) const {
+#pragma unroll
+    for (int j = 0; j < lane_keys; j += 4) {
+      FloatPack<4> const pack = load_pack<4>(data + row(i) * ld + first_key() + j);
+      for (int l = 0; l < 4; ++l) values[j + l] = pack.at[l];
+    }
+  }
+  /// The warp has read all rows.
+  __device__ void write(int i, float const (&values)[lane_keys]) const {
+    constexpr int width = full_width<T>;
+#pragma unroll
+    for (int j = 0; j < lane_keys; j += width) {
+      FloatPack<width> pack;
+      for (int l = 0; l < width; ++l) pack.at[l] = values[j + l];
+      store_floats<width>(reinterpret_cast<T*>(data) + row(i) * element_ld + first_key() + j, pack);
+    }
+  }
+  __device__ T const* elements() const { return reinterpret_cast<T const*>(data); }
+};
+
+/// A tensor of T or of fp32 that is written, or added to.
+template <class T>
+struct Output {
+  RowsOf<T> rows;
+  RowsOf<float> singles;  ///< one of the two is null
+  bool packs, add;
+
+  /// `count` elements of x at most; `old`: what is there is multiplied by this, where it is added to.
+  template <int width>
+  __device__ void write(std::int64_t row, std::int64_t col, FloatPack<width> const& x, int count, float old = 1) const {
+    singles.data ? write_to(singles[row] + col, x, count, old) : write_to(rows[row] + col, x, count, old);
+  }
+
+ private:
+  template <class E, int width>
+  __device__ void write_to(E* to, FloatPack<width> x, int count, float old) const {
+    bool const adds = add && old != 0;
+    if (packs) {
+      if (count <= 0) return;
+      if (adds) add_to(x, load_floats<width>(to), old);
+      return store_floats<width>(to, x);
+    }
+    for (int i = 0; i < width; ++i)
+      if (i < count) to[i] = from_float<E>(adds ? fmaf(to_float(to[i]), old, x.at[i]) : x.at[i]);
+  }
+  template <int width>
+  static __device__ void add_to(FloatPack<width>& x, FloatPack<width> const& there, float old) {
+    for (int i = 0; i < width; ++i) x.at[i] = fmaf(there.at[i], old, x.at[i]);
+  }
+};
+template <class T>
+Output<T> output_of(Tensor const& x, std::int64_t head_dim, bool add) {
+  bool const single = x.dtype() == DType::fp32, packs = rows_take(full_width<T>, x) && head_dim % full_width<T> == 0;
+  if (single) return {{nullptr, 0}, rows_of<float>(x), packs, add};
+  return {rows_of<T>(x), {nullptr, 0}, packs, add};
+}
+
+/// As many columns as `floats` have room for, by the rows: of sums on their way through a warp's shared memory.
+template <int rows, int cols, int floats>
+constexpr int staged_columns() {
+  int n = 64;
+  while (cols % n != 0 || rows * (n + 4) > floats) n /= 2;
+  return n;
+}
+
+/// body(row, col, pack) for all sums, through `stage`, which has `floats`. All lanes call the body together.
+template <int floats, class T, int rows, int cols, class Body>
+__device__ void for_each_pack(Sums<T, rows, cols> const& sums, float* stage, Body body) {
+  constexpr int staged = staged_columns<rows, cols, floats>(), ld = staged + 4, width = full_width<T>;
+  static_assert(staged >= 16 && rows * staged % (width * warp_size) == 0);
+#pragma unroll
+  for (int first = 0; first < cols; first += staged) {
+    __syncwarp();  // what was there is read
+    sums.template store<staged>(first, stage, ld);
+    __syncwarp();
+    for (int i = lane() * width; i < rows * staged; i += warp_size * width) {
+      int const row = i / staged, col = i % staged;
+      body(row, first + col, load_pack<width>(stage + row * ld + col));
+    }
+  }
+  __syncwarp();
+}
+
+/// Multiplies each row by its lane's factor; rows are at most a warp.
+template <int floats, class T, int rows, int cols>
+__device__ void scale_rows(Sums<T, rows, cols>& sums, float* stage, float factor) {
+  constexpr int staged = staged_columns<rows, cols, floats>(), ld = staged + 4, width = 4;
+#pragma unroll
+  for (int first = 0; first < cols; first += staged) {
+    __syncwarp();
+    sums.template store<staged>(first, stage, ld);
+    __syncwarp();
+    for (int i = lane() * width; i < rows * staged; i += warp_size * width) {
+      float* const at = stage + i / staged * ld + i % staged;
+      FloatPack<width> pack = load_pack<width>(at);
+      float const mine = __shfl_sync(0xffffffffu, factor, i / staged);
+      for (int l = 0; l < width; ++l) pack.at[l] *= mine;
+      store_pack<width>(at, pack);
+    }
+    __syncwarp();
+    sums.template load<staged>(first, stage, ld);
+  }
+  __syncwarp();
+}
+
+/// Calls f with the depth, as a constant, that heads of this size are filled up to.
+template <class F>
+void visit_depth(std::int64_t head_dim, F&& f) {
+  if (head_dim <= 32) return f(std::integral_constant<int, 32>{});
+  if (head_dim <= 64) return f(std::integral_constant<int, 64>{});
+  if (head_dim <= 128) return f(std::integral_constant<int, 128>{});
+  if (head_dim <= 256) return f(std::integral_constant<int, 256>{});
+  throw Error(concat("Attention on heads of size ", head_dim,
+                     " (the CUDA kernels take 256 at most). Use more heads, or run.backend = \"cpu\"."));
+}
+
+/// FLOPs of a launch. Which pairs are seen is on the device, where the host must not wait for it: chunks are counted as
+/// whole samples with one document each, as cost() does; the CPU counts the pairs that it met.
+inline double counted_flops(AttentionShape const& s, double flops_a_pair) {
+  return flops_a_pair * static_cast<double>(s.head_dim * s.samples * s.heads) * visible_pairs(s);
+}
+
+}  // namespace selenite::attention_cuda
