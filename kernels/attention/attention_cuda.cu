@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(ForwardSizes<T, depth>::threads) forward_kerne
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
   int const row = WarpScores::row(0);
   bool const present = row < own.warp_count;
-  Place const query = in.query_places(own.sample, own.first + (present ? own.warp_first - own.first + row : 0));
+  Place const query = in.query_places(own.sample, present ? own.warp_first + row : own.first);
   HeadDropout const dropout = in.dropout_of(own.sample, own.head);
   auto next = [&](int key) {
     return next_block<Sizes::keys>(in.key_places, own.sample, key, in.keys, [&](PlaceRange const& range) {
