@@ -1,5 +1,7 @@
 // Collectives of thread ranks that share a device: copies and sums on the rank's stream.
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
+#include <type_traits>
 
 #include "comm/mover.hpp"
 #include "core/error.hpp"
@@ -22,8 +24,20 @@ template <class T>
 __device__ auto widen(T x) {
   if constexpr (sizeof(T) == sizeof(double))
     return x;
+  else if constexpr (std::is_same_v<T, fp16>)  // its own conversions are host code
+    return __half2float(__ushort_as_half(x.bits));
   else
     return static_cast<float>(x);
+}
+template <class T, class Wide>
+__device__ T narrow(Wide x) {
+  if constexpr (std::is_same_v<T, fp16>) {
+    T y;
+    y.bits = __half_as_ushort(__float2half_rn(x));
+    return y;
+  } else {
+    return T(x);
+  }
 }
 
 /// Element by element in the order of the parts; `out` may be one of them.
@@ -36,7 +50,7 @@ __global__ void combine_kernel(Parts parts, T* out, std::int64_t count, Reductio
       auto const other = widen(static_cast<T const*>(parts.part[r])[i]);
       v = reduction == Reduction::sum ? v + other : (v < other ? other : v);
     }
-    out[i] = T(v);
+    out[i] = narrow<T>(v);
   }
 }
 
