@@ -264,23 +264,42 @@ BOOST_AUTO_TEST_CASE(an_exchange_that_waits_for_ever_on_a_device_is_found) {
 
 // --- whole trainings
 
-BOOST_AUTO_TEST_CASE(every_layout_trains_as_one_rank) {
+void train(Draw const& d, Settings const& settings) {
   constexpr std::int64_t steps = 2;
-  Settings const one_rank{"train.precision=fp32"}, on_devices{"train.precision=fp32", "run.backend=cuda"};
+  Settings on_devices = settings;
+  on_devices.push_back("run.backend=cuda");
+  Trained const one = train_as_threads(config_of(d, false, settings), {.until = steps});
+  take_nccl_logs();
+  Trained const all = train_as_threads(config_of(d, true, on_devices), {.until = steps}, nccl);
+  for (std::string const& problem : all.wrong) BOOST_ERROR(problem);
+  for (std::size_t i = 0; i < steps; ++i) {
+    BOOST_TEST(all.losses[i] == one.losses[i], boost::test_tools::tolerance(2e-5));
+    BOOST_TEST(all.norms[i] == one.norms[i], boost::test_tools::tolerance(2e-5));
+  }
+  Difference const apart = difference_by_layer(one.weights, all.weights);
+  BOOST_CHECK_MESSAGE(apart.relative < 2e-5, apart.where << " differs by " << apart.relative);
+  check_record(take_nccl_logs(), all.bytes_sent);
+}
+
+BOOST_AUTO_TEST_CASE(every_layout_trains_as_one_rank) {
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     Draw const d = draw(seed, 6);
-    BOOST_TEST_CONTEXT(d.text()) {
-      Trained const one = train_as_threads(config_of(d, false, one_rank), {.until = steps});
-      take_nccl_logs();
-      Trained const all = train_as_threads(config_of(d, true, on_devices), {.until = steps}, nccl);
-      for (std::string const& problem : all.wrong) BOOST_ERROR(problem);
-      for (std::size_t i = 0; i < steps; ++i) {
-        BOOST_TEST(all.losses[i] == one.losses[i], boost::test_tools::tolerance(2e-5));
-        BOOST_TEST(all.norms[i] == one.norms[i], boost::test_tools::tolerance(2e-5));
-      }
-      Difference const apart = difference_by_layer(one.weights, all.weights);
-      BOOST_CHECK_MESSAGE(apart.relative < 2e-5, apart.where << " differs by " << apart.relative);
-      check_record(take_nccl_logs(), all.bytes_sent);
+    BOOST_TEST_CONTEXT(d.text()) { train(d, {"train.precision=fp32"}); }
+  }
+}
+
+/// The other path of attention, which has no context ranks.
+BOOST_AUTO_TEST_CASE(layouts_with_matrix_attention_train_as_one_rank) {
+  int trained = 0;
+  for (std::uint64_t seed = 1; trained < 12; ++seed) {
+    Draw const d = draw(seed, 6);
+    Settings const settings{"train.precision=fp32", "model.attention=matrix"};
+    std::string const refused = error_of([&] { config_of(d, true, settings); });
+    if (refused != "no error") {
+      BOOST_TEST_MESSAGE(d.text() << " is refused: " << refused);
+      continue;
     }
+    BOOST_TEST_CONTEXT(d.text()) { train(d, settings); }
+    ++trained;
   }
 }
