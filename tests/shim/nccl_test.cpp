@@ -262,6 +262,25 @@ BOOST_AUTO_TEST_CASE(an_exchange_that_waits_for_ever_on_a_device_is_found) {
   BOOST_TEST(exchange(true, true) == "");
 }
 
+BOOST_AUTO_TEST_CASE(a_rank_that_gives_up_waits_no_more) {
+  std::string waited, later;
+  static_cast<void>(error_of([&] {
+    run_nccl(2, [&](Comm& comm) {
+      comm.set_grid(ProcessGrid({1, 1, 1, 1, 2}));
+      if (*comm.rank() == 0) return comm.barrier();
+      std::jthread const other([&] {
+        while (!comm.calls().current()) std::this_thread::yield();
+        comm.give_up();
+      });
+      float value = 0;
+      waited = error_of([&] { comm.launch(Recv{.data = Tensor::of(&value, {1}), .from = Rank(0)}); });
+      later = error_of([&] { comm.finish(Channel::forward); });
+    });
+  }));
+  BOOST_CHECK_MESSAGE(contains(waited, "has aborted") || contains(waited, "stopped"), waited);
+  BOOST_CHECK_MESSAGE(contains(later, "stopped"), later);
+}
+
 // --- whole trainings
 
 void train(Draw const& d, Settings const& settings) {
