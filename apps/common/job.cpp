@@ -42,21 +42,31 @@ namespace {
 
 char const* environment(char const* name) { return std::getenv(name); }
 
-std::unique_ptr<Comm> make_comm(CommKind kind) {
-  switch (kind) {
-    case CommKind::automatic:
-      return started_by_mpi(environment) ? make_mpi_comm() : make_self_comm();
+/// What ranks say to each other from host to host.
+std::unique_ptr<Comm> make_control() { return started_by_mpi(environment) ? make_mpi_comm() : make_self_comm(); }
+
+std::unique_ptr<Comm> make_comm(RunConfig const& run) {
+  bool const on_devices = run.backend == BackendKind::cuda;
+  switch (run.comm) {
+    case CommKind::automatic: {
+      auto control = make_control();
+      return on_devices && control->world() > 1 ? make_nccl_comm(std::move(control)) : std::move(control);
+    }
     case CommKind::self:
       return make_self_comm();
     case CommKind::mpi:
       return make_mpi_comm();
-    case CommKind::threads:
     case CommKind::nccl:
+      validate(on_devices,
+               "run.comm = \"nccl\" can't be used with run.backend = \"cpu\" (NCCL moves device memory only). Use "
+               "run.comm = \"auto\" or \"mpi\", or run.backend = \"cuda\".");
+      return make_nccl_comm(make_control());
+    case CommKind::threads:
       break;
   }
   throw Error(
-      "run.comm = \"nccl\" can't be used (this version communicates by MPI, between threads, or not at all). Use auto, "
-      "mpi, threads or self.");
+      "Ranks as threads have no communicator of their process (run_threads makes one for each). This is a defect of "
+      "Selenite; please report it.");
 }
 
 /// Ranks of a layout that nobody has started: data = 0 leaves one.
@@ -77,7 +87,7 @@ std::int64_t ranks_of(LayoutConfig const& l) {
 
 void require_same_job(Comm& comm, Config const& given) {
   std::int64_t const launched = launched_ranks(environment);
-  bool const connected = given.run.comm == CommKind::automatic || given.run.comm == CommKind::mpi;
+  bool const connected = given.run.comm != CommKind::self && given.run.comm != CommKind::threads;
   validate(!connected || launched == 0 || launched == comm.world(), "The launcher started ", launched,
            " processes, but ", comm.world(),
            " of them can reach each other (it is not of the MPI that this program was built with). Start it by the "
@@ -90,7 +100,7 @@ void require_same_job(Comm& comm, Config const& given) {
 }
 
 int run_ranks(Config const& given, std::function<int(Comm&)> const& body) {
-  if (given.run.comm != CommKind::threads) return body(*make_comm(given.run.comm));
+  if (given.run.comm != CommKind::threads) return body(*make_comm(given.run));
   std::atomic<int> code{0};
   try {
     run_threads(ranks_of(given.layout), [&](Comm& comm) {
@@ -152,7 +162,8 @@ std::optional<Machine> planned_machine(Config const& config) {
 /// machine file prices their links, too; "auto" measures this machine as one rank.
 void print(Config const& given, RunOptions const& options) {
   bool const threads = given.run.comm == CommKind::threads;
-  auto const comm = threads ? make_self_comm() : make_comm(given.run.comm);
+  // nothing runs: what would move device memory is not needed
+  auto const comm = threads || given.run.comm == CommKind::self ? make_self_comm() : make_control();
   std::int64_t const ranks = threads ? ranks_of(given.layout) : comm->world();
   Config const config = resolve(given, options.world > 0 ? options.world : ranks);
   if (*comm->rank() != 0) return;

@@ -12,7 +12,8 @@ namespace selenite {
 enum class Reduction : std::uint8_t { sum, max };
 
 /// data = reduction of all ranks' data, in place. Sums are added in rank order in fp32 (fp64 for fp64), so that the
-/// result has the same bits on all ranks, in every run and on every backend.
+/// result has the same bits on all ranks, in every run and on every backend; but NCCL adds in an order of its own, and
+/// 16-bit sums in 16 bits.
 struct AllReduce {
   Tensor data;  ///< contiguous; fp32, fp64, bf16 or fp16
   AxisSet group;

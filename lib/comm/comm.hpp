@@ -15,8 +15,8 @@
 
 namespace selenite {
 
-/// The ranks of a job and what they can say to each other. One object a rank; backends: self (one rank), threads and
-/// MPI. Collectives over a group of one rank are not calls at all: whoever asks checks the group's size (lib/exec
+/// The ranks of a job and what they can say to each other. One object a rank; backends: self (one rank), threads, MPI
+/// and NCCL. Collectives over a group of one rank are not calls at all: whoever asks checks the group's size (lib/exec
 /// does).
 class Comm {
  public:
@@ -43,6 +43,8 @@ class Comm {
     do_finish(channel, data);
   }
 
+  /// Throws Error if the transport, where it works on behind the calls, has failed since.
+  virtual void expect_working() const {}
   /// Another thread of this rank may wait in a launch that nobody will answer, because the rank is leaving by an error:
   /// that wait throws Stopped.
   virtual void give_up() = 0;
@@ -105,6 +107,12 @@ std::unique_ptr<Comm> make_self_comm();
 /// The ranks that mpirun or srun started. Initializes MPI with MPI_THREAD_MULTIPLE and finalizes it when destroyed;
 /// throws Error if the library can't do that, or in builds without MPI.
 std::unique_ptr<Comm> make_mpi_comm();
+/// Launches go by NCCL, on the stream that the device of use() has at the time, and return at once; all else is
+/// `control`'s. The first call of use() after the first set_grid(), and each set_grid() after that, makes communicators
+/// and waits for all ranks. Messages go between neighbours of a pipeline, round its ends too, and between its ends on
+/// the tied channel; of one sender and channel they must be received in the order sent, whatever their tags are. Throws
+/// Error in builds without NCCL.
+std::unique_ptr<Comm> make_nccl_comm(std::unique_ptr<Comm> control);
 /// Was this process started by an MPI launcher (so that "auto" means MPI)? `environment` looks up a variable.
 bool started_by_mpi(char const* (*environment)(char const*));
 /// How many processes the launcher (mpirun, srun) says it has started beside this one, with it; 0 if none says.

@@ -127,6 +127,7 @@ class RankJob {
     check("FLOPs", planned.flops, tally.flops);
     sent.add(planned.sent, 1);
     check("bytes sent", sent.total(), comm_.bytes_sent());
+    trained_.bytes_sent += comm_.bytes_sent();
     for (AxisSet axes : AxisSet::subsets())
       check(concat("bytes sent over ", to_string(axes)), sent[axes], comm_.sent()[axes]);
     for (Channel channel : {Channel::forward, Channel::backward, Channel::tied})
@@ -146,12 +147,13 @@ class RankJob {
 
 }  // namespace
 
-Trained train_as_threads(Config const& config, Part const& part) {
+Trained train_as_threads(Config const& config, Part const& part, Wrap const& wrap) {
   Trained trained;
   std::mutex mutex;
   run_threads(make_grid(config.layout).world(), [&](Comm& comm) {
     set_threads(1);  // the ranks themselves fill the cores
-    RankJob(config, comm, trained, mutex).run(part);
+    std::unique_ptr<Comm> const wrapped = wrap ? wrap(comm) : nullptr;
+    RankJob(config, wrapped ? *wrapped : comm, trained, mutex).run(part);
   });
   return trained;
 }

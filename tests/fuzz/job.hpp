@@ -1,9 +1,12 @@
 #pragma once
 #include <filesystem>
+#include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "comm/comm.hpp"
 #include "core/config.hpp"
 
 namespace selenite::test {
@@ -20,6 +23,7 @@ struct Trained {
   std::vector<double> losses, norms;
   Wholes gradients;                ///< of the first step: of the sum of the counted tokens' losses
   Wholes weights;                  ///< after the last
+  std::int64_t bytes_sent = 0;     ///< by all ranks
   std::vector<std::string> wrong;  ///< what did not equal the plan: bytes held, FLOPs, bytes sent
 };
 
@@ -28,7 +32,9 @@ struct Part {
   std::int64_t until = 3;          ///< the last step
   std::filesystem::path from, to;  ///< folders of checkpoints: to go on from, and to save the end in; empty: none
 };
+/// Makes what a rank communicates by out of what threads have.
+using Wrap = std::function<std::unique_ptr<Comm>(Comm&)>;
 /// Trains a resolved config on the toy language, all ranks of its layout as threads of this process.
-Trained train_as_threads(Config const& config, Part const& part);
+Trained train_as_threads(Config const& config, Part const& part, Wrap const& wrap = {});
 
 }  // namespace selenite::test

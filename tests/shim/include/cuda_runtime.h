@@ -13,6 +13,7 @@
 
 #include "tests/shim/block.hpp"
 #include "tests/shim/memory.hpp"
+#include "tests/shim/streams.hpp"
 #include "tests/shim/types.hpp"
 
 #define SELENITE_SHIM 1
@@ -60,7 +61,7 @@ cudaError_t cudaLaunchKernelEx(cudaLaunchConfig_t const* config, void (*kernel)(
 }
 
 // --- the device: one, whose memory is the host's. Everything is done when it is called, so streams and events have
-// nothing to do; that they are used rightly shows on a device only.
+// nothing to do; what they are asked for is remembered where somebody wants to know (tests/shim/streams.hpp).
 
 struct cudaDeviceProp {
   char name[32] = "the host shim";
@@ -118,19 +119,31 @@ struct CUevent_st;
 using cudaEvent_t = CUevent_st*;
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = nullptr;
+  *stream = static_cast<cudaStream_t>(selenite::shim::new_handle());
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  selenite::shim::remember({.kind = selenite::shim::Step::Kind::host_waits_for_stream, .stream = stream});
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  selenite::shim::remember({.kind = selenite::shim::Step::Kind::wait, .stream = stream, .event = event});
+  return cudaSuccess;
+}
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = nullptr;
+  *event = static_cast<cudaEvent_t>(selenite::shim::new_handle());
   return cudaSuccess;
 }
 inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
-inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  selenite::shim::remember({.kind = selenite::shim::Step::Kind::record, .stream = stream, .event = event});
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  selenite::shim::remember({.kind = selenite::shim::Step::Kind::host_waits_for_event, .event = event});
+  return cudaSuccess;
+}
 
 // --- threads of a warp and of a block. The place of the call is remembered: threads that wait at different ones are an
 // error.
