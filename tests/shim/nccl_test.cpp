@@ -284,7 +284,7 @@ BOOST_AUTO_TEST_CASE(a_rank_that_gives_up_waits_no_more) {
 // --- whole trainings
 
 void train(Draw const& d, Settings const& settings) {
-  constexpr std::int64_t steps = 2;
+  constexpr std::int64_t steps = 3;  // a ramp of the batch has come to its end
   Settings on_devices = settings;
   on_devices.push_back("run.backend=cuda");
   Trained const one = train_as_threads(config_of(d, false, settings), {.until = steps});
