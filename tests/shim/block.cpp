@@ -119,7 +119,8 @@ void Block::run(int threads, dim3 shape, std::function<void()> const& body) {
   if (order_ == Order::reverse) std::reverse(lanes_.begin(), lanes_.end());
   begin(threads, shape);
   poison_shared();
-  std::memset(static_cast<void*>(dynamic_shared.data()), 0xff, dynamic_shared.size() * sizeof(SharedLine));
+  if (!dynamic_shared.empty())
+    std::memset(static_cast<void*>(dynamic_shared.data()), 0xff, dynamic_shared.size() * sizeof(SharedLine));
   try {
     while (done_ < count_) {
       bool moved = false;
