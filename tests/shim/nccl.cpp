@@ -204,7 +204,7 @@ class Meeting {
     };
     if (call.kind == NcclCall::Kind::reduce_scatter) {
       for (std::size_t r = 0; r < parts.size(); ++r) append(reduced(call, parts, r * call.count).data());
-      for (std::size_t r = 0; r < parts.size(); ++r) std::copy_n(&all[r * size], size, out(r));
+      for (std::size_t r = 0; r < parts.size(); ++r) std::copy_n(all.data() + r * size, size, out(r));
       return;
     }
     if (call.kind == NcclCall::Kind::all_reduce) all = reduced(call, parts, 0);
