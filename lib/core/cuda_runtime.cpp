@@ -17,6 +17,10 @@ void check(cudaError_t status, char const* what) {
            "). Earlier launches may be the cause: run again with CUDA_LAUNCH_BLOCKING=1 to see which.");
 }
 
+/// The lanes' streams do not wait for the default stream, on which the runtime clears, and may still copy when a call
+/// returns (from pageable memory).
+void finish_default_stream() { check(cudaStreamSynchronize(nullptr), "Work on the default stream"); }
+
 }  // namespace
 
 int cuda_devices() {
@@ -63,6 +67,7 @@ std::byte* allocate_cuda(std::int64_t bytes) {
       reason(status), "; ", format_bytes(static_cast<double>(free_cuda_memory())),
       " are free). Use a smaller model, micro-batch or sequence, or more ranks; --dry-run shows what takes the room.");
   check(cudaMemset(memory, 0, static_cast<std::size_t>(bytes)), "Clearing device memory");
+  finish_default_stream();
   return static_cast<std::byte*>(memory);
 }
 
@@ -83,6 +88,7 @@ void copy_cuda(void* to, void const* from, std::int64_t bytes) {
     if (attributes.type == cudaMemoryTypeDevice) check(cudaSetDevice(attributes.device), "Taking a CUDA device");
   }
   check(cudaMemcpy(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault), "A copy of CUDA memory");
+  finish_default_stream();
 }
 
 }  // namespace selenite
