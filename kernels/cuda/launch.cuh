@@ -1,8 +1,9 @@
 #pragma once
 #include <cstdint>
+#include <cuda_runtime.h>
 
 #include "core/cuda.hpp"
-#include "kernels/cuda/check.cuh"
+#include "core/error.hpp"
 
 namespace selenite {
 

@@ -8,11 +8,6 @@
 namespace selenite {
 namespace {
 
-void check(cudaError_t status, char const* what) {
-  validate(status == cudaSuccess, what, " failed (", cudaGetErrorName(status), ": ", cudaGetErrorString(status),
-           "). Earlier launches may be the cause: run again with CUDA_LAUNCH_BLOCKING=1 to see which.");
-}
-
 constexpr int most_parts = 16;
 struct Parts {
   void const* part[most_parts];
@@ -53,8 +48,7 @@ class CudaMover final : public Mover {
       body(first, first + grain < count ? first + grain : count);
   }
   void copy(std::byte const* from, std::byte* to, std::int64_t bytes) override {
-    check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, cuda_.stream),
-          "A copy of CUDA memory");
+    CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, cuda_.stream));
   }
   void combine(DType dtype, std::vector<std::byte const*> const& parts, std::byte* out, std::int64_t count,
                Reduction reduction) override {
@@ -78,7 +72,7 @@ class CudaMover final : public Mover {
     settle();
   }
   void from_host(std::byte const* from, std::byte* to, std::int64_t bytes) override { to_host(from, to, bytes); }
-  void settle() override { check(cudaStreamSynchronize(cuda_.stream), "Work on the CUDA device"); }
+  void settle() override { CUDA_CHECK(cudaStreamSynchronize(cuda_.stream)); }
 
  private:
   template <class T>
@@ -92,8 +86,7 @@ class CudaMover final : public Mover {
     config.gridDim = dim3(static_cast<unsigned>(count < 256 * 1024 ? (count + 255) / 256 : 1024));
     config.blockDim = dim3(256);
     config.stream = cuda_.stream;
-    check(cudaLaunchKernelEx(&config, combine_kernel<T>, list, reinterpret_cast<T*>(out), count, reduction),
-          "Adding the parts of thread ranks");
+    CUDA_CHECK(cudaLaunchKernelEx(&config, combine_kernel<T>, list, reinterpret_cast<T*>(out), count, reduction));
   }
 
   Cuda& cuda_;

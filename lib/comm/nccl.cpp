@@ -23,11 +23,6 @@ void check(ncclResult_t result, char const* expression, int line) {
 }
 #define NCCL_CHECK(call) check((call), #call, __LINE__)
 
-void check_cuda(cudaError_t status, char const* what) {
-  validate(status == cudaSuccess, what, " failed (", cudaGetErrorName(status), ": ", cudaGetErrorString(status),
-           "). Earlier launches may be the cause: run again with CUDA_LAUNCH_BLOCKING=1 to see which.");
-}
-
 // --- what is owned of CUDA
 
 struct Destroy {
@@ -41,20 +36,16 @@ using DeviceBytes = std::unique_ptr<std::byte, Destroy>;
 
 Stream make_stream() {
   cudaStream_t stream = nullptr;
-  check_cuda(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "Making a CUDA stream");
+  CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   return Stream(stream);
 }
 Event make_event() {
   cudaEvent_t event = nullptr;
-  check_cuda(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "Making a CUDA event");
+  CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
   return Event(event);
 }
-void record(Event const& event, cudaStream_t stream) {
-  check_cuda(cudaEventRecord(event.get(), stream), "Recording a CUDA event");
-}
-void wait(cudaStream_t stream, Event const& event) {
-  check_cuda(cudaStreamWaitEvent(stream, event.get(), 0), "Waiting for a CUDA event");
-}
+void record(Event const& event, cudaStream_t stream) { CUDA_CHECK(cudaEventRecord(event.get(), stream)); }
+void wait(cudaStream_t stream, Event const& event) { CUDA_CHECK(cudaStreamWaitEvent(stream, event.get(), 0)); }
 
 ncclDataType_t reduced_type(DType dtype) {
   switch (dtype) {
@@ -380,7 +371,7 @@ class NcclComm final : public Comm {
       } else {
         try_out(*(groups_[all[i].group.bits()] = std::move(team)), trial.get());
       }
-      check_cuda(cudaStreamSynchronize(cuda_->stream), "Work on the CUDA device");
+      CUDA_CHECK(cudaStreamSynchronize(cuda_->stream));
     }
   }
   void try_out(Team const& g, std::byte* trial) const {

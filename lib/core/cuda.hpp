@@ -38,6 +38,11 @@ class Cuda {
 // What the program needs of the CUDA runtime itself: cuda_runtime.cpp, or cuda_runtime_missing.cpp in builds without
 // it, where opening a device throws.
 
+/// Throws Error, with the expression and its place, unless the status (a cudaError_t) is success.
+void check_cuda(int status, char const* expression, char const* file, int line);
+/// Around every call into the CUDA runtime.
+#define CUDA_CHECK(expression) ::selenite::check_cuda((expression), #expression, __FILE__, __LINE__)
+
 /// How many devices this process sees; 0 without a driver.
 int cuda_devices();
 /// Makes a device the calling thread's. Throws Error, with what to change, if there is no driver, no such device, or

@@ -12,16 +12,17 @@ constexpr int oldest_major = 8;  // Ampere: bf16 in tensor cores
 
 std::string reason(cudaError_t status) { return concat(cudaGetErrorName(status), ": ", cudaGetErrorString(status)); }
 
-void check(cudaError_t status, char const* what) {
-  validate(status == cudaSuccess, what, " failed (", reason(status),
-           "). Earlier launches may be the cause: run again with CUDA_LAUNCH_BLOCKING=1 to see which.");
-}
-
 /// The lanes' streams do not wait for the default stream, on which the runtime clears, and may still copy when a call
 /// returns (from pageable memory).
-void finish_default_stream() { check(cudaStreamSynchronize(nullptr), "Work on the default stream"); }
+void finish_default_stream() { CUDA_CHECK(cudaStreamSynchronize(nullptr)); }
 
 }  // namespace
+
+void check_cuda(int status, char const* expression, char const* file, int line) {
+  validate(status == cudaSuccess, "A CUDA call failed (", expression, " at ", file, ":", line, " says ",
+           reason(static_cast<cudaError_t>(status)),
+           "). Earlier launches may be the cause: run again with CUDA_LAUNCH_BLOCKING=1 to see which.");
+}
 
 int cuda_devices() {
   int devices = 0;
@@ -37,9 +38,9 @@ CudaDevice open_cuda_device(int ordinal) {
            "use cpu.");
   validate(ordinal < devices, "Rank number ", ordinal, " of this machine has no device (it has ", devices,
            "; each rank takes one). Start at most ", devices, " ranks a machine.");
-  check(cudaSetDevice(ordinal), "Taking a CUDA device");
+  CUDA_CHECK(cudaSetDevice(ordinal));
   cudaDeviceProp properties{};
-  check(cudaGetDeviceProperties(&properties, ordinal), "Asking for a CUDA device's properties");
+  CUDA_CHECK(cudaGetDeviceProperties(&properties, ordinal));
   validate(properties.major >= oldest_major, "CUDA device ", ordinal, " (", properties.name,
            ") is too old (it has compute "
            "capability ",
@@ -55,7 +56,7 @@ CudaDevice open_cuda_device(int ordinal) {
 
 std::int64_t free_cuda_memory() {
   std::size_t free = 0, total = 0;
-  check(cudaMemGetInfo(&free, &total), "Asking for a CUDA device's free memory");
+  CUDA_CHECK(cudaMemGetInfo(&free, &total));
   return static_cast<std::int64_t>(free);
 }
 
@@ -66,14 +67,14 @@ std::byte* allocate_cuda(std::int64_t bytes) {
       status == cudaSuccess, "Can't take ", format_bytes(static_cast<double>(bytes)), " of the device's memory (",
       reason(status), "; ", format_bytes(static_cast<double>(free_cuda_memory())),
       " are free). Use a smaller model, micro-batch or sequence, or more ranks; --dry-run shows what takes the room.");
-  check(cudaMemset(memory, 0, static_cast<std::size_t>(bytes)), "Clearing device memory");
+  CUDA_CHECK(cudaMemset(memory, 0, static_cast<std::size_t>(bytes)));
   finish_default_stream();
   return static_cast<std::byte*>(memory);
 }
 
 std::byte* allocate_pinned(std::int64_t bytes) {
   void* memory = nullptr;
-  check(cudaMallocHost(&memory, static_cast<std::size_t>(bytes)), "Taking pinned host memory");
+  CUDA_CHECK(cudaMallocHost(&memory, static_cast<std::size_t>(bytes)));
   std::fill_n(static_cast<std::byte*>(memory), bytes, std::byte{0});
   return static_cast<std::byte*>(memory);
 }
@@ -84,10 +85,10 @@ void free_pinned(std::byte* memory) noexcept { static_cast<void>(cudaFreeHost(me
 void copy_cuda(void* to, void const* from, std::int64_t bytes) {
   for (void const* const side : {static_cast<void const*>(to), from}) {  // the calling thread may never have chosen one
     cudaPointerAttributes attributes{};
-    check(cudaPointerGetAttributes(&attributes, side), "Asking where memory lies");
-    if (attributes.type == cudaMemoryTypeDevice) check(cudaSetDevice(attributes.device), "Taking a CUDA device");
+    CUDA_CHECK(cudaPointerGetAttributes(&attributes, side));
+    if (attributes.type == cudaMemoryTypeDevice) CUDA_CHECK(cudaSetDevice(attributes.device));
   }
-  check(cudaMemcpy(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault), "A copy of CUDA memory");
+  CUDA_CHECK(cudaMemcpy(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault));
   finish_default_stream();
 }
 

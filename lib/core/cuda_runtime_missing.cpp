@@ -12,6 +12,9 @@ namespace {
 
 }  // namespace
 
+void check_cuda(int status, char const* expression, char const*, int) {
+  validate(status == 0, "A CUDA call failed (", expression, "; status ", status, "). There is no CUDA runtime here.");
+}
 int cuda_devices() { return 0; }
 CudaDevice open_cuda_device(int) { missing(); }
 std::int64_t free_cuda_memory() { missing(); }

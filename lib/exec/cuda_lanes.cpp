@@ -6,15 +6,6 @@
 #include "core/error.hpp"
 
 namespace selenite {
-namespace {
-
-void check(cudaError_t status, char const* what) {
-  validate(status == cudaSuccess, what, " failed (", cudaGetErrorName(status), ": ", cudaGetErrorString(status),
-           "). Earlier launches may be the cause: run again with CUDA_LAUNCH_BLOCKING=1 to see which.");
-}
-
-}  // namespace
-
 struct CudaLanes::Streams {
   static constexpr std::uint64_t kept = 256;
   std::array<cudaStream_t, lane_count> streams{};
@@ -22,8 +13,8 @@ struct CudaLanes::Streams {
   std::uint64_t recorded = 0;
 
   Streams() {
-    for (cudaStream_t& s : streams) check(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking), "Making a CUDA stream");
-    for (cudaEvent_t& e : events) check(cudaEventCreateWithFlags(&e, cudaEventDisableTiming), "Making a CUDA event");
+    for (cudaStream_t& s : streams) CUDA_CHECK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
+    for (cudaEvent_t& e : events) CUDA_CHECK(cudaEventCreateWithFlags(&e, cudaEventDisableTiming));
   }
   ~Streams() {
     for (cudaEvent_t const e : events) static_cast<void>(cudaEventDestroy(e));
@@ -53,23 +44,22 @@ void CudaLanes::select(Lane lane) { cuda_.stream = streams_->streams[static_cast
 
 std::uint64_t CudaLanes::record() {
   std::uint64_t const number = ++streams_->recorded;
-  check(cudaEventRecord(streams_->event(number), cuda_.stream), "Recording a CUDA event");
+  CUDA_CHECK(cudaEventRecord(streams_->event(number), cuda_.stream));
   return number;
 }
 
 void CudaLanes::wait(std::uint64_t number) {
-  if (number > 0) check(cudaStreamWaitEvent(cuda_.stream, streams_->event(number), 0), "Waiting for a CUDA event");
+  if (number > 0) CUDA_CHECK(cudaStreamWaitEvent(cuda_.stream, streams_->event(number), 0));
 }
 
 void CudaLanes::wait_on_host(std::uint64_t number) {
-  if (number > 0) check(cudaEventSynchronize(streams_->event(number)), "Work on the CUDA device");
+  if (number > 0) CUDA_CHECK(cudaEventSynchronize(streams_->event(number)));
 }
 
 void CudaLanes::copy(void* to, void const* from, std::int64_t bytes) {
-  check(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, cuda_.stream),
-        "A copy of CUDA memory");
+  CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, cuda_.stream));
 }
 
-void CudaLanes::synchronize() { check(cudaStreamSynchronize(cuda_.stream), "Work on the CUDA device"); }
+void CudaLanes::synchronize() { CUDA_CHECK(cudaStreamSynchronize(cuda_.stream)); }
 
 }  // namespace selenite
