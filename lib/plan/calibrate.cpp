@@ -20,18 +20,21 @@ class Bench {
       : arena_("calibration", nullptr, INT64_MAX),
         comm_(comm),
         ctx_(place(comm, grid, workspace), static_cast<Machine const*>(nullptr)) {}
-  Bench(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, std::int64_t bytes, Executor& executor)
+  Bench(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, std::int64_t bytes, Executor& executor,
+        Effort effort)
       : memory_(bytes, executor.cuda ? Memory::Kind::cuda : Memory::Kind::host),
         arena_("calibration", memory_.base(), bytes, executor.cuda ? Device::cuda : Device::cpu),
         comm_(comm),
-        ctx_(place(comm, grid, workspace), executor, &comm) {}
+        ctx_(place(comm, grid, workspace), executor, &comm),
+        effort_(effort) {}
 
   Tensor tensor(DType dtype, Shape shape) {
     Tensor const t = arena_.allocate(dtype, shape);
     ctx_(Fill{.x = t, .value = 0.01});
     return t;
   }
-  /// Mean over the ranks of the fastest of a few runs, all ranks at once. At least two runs, at most about 60 ms more.
+  /// Mean over the ranks, all of them at once, of what counts of a few runs. At least two runs, and for about as long
+  /// as the effort says.
   template <class Op>
   double seconds(Op const& op) {
     ctx_(op);
@@ -39,17 +42,19 @@ class Bench {
     ctx_.synchronize();
     comm_.barrier();
     double best = 1e30, total = 0, more = 1;
-    for (int i = 0; i < 20 && more > 0; ++i) {
+    double runs = 0;
+    for (; more > 0 && (effort_.mean || runs < 20); ++runs) {
       auto const start = std::chrono::steady_clock::now();
       ctx_(op);
       ctx_.synchronize();
       double const s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       best = std::min(best, s), total += s;
-      more = i < 1 || total < 0.06 ? 1 : 0;
+      more = runs < 1 || total < effort_.seconds ? 1 : 0;
       comm_.all_reduce({&more, 1}, Reduction::max);  // the op may be a collective: all ranks run it equally often
     }
-    comm_.all_reduce({&best, 1}, Reduction::sum);
-    return best / static_cast<double>(comm_.world());
+    double counts = effort_.mean ? total / runs : best;
+    comm_.all_reduce({&counts, 1}, Reduction::sum);
+    return counts / static_cast<double>(comm_.world());
   }
   Arena& arena() { return arena_; }
 
@@ -62,14 +67,16 @@ class Bench {
   Arena arena_;
   Comm& comm_;
   Ctx ctx_;
+  Effort effort_;
 };
 
 /// What `measure` finds with as much memory as it takes.
 template <class Measure>
-Machine measured(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Executor& executor, Measure&& measure) {
+Machine measured(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Executor& executor, Effort effort,
+                 Measure&& measure) {
   Bench walk(comm, grid, workspace);
   measure(walk);
-  Bench bench(comm, grid, workspace, walk.arena().peak(), executor);
+  Bench bench(comm, grid, workspace, walk.arena().peak(), executor, effort);
   return measure(bench);
 }
 
@@ -176,11 +183,11 @@ void measure_links(Bench& bench, ProcessGrid const& grid, Machine& machine) {
 
 }  // namespace
 
-Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid, Executor& executor) {
+Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid, Executor& executor, Effort effort) {
   double const limit = executor.cuda ? 6e12 : 6e9;  // about 10 ms
   std::int64_t const tokens = c.train.micro_batch * c.model.sequence_length;
   DType const dtype = compute_dtype(c.train.precision);
-  return measured(comm, grid, c.run.workspace, executor, [&](Bench& bench) {
+  return measured(comm, grid, c.run.workspace, executor, effort, [&](Bench& bench) {
     Machine machine{.name = "this machine, measured at start", .source = "measured"};
     RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens, limit), dtype),
                     attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
@@ -198,7 +205,7 @@ Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t work
     for (std::int64_t width : {256, 768, 2048}) sizes.push_back({rows, width, width});
   if (executor.cuda)
     for (std::int64_t width : {4096, 8192, 16384}) sizes.push_back({8192, width, width});
-  return measured(comm, grid, workspace, executor, [&](Bench& bench) {
+  return measured(comm, grid, workspace, executor, {}, [&](Bench& bench) {
     Machine machine{.name = "measured", .source = "measured by the kernels that train"};
     machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32),
     machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16);
