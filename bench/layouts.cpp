@@ -2,7 +2,8 @@
 // threads against layouts of the same training, in turns, because a shared machine's speed drifts. Shown is where the
 // ranks' time goes; where ranks share cores, what waits for another rank, or for a core, counts as what it waits in.
 //   bench_layouts [--set section.key=value ...] ["layout.tensor=2 layout.pipe=2 layout.data=2" ...]      thread ranks
-//   mpirun -n N bench_layouts [...]     N data-parallel processes, against one of them alone: goal 90 % of N times it
+//   mpirun -n N bench_layouts [...]     N data-parallel processes, against one of them alone: goal 90 % of N times it.
+//     Beside it stand N trainings of one process each, all at once: what the machine itself gives N busy cores.
 // The goal of eight thread ranks on two cores is 80 % of one rank with two threads.
 #include <algorithm>
 #include <cstdio>
@@ -10,6 +11,7 @@
 #include <iostream>
 #include <map>
 #include <mutex>
+#include <optional>
 
 #include "bench/support.hpp"
 #include "core/error.hpp"
@@ -34,30 +36,46 @@ struct Measured {
   std::array<double, cause_count> causes{};  ///< shares of the ranks' time
 };
 
-/// Mean of a few steps after one to warm up. All ranks of `comm`.
-Measured run_steps(Config const& config, Comm& comm) {
-  constexpr int steps = 2;
-  ProcessGrid const grid = make_grid(config.layout);
-  comm.set_grid(grid);
-  StageState stage(config, grid, comm.rank());
-  stage.take_memory();
-  Cpu cpu;
-  Ctx ctx(stage.place(), cpu, &comm);
-  stage.initialize(ctx);
-  Progress at = Progress::initial(config.train);
-  auto const load = [&](Micro, Batch& b) { fill(b, config.model.vocab_size); };
-  train_step(ctx, stage, at, load);
-  ctx.tally() = {};
-  comm.barrier();
-  double const start = now();
-  for (int i = 0; i < steps; ++i) train_step(ctx, stage, at, load);
-  comm.barrier();
-  Measured m{.seconds = (now() - start) / steps};
-  double const of_all = steps * m.seconds * static_cast<double>(comm.world());
-  for (std::size_t c = 0; c < cause_count; ++c) m.causes[c] = ctx.tally().seconds[c] / of_all;
-  comm.all_reduce(m.causes, Reduction::sum);
-  return m;
-}
+/// A training whose first step, to warm up, is done.
+class Training {
+ public:
+  Training(Config const& config, Comm& comm)
+      : comm_(comm), config_(config), grid_(make_grid(config.layout)), stage_(config_, with_grid(), comm.rank()) {
+    stage_.take_memory();
+    ctx_.emplace(stage_.place(), cpu_, &comm_);
+    stage_.initialize(*ctx_);
+    step();
+  }
+  /// Mean of a few steps. All ranks of the communicator.
+  Measured measure(int steps) {
+    ctx_->tally() = {};
+    comm_.barrier();
+    double const start = now();
+    for (int i = 0; i < steps; ++i) step();
+    comm_.barrier();
+    Measured m{.seconds = (now() - start) / steps};
+    double const of_all = steps * m.seconds * static_cast<double>(comm_.world());
+    for (std::size_t c = 0; c < cause_count; ++c) m.causes[c] = ctx_->tally().seconds[c] / of_all;
+    comm_.all_reduce(m.causes, Reduction::sum);
+    return m;
+  }
+
+ private:
+  ProcessGrid const& with_grid() {
+    comm_.set_grid(grid_);
+    return grid_;
+  }
+  void step() {
+    train_step(*ctx_, stage_, at_, [&](Micro, Batch& b) { fill(b, config_.model.vocab_size); });
+  }
+  Comm& comm_;
+  Config config_;
+  ProcessGrid grid_;
+  StageState stage_;
+  Cpu cpu_;
+  std::optional<Ctx> ctx_;
+  Progress at_ = Progress::initial(config_.train);
+};
 
 Config config_of(Settings settings, std::string const& layout, std::int64_t world) {
   for (std::string const& s : split(layout, ' '))
@@ -94,7 +112,7 @@ void compare_threads(Settings const& settings, Settings const& layouts) {
       std::mutex mutex;
       std::int64_t const world = ranks_of(settings, layout);
       run_threads(world, [&](Comm& comm) {
-        Measured const own = run_steps(config_of(settings, layout, world), comm);
+        Measured const own = Training(config_of(settings, layout, world), comm).measure(2);
         std::lock_guard const lock(mutex);
         if (*comm.rank() == 0) m = own;
       });
@@ -108,24 +126,32 @@ void compare_threads(Settings const& settings, Settings const& layouts) {
 }
 
 void compare_processes(Settings const& settings) {
+  constexpr int rounds = 25;
   auto const comm = make_mpi_comm(), self = make_self_comm();
   std::int64_t const world = comm->world();
   bool const first = *comm->rank() == 0;
   set_threads(1);
-  std::vector<double> ratios;
-  for (int round = 0; round < 5; ++round) {
+  Training single(config_of(settings, "", 1), *self), parallel(config_of(settings, "", world), *comm);
+  std::vector<double> separate_ratios, ratios;
+  for (int round = 0; round < rounds; ++round) {
     Measured alone;
     comm->barrier();
-    if (first) alone = run_steps(config_of(settings, "", 1), *self);
+    if (first) alone = single.measure(1);
     comm->barrier();
-    Measured const all = run_steps(config_of(settings, "", world), *comm);
+    Measured const all = parallel.measure(1), own = single.measure(1);
+    std::array<double, 1> slowest{own.seconds};
+    comm->all_reduce(slowest, Reduction::max);
     if (!first) continue;
     print("one process, one thread", alone, 1);
+    separate_ratios.push_back(alone.seconds / slowest[0]);
+    print(concat(world, " of them at once, the slowest"), {slowest[0], own.causes}, separate_ratios.back());
     ratios.push_back(alone.seconds / all.seconds / static_cast<double>(world));
     print(concat(world, " processes, data parallel"), all, ratios.back());
   }
   if (first)
-    std::printf("median %5.1f %% of %lld times one process\n", 100 * median(ratios), static_cast<long long>(world));
+    std::printf(
+        "median %5.1f %% of %lld times one process; %.1f %% by as many trainings of one process, all at once\n",
+        100 * median(ratios), static_cast<long long>(world), 100 * median(separate_ratios));
 }
 
 int run(Settings const& arguments) {
