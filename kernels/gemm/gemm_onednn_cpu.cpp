@@ -1,4 +1,5 @@
 #include <dnnl.hpp>
+#include <vector>
 
 #include "core/parallel_for.hpp"
 #include "kernels/gemm/gemm_backend.hpp"
@@ -27,20 +28,37 @@ memory::desc describe(Tensor const& x, bool transposed) {
           transposed ? memory::dims{1, x.row_stride()} : memory::dims{x.row_stride(), 1}};
 }
 
+// oneDNN 2 and 3 differ in two calls: a factor of the product belongs to the attributes, or is a step after it; a
+// primitive is made from a description of the operation, or at once. Templates, so that only one is compiled.
+template <class Attributes, class PostOps>
+void scale_product(float scale, Attributes& attributes, PostOps& after) {
+  if constexpr (requires { attributes.set_output_scales(0, std::vector{scale}); })
+    attributes.set_output_scales(0, std::vector{scale});
+  else
+    after.append_eltwise(dnnl::algorithm::eltwise_linear, scale, 0.0f);
+}
+
+template <class Matmul, class... Tensors>
+typename Matmul::primitive_desc make_primitive(dnnl::engine const& engine, dnnl::primitive_attr const& attributes,
+                                               Tensors const&... tensors) {
+  constexpr bool empty_if_unsupported = true;
+  if constexpr (requires { typename Matmul::desc; })
+    return {typename Matmul::desc{tensors...}, attributes, engine, empty_if_unsupported};
+  else
+    return {engine, tensors..., attributes, empty_if_unsupported};
+}
+
 dnnl::matmul::primitive_desc primitive_of(Gemm const& op, dnnl::engine const& engine) {
   dnnl::primitive_attr attributes;
+  dnnl::post_ops after;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  if (op.scale != 1) attributes.set_output_scales(0, {static_cast<float>(op.scale)});
-  if (op.accumulate) {
-    dnnl::post_ops after;
-    after.append_sum(1.0f);
-    attributes.set_post_ops(after);
-  }
+  if (op.scale != 1) scale_product(static_cast<float>(op.scale), attributes, after);
+  if (op.accumulate) after.append_sum(1.0f);
+  attributes.set_post_ops(after);
   auto const a = describe(op.a, op.transpose_a), b = describe(op.b, op.transpose_b), out = describe(op.out, false);
-  constexpr bool empty_if_unsupported = true;
-  if (!op.bias.defined()) return {{a, b, out}, attributes, engine, empty_if_unsupported};
+  if (!op.bias.defined()) return make_primitive<dnnl::matmul>(engine, attributes, a, b, out);
   memory::desc const bias({1, op.n()}, onednn_type(op.bias.dtype()), memory::dims{op.n(), 1});
-  return {{a, b, bias, out}, attributes, engine, empty_if_unsupported};
+  return make_primitive<dnnl::matmul>(engine, attributes, a, b, bias, out);
 }
 
 /// The handle of "the CPU"; it holds no state of ours.
@@ -69,9 +87,7 @@ Direct multiply_direct(Cpu& cpu, Gemm const& op) {
   if (op.bias.defined()) arguments.emplace(DNNL_ARG_BIAS, argument(primitive.bias_desc(), op.bias));
   dnnl::matmul(primitive).execute(stream, arguments);
   stream.wait();
-  auto const out = primitive.dst_desc().dims();  // [m, n]
-  cpu.flops += 2.0 * static_cast<double>(out[0]) * static_cast<double>(out[1]) *
-               static_cast<double>(primitive.src_desc().dims()[1]);
+  cpu.flops += 2.0 * static_cast<double>(op.m()) * static_cast<double>(op.n()) * static_cast<double>(op.k());
   return Direct::done;
 }
 

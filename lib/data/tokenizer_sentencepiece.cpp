@@ -18,7 +18,7 @@ class SentencePieceTokenizer : public Tokenizer {
       text = repaired_;
     }
     ids_.clear();
-    auto const status = model_->Encode(text, &ids_);
+    auto const status = model_->Encode({text.data(), text.size()}, &ids_);  // 0.1.91 has a string_view of its own
     validate(status.ok(), path_, ": a text of ", text.size(), " bytes cannot be encoded (", status.ToString(), ").");
     out.insert(out.end(), ids_.begin(), ids_.end());
   }
