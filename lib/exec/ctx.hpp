@@ -45,6 +45,7 @@ class Ctx {
     Arena* save = nullptr;
     Arena* scratch = nullptr;
     std::int64_t workspace_budget = 0;
+    bool blocking_sends = false;  ///< priced: messages to other stages hold up their sender
   };
   /// Runs. `comm` may be null for one rank; `comm_lane` for none of its own: then nothing is overlapped.
   Ctx(Place place, Cpu& cpu, Comm* comm, CommLane* comm_lane = nullptr)
@@ -96,7 +97,8 @@ class Ctx {
   template <PointToPoint Op>
   void operator()(Op const& op) {
     tally_.sent[op.channel] += sent_bytes(op);
-    communicate(op);
+    if (running()) return communicate(op);
+    price_message(cost(op), op.channel);
   }
   /// What was sent on the channel, or of that only what was sent from `data`, may be changed after this.
   void finish(Channel channel, Tensor const& data = {});
@@ -157,6 +159,10 @@ class Ctx {
 
   /// Priced seconds of the compute lane so far: what others do beside it is hidden.
   double elapsed() const { return clocks_[index(Lane::compute)]; }
+  /// Seconds that the latest priced Send of the channel is on its way. It leaves the lane free (but blocking sends);
+  /// the played schedule knows when a neighbour's message comes, so a Recv takes no time here but on the tied channel,
+  /// whose two ends exchange.
+  double message(Channel channel) const { return messages_[static_cast<std::size_t>(channel)]; }
   bool running() const { return cpu_ != nullptr || cuda_ != nullptr; }
   ProcessGrid const& grid() const { return place_.grid; }
   Rank rank() const { return place_.rank; }
@@ -187,6 +193,8 @@ class Ctx {
   void go_to(Lane lane);
   void return_to(Lane lane);
   void price(Cost const& cost);
+  double slowed_by_comm(double seconds) const;
+  void price_message(Cost const& cost, Channel channel);
   void count(Cost const& cost, double seconds);
   void waited(double start);
 
@@ -200,6 +208,7 @@ class Ctx {
   Arena* kept_ = nullptr;
   Lane lane_ = Lane::compute;
   std::array<double, lane_count> clocks_{};
+  std::array<double, channel_count> messages_{};
   Tally tally_;
   Timeline* timeline_ = nullptr;
   bool optimizer_phase_ = false, recomputing_ = false;

@@ -37,7 +37,10 @@ class Walk {
       Chunk const chunk(static_cast<std::int64_t>(c));
       plan.layers.insert(plan.layers.begin(), stage_.chunk(chunk).model->spec().count);
       ActionSeconds& seconds = *plan.seconds.chunks.insert(plan.seconds.chunks.begin(), ActionSeconds{});
-      seconds.forward = walk(plan.step, micros, [&](Ctx& ctx) { forward_pass(ctx, stage_, chunk, Micro(0)); });
+      seconds.forward = walk(plan.step, micros, [&](Ctx& ctx) {
+        forward_pass(ctx, stage_, chunk, Micro(0));
+        seconds.forward_message = ctx.message(Channel::forward);
+      });
       backward(plan.step, micros - 1, seconds, chunk, Micro(0));
       if (micros > 1) walk(ignored_, 1, [&](Ctx& ctx) { forward_pass(ctx, stage_, chunk, Micro(micros - 1)); });
       backward(end, seconds, chunk, Micro(micros - 1));
@@ -77,6 +80,7 @@ class Walk {
     auto timed = [&](auto pass) {
       double const before = ctx.elapsed();
       pass(ctx, stage_, chunk, micro);
+      seconds.backward_message = ctx.message(Channel::backward);
       return ctx.elapsed() - before;
     };
     if (splits_backward(stage_.schedule())) {
