@@ -1,6 +1,8 @@
 // selenite-sweep: a study file in, one record a point and one report out.
 #include "apps/common/command_line.hpp"
 #include "apps/sweep/commands.hpp"
+#include "apps/sweep/predict.hpp"
+#include "apps/sweep/search.hpp"
 
 using namespace selenite;
 
@@ -31,6 +33,8 @@ int main(int argc, char** argv) {
     validate.repeated("--set", v.sets, "Only this set of scaling/published (may be repeated)");
     validate.option("--folder", v.folder, "Where the sets lie; default: scaling/published of this program");
     validate.flag("--json", v.json, "One JSON object a set instead of tables");
+    app::add_predict(line);
+    app::add_search(line);
     line.footer(
         "A study, for example:\n"
         "  [study]\n"
