@@ -1,6 +1,8 @@
 // selenite-sweep: a study file in, one record a point and one report out.
 #include "apps/common/command_line.hpp"
 #include "apps/sweep/commands.hpp"
+#include "apps/sweep/predict.hpp"
+#include "apps/sweep/search.hpp"
 
 using namespace selenite;
 
@@ -25,6 +27,14 @@ int main(int argc, char** argv) {
     run.option("--program", o.program, "What trains a point; default: selenite-pretrain beside this program");
     command("status", "Count what is done, running, pending and failed, with the reasons", app::status_command);
     command("report", "Write report.html, report.csv and report.md from the records", app::report_command);
+    app::ValidateOptions v;
+    auto validate = line.subcommand("validate", "Predict published measurements and print both with the errors",
+                                    [&v] { return app::validate_command(v); });
+    validate.repeated("--set", v.sets, "Only this set of scaling/published (may be repeated)");
+    validate.option("--folder", v.folder, "Where the sets lie; default: scaling/published of this program");
+    validate.flag("--json", v.json, "One JSON object a set instead of tables");
+    app::add_predict(line);
+    app::add_search(line);
     line.footer(
         "A study, for example:\n"
         "  [study]\n"
