@@ -112,20 +112,27 @@ class Walk {
 
 }  // namespace
 
-Pipeline::Pipeline(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine, Walking walking)
+CheckedSchedules::CheckedSchedules(Config const& config) : all(config), order(Schedule{}) {
+  for (auto const& [batch, schedule] : all.by_batch) {
+    PlayOrder checked = validate_schedule(schedule, {}, all.send_buffers);
+    if (batch == config.train.global_batch) order = std::move(checked);
+  }
+}
+
+Pipeline::Pipeline(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine, Walking walking,
+                   std::shared_ptr<CheckedSchedules const> schedules)
     : config_(config),
       grid_(grid),
       rank_(rank),
       machine_(machine),
-      schedules_(std::make_shared<Schedules const>(config)) {
-  for (auto const& [batch, schedule] : schedules_->by_batch) validate_schedule(schedule, {}, schedules_->send_buffers);
+      schedules_(schedules ? std::move(schedules) : std::make_shared<CheckedSchedules const>(config)) {
   layers_ = chunk_layers(config, schedule().virtual_stages());
   config_.layout.stages = stages_text(layers_);  // split once, not by every stage
   kinds_ = kinds(walking);
   state_.resize(kinds_.size());
 }
 
-Schedule const& Pipeline::schedule() const { return schedules_->by_batch.at(config_.train.global_batch); }
+Schedule const& Pipeline::schedule() const { return schedules_->all.by_batch.at(config_.train.global_batch); }
 
 Rank Pipeline::rank_of(std::int64_t stage) const {
   Coords at = grid_.coords(rank_);
@@ -153,8 +160,8 @@ std::vector<std::vector<std::int64_t>> Pipeline::kinds(Walking walking) const {
 void Pipeline::for_kinds(std::function<void(std::vector<std::int64_t> const& stages, StageState& state)> const& visit) {
   for (std::size_t k = 0; k < kinds_.size(); ++k) {
     if (!state_[k])
-      state_[k] =
-          std::make_unique<StageState>(config_, grid_, rank_of(kinds_[k].front()), Purposes::training, schedules_);
+      state_[k] = std::make_unique<StageState>(config_, grid_, rank_of(kinds_[k].front()), Purposes::training,
+                                               std::shared_ptr<Schedules const>(schedules_, &schedules_->all));
     visit(kinds_[k], *state_[k]);
   }
 }
@@ -162,7 +169,7 @@ void Pipeline::for_kinds(std::function<void(std::vector<std::int64_t> const& sta
 std::vector<Footprint> Pipeline::footprints() {
   std::vector<Footprint> list(static_cast<std::size_t>(stages()));
   for_kinds([&](std::vector<std::int64_t> const& stages, StageState& state) {
-    for (std::int64_t s : stages) list[static_cast<std::size_t>(s)] = state.use_slots(schedules_->slots(Stage(s)));
+    for (std::int64_t s : stages) list[static_cast<std::size_t>(s)] = state.use_slots(schedules_->all.slots(Stage(s)));
   });
   return list;
 }
