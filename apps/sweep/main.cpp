@@ -22,9 +22,24 @@ int main(int argc, char** argv) {
         command("run", "Run here what is not done yet; interrupt it and call it again at any time", app::run_command);
     run.flag("--retry", o.retry, "Run points again that failed, timed out or ran out of memory");
     run.flag("--dry-run", o.dry_run, "The same as plan");
+    run.flag("--predict", o.predict, "Start nothing: predict every point on the machine that the study names");
     run.option("--program", o.program, "What trains a point; default: selenite-pretrain beside this program");
-    command("status", "Count what is done, running, pending and failed, with the reasons", app::status_command);
-    command("report", "Write report.html, report.csv and report.md from the records", app::report_command);
+    auto submit =
+        command("submit", "Hand what is not done to Slurm: a job array for each number of nodes, and a collector",
+                app::submit_command);
+    submit.flag("--retry", o.retry, "Submit points again that failed, timed out or ran out of memory");
+    submit.flag("--dry-run", o.dry_run, "The same as plan");
+    command("status", "Count what is done, running, in the queue, pending and failed, with the reasons",
+            app::status_command);
+    command("collect", "Bring the records up to date with what Slurm says of their jobs, and write report.csv",
+            app::collect_command);
+    command("report", "Write report.html, report.csv, report.md and report.tex from the records", app::report_command);
+    auto point = line.subcommand("run-point", "Run one repeat of a point: what jobs of submit call",
+                                 [&o] { return app::run_point_command(o); });
+    point.option("folder", o.folder, "The repeat's folder, where submit wrote its config", true);
+    point.option("--timeout-minutes", o.timeout_minutes, "End it after so long; 0: the job's limit alone counts");
+    point.option("--program", o.program, "What trains a point; default: selenite-pretrain beside this program");
+    point.option("launcher", o.launcher, "How ranks are started (after --): srun --mpi=pmix");
     line.footer(
         "A study, for example:\n"
         "  [study]\n"

@@ -17,12 +17,12 @@ StudyResult measured(Workplace const& here, std::string const& rest, std::string
   Study const study = load_study(here.study(rest, head));
   std::atomic<int> const stop = 0;
   auto const points = expand(study);
-  run_study(study, points, {here.path("out"), here.program()}, stop, [](Progress const&) {});
+  run_study(study, points, {here.path("out"), here.program()}, stop, [](StudyEvent const&) {});
   return collect(study, here.path("out"));
 }
 
-MeasuredRun run_of(double step_seconds) {
-  MeasuredRun run;
+RunResult run_of(double step_seconds) {
+  RunResult run;
   run.step_seconds = step_seconds, run.mfu = 0.4, run.hfu = 0.5, run.model_tflops_per_rank = 2,
   run.hardware_tflops_per_rank = 2.5;
   return run;
