@@ -13,6 +13,7 @@
 #include "io/build_info.hpp"
 #include "plan/calibrate.hpp"
 #include "plan/fit.hpp"
+#include "plan/machine_files.hpp"
 #include "plan/planned_schedule.hpp"
 #include "run/signals.hpp"
 #include "run/trace.hpp"
@@ -139,7 +140,7 @@ void finish_record(RunRecord& record, std::string const& result, std::string con
 /// Times are those of a machine file; to measure a machine for a drawing would take longer than the drawing.
 void print_schedule(Config const& config, std::string const& file) {
   std::optional<Machine> machine;
-  if (config.machine.name != "auto") machine = load_machine(config.machine.name);
+  if (config.machine.name != "auto") machine = named_machine(config.machine.name);
   PlannedSchedule const planned = plan_schedule(config, machine ? &*machine : nullptr);
   if (file != "true") {
     validate(file.ends_with(".svg"), "--print-schedule=", file,
@@ -152,7 +153,7 @@ void print_schedule(Config const& config, std::string const& file) {
 /// The machine that a plan's times are of: a file's, or this one as one rank; none where the plan is for a CUDA device
 /// and this machine has none.
 std::optional<Machine> planned_machine(Config const& config) {
-  if (config.machine.name != "auto") return load_machine(config.machine.name);
+  if (config.machine.name != "auto") return named_machine(config.machine.name);
   if (config.run.backend == BackendKind::cuda && cuda_devices() == 0) return std::nullopt;
   Executor executor(config.run.backend, 0);
   return find_machine(config, *make_self_comm(), ProcessGrid(), executor);
@@ -172,14 +173,13 @@ void print(Config const& given, RunOptions const& options) {
   if (!options.dry_run) return;
   std::optional<Machine> const found = planned_machine(config);
   Machine const* const machine = found ? &*found : nullptr;
-  if (!config.log.trace.empty()) write_file_atomically(config.log.trace, trace_text(plan_schedule(config, machine)));
   Plan const plan = make_plan(config, make_grid(config.layout), Rank(0), machine);
+  if (!config.log.trace.empty())
+    write_file_atomically(config.log.trace, trace_text(machine ? planned_schedule(plan, *machine)
+                                                               : plan_schedule(config, nullptr)));
   std::cout << describe(plan, config, machine) << std::flush;
   if (!machine || machine->memory_bytes == 0) return;
-  Footprint most = plan.footprint;
-  for (StagePlan const& stage : plan.stages)
-    if (stage.footprint.total() > most.total()) most = stage.footprint;
-  require_fit(config, most, machine->memory_bytes,
+  require_fit(config, plan.stages[plan.fullest()].footprint, machine->memory_bytes,
               concat(machine->name, " has ", format_bytes(static_cast<double>(machine->memory_bytes))));
 }
 

@@ -4,11 +4,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <memory>
 #include <signal.h>
 
 #include "apps/sweep/print.hpp"
 #include "core/error.hpp"
 #include "core/files.hpp"
+#include "plan/machine_files.hpp"
 #include "study/lock.hpp"
 #include "study/predict.hpp"
 #include "study/report.hpp"
@@ -17,6 +19,13 @@ namespace selenite::app {
 namespace {
 
 namespace fs = std::filesystem;
+
+struct SweepOptions {
+  std::string study, folder, program;
+  bool retry = false, dry_run = false, predict = false;
+  double timeout_minutes = 0;         ///< of run-point
+  std::vector<std::string> launcher;  ///< of run-point
+};
 
 /// How often the user or the system asked us to stop. Static, because a signal handler can reach nothing else.
 std::atomic<int>& stops() {
@@ -68,7 +77,7 @@ SubmitOptions submit_options(SweepOptions const& o, Study const& study) {
 std::vector<Point> without_room(std::vector<Point> points) {
   for (Point& p : points)
     if (p.infeasible.empty() && p.config.machine.name != "auto")
-      p.infeasible = memory_shortage(p, load_machine(p.config.machine.name));
+      p.infeasible = memory_shortage(p, named_machine(p.config.machine.name));
   return points;
 }
 
@@ -89,8 +98,6 @@ int predict_points(Study const& study, std::vector<Point> const& points, std::st
                       " infeasible. Records in ", folder, "\n");
   return failed ? 3 : 0;
 }
-
-}  // namespace
 
 int plan_command(SweepOptions const& o) {
   Study const study = load_study(o.study);
@@ -163,6 +170,53 @@ int report_command(SweepOptions const& o) {
   for (std::string const& file : written.files) std::cout << file << "\n";
   validate(written.problem.empty(), written.problem);
   return 0;
+}
+
+constexpr char const* example =
+    "A study, for example:\n"
+    "  [study]\n"
+    "  name = \"batch\"\n"
+    "  base = \"gpt.toml\"        # a config of selenite-pretrain, beside the study file\n"
+    "  repeats = 3\n"
+    "  drop_steps = 5           # warm-up: no figure counts them\n"
+    "  [set]\n"
+    "  \"train.steps\" = 30\n"
+    "  [axes]\n"
+    "  \"train.micro_batch\" = [1, 2, 4]\n"
+    "\nExit codes of run: 0 all done, 1 an error, 2 wrong options, 3 some points failed, 130 interrupted.";
+
+}  // namespace
+
+void add_studies(CommandLine& line) {
+  auto const o = std::make_shared<SweepOptions>();
+  auto const command = [&](char const* name, char const* help, int (*run)(SweepOptions const&)) {
+    auto sub = line.subcommand(name, help, [o, run] { return run(*o); });
+    sub.option("study", o->study, "The study file (TOML; scaling/studies/README.md tells the format)", true);
+    sub.option("--folder", o->folder, "Where records and report lie; default: study-<name> in the working folder");
+    return sub;
+  };
+  command("plan", "Show what would run, what can't be run and why, and Slurm's jobs; run nothing", plan_command);
+  auto run = command("run", "Run here what is not done yet; interrupt it and call it again at any time", run_command);
+  run.flag("--retry", o->retry, "Run points again that failed, timed out or ran out of memory");
+  run.flag("--dry-run", o->dry_run, "The same as plan");
+  run.flag("--predict", o->predict, "Start nothing: predict every point on the machine that the study names");
+  run.option("--program", o->program, "What trains a point; default: selenite-pretrain beside this program");
+  auto submit =
+      command("submit", "Hand what is not done to Slurm: a job array for each number of nodes, and a collector",
+              submit_command);
+  submit.flag("--retry", o->retry, "Submit points again that failed, timed out or ran out of memory");
+  submit.flag("--dry-run", o->dry_run, "The same as plan");
+  command("status", "Count what is done, running, in the queue, pending and failed, with the reasons", status_command);
+  command("collect", "Bring the records up to date with what Slurm says of their jobs, and write report.csv",
+          collect_command);
+  command("report", "Write report.html, report.csv, report.md and report.tex from the records", report_command);
+  auto point = line.subcommand("run-point", "Run one repeat of a point: what jobs of submit call",
+                               [o] { return run_point_command(*o); });
+  point.option("folder", o->folder, "The repeat's folder, where submit wrote its config", true);
+  point.option("--timeout-minutes", o->timeout_minutes, "End it after so long; 0: the job's limit alone counts");
+  point.option("--program", o->program, "What trains a point; default: selenite-pretrain beside this program");
+  point.option("launcher", o->launcher, "How ranks are started (after --): srun --mpi=pmix");
+  line.footer(example);
 }
 
 }  // namespace selenite::app

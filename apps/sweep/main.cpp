@@ -1,57 +1,20 @@
-// selenite-sweep: a study file in, one record a point and one report out.
+// selenite-sweep: a study file in, one record a point and one report out; predictions and searches.
 #include "apps/common/command_line.hpp"
 #include "apps/sweep/commands.hpp"
+#include "apps/sweep/predict.hpp"
+#include "apps/sweep/search.hpp"
 
 using namespace selenite;
 
 int main(int argc, char** argv) {
   return app::guarded("selenite-sweep", argv, [&] {
-    app::SweepOptions o;
     app::CommandLine line(
         "selenite-sweep",
         "Runs a study: trains one config with every combination of some values, keeps one record a point, "
         "and writes one report.");
-    auto const command = [&](char const* name, char const* help, int (*run)(app::SweepOptions const&)) {
-      auto sub = line.subcommand(name, help, [&o, run] { return run(o); });
-      sub.option("study", o.study, "The study file (TOML; scaling/studies/README.md tells the format)", true);
-      sub.option("--folder", o.folder, "Where records and report lie; default: study-<name> in the working folder");
-      return sub;
-    };
-    command("plan", "Show what would run, and what can't be run and why; run nothing", app::plan_command);
-    auto run =
-        command("run", "Run here what is not done yet; interrupt it and call it again at any time", app::run_command);
-    run.flag("--retry", o.retry, "Run points again that failed, timed out or ran out of memory");
-    run.flag("--dry-run", o.dry_run, "The same as plan");
-    run.flag("--predict", o.predict, "Start nothing: predict every point on the machine that the study names");
-    run.option("--program", o.program, "What trains a point; default: selenite-pretrain beside this program");
-    auto submit =
-        command("submit", "Hand what is not done to Slurm: a job array for each number of nodes, and a collector",
-                app::submit_command);
-    submit.flag("--retry", o.retry, "Submit points again that failed, timed out or ran out of memory");
-    submit.flag("--dry-run", o.dry_run, "The same as plan");
-    command("status", "Count what is done, running, in the queue, pending and failed, with the reasons",
-            app::status_command);
-    command("collect", "Bring the records up to date with what Slurm says of their jobs, and write report.csv",
-            app::collect_command);
-    command("report", "Write report.html, report.csv, report.md and report.tex from the records", app::report_command);
-    auto point = line.subcommand("run-point", "Run one repeat of a point: what jobs of submit call",
-                                 [&o] { return app::run_point_command(o); });
-    point.option("folder", o.folder, "The repeat's folder, where submit wrote its config", true);
-    point.option("--timeout-minutes", o.timeout_minutes, "End it after so long; 0: the job's limit alone counts");
-    point.option("--program", o.program, "What trains a point; default: selenite-pretrain beside this program");
-    point.option("launcher", o.launcher, "How ranks are started (after --): srun --mpi=pmix");
-    line.footer(
-        "A study, for example:\n"
-        "  [study]\n"
-        "  name = \"batch\"\n"
-        "  base = \"gpt.toml\"        # a config of selenite-pretrain, beside the study file\n"
-        "  repeats = 3\n"
-        "  drop_steps = 5           # warm-up: no figure counts them\n"
-        "  [set]\n"
-        "  \"train.steps\" = 30\n"
-        "  [axes]\n"
-        "  \"train.micro_batch\" = [1, 2, 4]\n"
-        "\nExit codes of run: 0 all done, 1 an error, 2 wrong options, 3 some points failed, 130 interrupted.");
+    app::add_studies(line);
+    app::add_predict(line);
+    app::add_search(line);
     return line.parse(argc, argv);
   });
 }

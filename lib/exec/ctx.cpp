@@ -18,8 +18,35 @@ Cause cause_of(Work work, bool optimizer) {
 
 void Ctx::price(Cost const& cost) {
   double const seconds = machine_ ? selenite::price(cost, *machine_, place_.grid) : 0;
-  clocks_[index(lane_)] += seconds;
+  double& clock = clocks_[index(lane_)];
+  Cause const cause = cause_of(cost.work, optimizer_phase_);
+  if (lane_ == Lane::compute)
+    exposed_.of(cause, cost.group, recomputing_) += seconds;
+  else
+    beside_.push_back({clock, clock + seconds, cause, cost.group});
+  clock += seconds;
   count(cost, seconds);
+  record(cost, seconds);
+}
+
+void Ctx::price_message(Cost const& cost, Channel channel) {
+  double const seconds = machine_ ? selenite::price(cost, *machine_, place_.grid) : 0;
+  bool const sends = cost.work == Work::send;
+  if (sends) messages_[static_cast<std::size_t>(channel)] = seconds;
+  if (!sends && channel == Channel::tied) {
+    clocks_[index(lane_)] += seconds;
+    exposed_.of(Cause::communication, {Axis::pipe}, false) += seconds;
+  }
+  count(cost, sends ? seconds : 0);  // once
+}
+
+/// While the compute lane waits for another, that one is busy: the wait is for what it does meanwhile.
+void Ctx::expose_wait(double from, double to) {
+  for (Beside const& b : beside_) {
+    double const start = b.start > from ? b.start : from, end = b.end < to ? b.end : to;
+    if (end > start) exposed_.of(b.cause, b.group, false) += end - start;
+  }
+  std::erase_if(beside_, [&](Beside const& b) { return b.end <= to; });
 }
 
 void Ctx::count(Cost const& cost, double seconds) {
@@ -31,10 +58,13 @@ void Ctx::count(Cost const& cost, double seconds) {
   if (!recomputing_) tally_.model_flops += conventional;
   (cause == Cause::communication ? tally_.collective_bytes : tally_.bytes) += cost.bytes;
   ++tally_.launches;
+}
+
+void Ctx::record(Cost const& cost, double seconds) {
   if (!timeline_ || seconds == 0) return;
   Lane const lane = running() ? Lane::compute : lane_;  // the comm lane's thread records what it does itself
   double const end = running() ? now() : clocks_[index(lane)];
-  timeline_->add(lane, cost, cause, end - seconds, end);
+  timeline_->add(lane, cost, cause_of(cost.work, optimizer_phase_), end - seconds, end);
 }
 
 void Ctx::waited(double start) {
@@ -57,7 +87,9 @@ void Ctx::return_to(Lane lane) {
 }
 
 void Ctx::wait(Event event) {
+  double const before = clocks_[index(lane_)];
   advance(lane_, event);
+  if (lane_ == Lane::compute && event.time > before) expose_wait(before, event.time);
   if (cuda_) return cuda_->wait(event.number);
   if (!comm_lane_ || event.number == 0) return;
   auto const start = now();

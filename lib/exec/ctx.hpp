@@ -2,6 +2,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <vector>
 
 #include "comm/comm.hpp"
 #include "core/arena.hpp"
@@ -10,6 +11,7 @@
 #include "core/machine.hpp"
 #include "exec/comm_lane.hpp"
 #include "exec/cuda_lanes.hpp"
+#include "exec/exposed.hpp"
 #include "exec/timeline.hpp"
 
 namespace selenite {
@@ -76,7 +78,7 @@ class Ctx {
     }
     cpu_->workspace = memory;
     launch(*cpu_, op);
-    count(c, now() - start);
+    ran(c, now() - start);
   }
   /// A collective over a group of one rank is nothing at all.
   template <Collective Op>
@@ -96,7 +98,8 @@ class Ctx {
   template <PointToPoint Op>
   void operator()(Op const& op) {
     tally_.sent[op.channel] += sent_bytes(op);
-    communicate(op);
+    if (running()) return communicate(op);
+    price_message(cost(op), op.channel);
   }
   /// What was sent on the channel, or of that only what was sent from `data`, may be changed after this.
   void finish(Channel channel, Tensor const& data = {});
@@ -157,6 +160,12 @@ class Ctx {
 
   /// Priced seconds of the compute lane so far: what others do beside it is hidden.
   double elapsed() const { return clocks_[index(Lane::compute)]; }
+  /// What they went to; the sum is elapsed().
+  Exposed const& exposed() const { return exposed_; }
+  /// Seconds that the latest priced Send of the channel is on its way. It leaves the lane free; the played schedule
+  /// knows when a neighbour's message comes, so a Recv takes no time here but on the tied channel, whose two ends
+  /// exchange.
+  double message(Channel channel) const { return messages_[static_cast<std::size_t>(channel)]; }
   bool running() const { return cpu_ != nullptr || cuda_ != nullptr; }
   ProcessGrid const& grid() const { return place_.grid; }
   Rank rank() const { return place_.rank; }
@@ -182,12 +191,16 @@ class Ctx {
     if (!running()) return price(c);
     auto const start = now();
     comm_->launch(op);
-    count(c, cuda_ ? 0 : now() - start);
+    ran(c, cuda_ ? 0 : now() - start);
   }
   void go_to(Lane lane);
   void return_to(Lane lane);
   void price(Cost const& cost);
+  void price_message(Cost const& cost, Channel channel);
+  void expose_wait(double from, double to);
   void count(Cost const& cost, double seconds);
+  void record(Cost const& cost, double seconds);
+  void ran(Cost const& cost, double seconds) { count(cost, seconds), record(cost, seconds); }
   void waited(double start);
 
   Place place_;
@@ -200,6 +213,15 @@ class Ctx {
   Arena* kept_ = nullptr;
   Lane lane_ = Lane::compute;
   std::array<double, lane_count> clocks_{};
+  /// Priced work that goes beside the compute lane.
+  struct Beside {
+    double start, end;
+    Cause cause;
+    AxisSet group;
+  };
+  std::vector<Beside> beside_;  ///< in order; what the compute lane has waited past is left out
+  Exposed exposed_;
+  std::array<double, channel_count> messages_{};
   Tally tally_;
   Timeline* timeline_ = nullptr;
   bool optimizer_phase_ = false, recomputing_ = false;

@@ -8,6 +8,7 @@
 #include "kernels/attention/attention.hpp"
 #include "kernels/cast/cast.hpp"
 #include "kernels/gemm/gemm.hpp"
+#include "plan/machine_files.hpp"
 
 namespace selenite {
 namespace {
@@ -227,7 +228,7 @@ Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t work
 
 Machine find_machine(Config const& config, Comm& comm, ProcessGrid const& grid, Executor& executor) {
   return config.machine.name == "auto" ? measure_machine(config, comm, grid, executor)
-                                       : load_machine(config.machine.name);
+                                       : named_machine(config.machine.name);
 }
 
 }  // namespace selenite

@@ -53,9 +53,9 @@ std::string actions_of(std::vector<Action> const& row) {
 }
 
 /// Every stage that differs from the one before is a line; columns in which all are empty are left out.
-std::string describe_stages(Plan const& plan, Config const& c, bool timed) {
+std::string describe_stages(Plan const& plan, bool timed) {
   if (plan.stages.size() == 1) return "";
-  Schedule const schedule = make_schedule(c.layout, plan.micros);
+  Schedule const& schedule = plan.schedule;
   auto bytes = [](std::int64_t n) { return n == 0 ? "" : format_bytes(static_cast<double>(n)); };
   std::vector<std::vector<std::string>> table{{"stage", "layers", "actions"}};
   for (auto const& [label, size] : plan.footprint.rows()) table[0].push_back(label);
@@ -105,7 +105,7 @@ std::string describe(Plan const& plan, Config const& c, Machine const* machine) 
   text += row("total", concat(format_bytes(static_cast<double>(plan.footprint.total())), "  (", plan.footprint.total(),
                               " bytes)"));
   auto const tokens = static_cast<double>(c.train.global_batch * c.model.sequence_length);
-  text += describe_stages(plan, c, machine != nullptr);
+  text += describe_stages(plan, machine != nullptr);
   text += "A step:\n" + row("tokens", format_count(tokens)) + row("model FLOPs", format_count(plan.model_flops)) +
           row("hardware FLOPs", format_count(plan.hardware_flops)) +
           row("executed FLOPs a rank", format_count(plan.step.flops)) + describe_sent(plan.step.sent);

@@ -3,25 +3,17 @@
 #include <algorithm>
 
 #include "core/text.hpp"
+#include "plan/pipeline.hpp"
 
 namespace selenite {
 namespace {
 
-/// What the fullest of these stages' ranks needs.
-std::int64_t fullest(Config const& config, std::vector<std::int64_t> const& stages) {
-  ProcessGrid const grid = make_grid(config.layout);
+/// What the fullest rank needs.
+std::int64_t fullest(Config const& config) {
   std::int64_t most = 0;
-  for (std::int64_t const stage : stages) {
-    Coords at{};
-    at[static_cast<std::size_t>(Axis::pipe)] = stage;
-    most = std::max(most, StageState(config, grid, grid.rank(at)).footprint().total());
-  }
+  for (Footprint const& f : Pipeline(config, make_grid(config.layout), Rank(0), nullptr).footprints())
+    most = std::max(most, f.total());
   return most;
-}
-std::vector<std::int64_t> all_stages(Config const& config) {
-  std::vector<std::int64_t> list;
-  for (std::int64_t s = 0; s < config.layout.pipe; ++s) list.push_back(s);
-  return list;
 }
 
 std::vector<std::string> changes_of(Config const& c) {
@@ -56,8 +48,8 @@ std::optional<Fit> first_fit(Config const& config, std::int64_t bytes, std::vect
                              std::size_t first, std::size_t count, std::vector<std::string>& chosen) {
   if (count == 0) {
     auto const next = changed(config, chosen);
-    if (!next || fullest(*next, {0, next->layout.pipe - 1}) > bytes) return std::nullopt;
-    std::int64_t const needed = fullest(*next, all_stages(*next));
+    if (!next) return std::nullopt;
+    std::int64_t const needed = fullest(*next);
     return needed <= bytes ? std::optional<Fit>({chosen, needed}) : std::nullopt;
   }
   for (std::size_t i = first; i < list.size(); ++i) {

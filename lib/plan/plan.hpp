@@ -2,20 +2,9 @@
 #include <string>
 #include <vector>
 
-#include "core/machine.hpp"
-#include "schedule/play.hpp"
-#include "train/stage.hpp"
+#include "plan/pipeline.hpp"
 
 namespace selenite {
-
-/// What the rank of one pipeline stage will hold and do in a step.
-struct StagePlan {
-  Footprint footprint;
-  std::vector<std::int64_t> layers;  ///< of each chunk
-  Tally step;                        ///< FLOPs, bytes, bytes sent, seconds by cause
-  StageSeconds seconds;              ///< of each kind of action
-  double busy = 0;                   ///< seconds of the step in actions; the rest is the bubble
-};
 
 /// What a rank will hold and do in a step, found by walking the training code with a context that prices, and how long
 /// the pipeline that it is part of takes.
@@ -28,9 +17,16 @@ struct Plan {
   double model_flops = 0;         ///< of the global batch over all ranks, by the published convention
   double hardware_flops = 0;      ///< the same with recomputation
   std::vector<StagePlan> stages;  ///< of the pipeline that this rank is part of
+  Schedule schedule;
+  Played played;  ///< with the stages' seconds
+
+  /// The stage whose rank holds most, and the one that has most to compute.
+  std::size_t fullest() const;
+  std::size_t busiest() const;
 };
 /// `machine` may be null: sizes and counts without times. `config` must be resolved for the grid's world.
-Plan make_plan(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine);
+Plan make_plan(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine,
+               Walking walking = Walking::alike_once);
 
 /// How FLOPs are counted, named beside every percentage.
 extern char const* const flops_convention;

@@ -9,15 +9,14 @@
 namespace selenite {
 
 PlannedSchedule plan_schedule(Config const& config, Machine const* machine) {
-  ProcessGrid const grid = make_grid(config.layout);
+  if (machine) return planned_schedule(make_plan(config, make_grid(config.layout), Rank(0), machine), *machine);
   Schedule const schedule = make_schedule(config.layout, micro_batches(config, config.train.global_batch));
-  std::vector<StageSeconds> seconds =
-      same_seconds(schedule, {.forward = 1, .backward = 2, .backward_input = 1, .backward_weight = 1});
-  if (machine) {
-    seconds.clear();
-    for (StagePlan const& stage : make_plan(config, grid, Rank(0), machine).stages) seconds.push_back(stage.seconds);
-  }
-  return {schedule, timeline(schedule, seconds, send_buffers(config.layout, schedule)), machine ? machine->name : ""};
+  auto const seconds = same_seconds(schedule, {.forward = 1, .backward = 2, .backward_input = 1, .backward_weight = 1});
+  return {schedule, timeline(schedule, seconds, send_buffers(config.layout, schedule)), ""};
+}
+
+PlannedSchedule planned_schedule(Plan const& plan, Machine const& machine) {
+  return {plan.schedule, plan.played, machine.name};
 }
 
 namespace {

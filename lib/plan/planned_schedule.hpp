@@ -14,6 +14,8 @@ struct PlannedSchedule {
 };
 /// Played with the plan's seconds of rank 0's pipeline, or without a machine in units. `config` must be resolved.
 PlannedSchedule plan_schedule(Config const& config, Machine const* machine);
+/// The one that a plan with times has played.
+PlannedSchedule planned_schedule(Plan const& plan, Machine const& machine);
 
 /// "4 stages, 2 chunks and 8 micro-batches, in times of ..."
 std::string title(PlannedSchedule const& planned);

@@ -23,23 +23,43 @@ void end_step(std::vector<Action>& row) {
 
 /// Both zero-bubble schedules: stage r runs `depth` * (stages - r - 1) forwards ahead and puts the weights' half off by
 /// `depth` * r micro-batches, so that all stages have as many micro-batches in flight.
-Schedule zero_bubble(std::int64_t stages, std::int64_t micros, std::int64_t depth) {
-  Schedule schedule = empty_schedule(stages, 1, micros);
-  for (std::int64_t r = 0; r < stages; ++r) {
-    auto& row = schedule.rows[static_cast<std::size_t>(r)];
-    std::int64_t f = 0, w = 0;
-    auto forward = [&] { row.push_back({What::forward, Chunk(0), Micro(f++)}); };
-    auto weight = [&] { row.push_back({What::backward_weight, Chunk(0), Micro(w++)}); };
-    for (std::int64_t const ahead = std::min(depth * (stages - r - 1), micros); f < ahead;) forward();
-    for (std::int64_t i = 0; i < micros; ++i) {
-      if (f < micros) forward();
-      row.push_back({What::backward_input, Chunk(0), Micro(i)});
-      if (i >= depth * r) weight();
-    }
-    while (w < micros) weight();
-    end_step(row);
+std::vector<Action> zero_bubble_row(std::int64_t stages, std::int64_t micros, std::int64_t depth, std::int64_t r) {
+  std::vector<Action> row;
+  std::int64_t f = 0, w = 0;
+  auto forward = [&] { row.push_back({What::forward, Chunk(0), Micro(f++)}); };
+  auto weight = [&] { row.push_back({What::backward_weight, Chunk(0), Micro(w++)}); };
+  for (std::int64_t const ahead = std::min(depth * (stages - r - 1), micros); f < ahead;) forward();
+  for (std::int64_t i = 0; i < micros; ++i) {
+    if (f < micros) forward();
+    row.push_back({What::backward_input, Chunk(0), Micro(i)});
+    if (i >= depth * r) weight();
   }
+  while (w < micros) weight();
+  end_step(row);
+  return row;
+}
+
+std::vector<Action> one_f_one_b_row(std::int64_t stages, std::int64_t micros, std::int64_t r) {
+  std::vector<Action> row;
+  std::int64_t f = 0, b = 0;
+  auto forward = [&] { row.push_back({What::forward, Chunk(0), Micro(f++)}); };
+  auto backward = [&] { row.push_back({What::backward, Chunk(0), Micro(b++)}); };
+  for (std::int64_t const ahead = std::min(stages - r - 1, micros); f < ahead;) forward();
+  while (f < micros) forward(), backward();
+  while (b < micros) backward();
+  end_step(row);
+  return row;
+}
+
+template <class Row>
+Schedule of_rows(Schedule schedule, Row const& row) {
+  for (std::int64_t r = 0; r < schedule.stages; ++r) schedule.rows[static_cast<std::size_t>(r)] = row(r);
   return schedule;
+}
+
+Schedule zero_bubble(std::int64_t stages, std::int64_t micros, std::int64_t depth) {
+  return of_rows(empty_schedule(stages, 1, micros),
+                 [&](std::int64_t r) { return zero_bubble_row(stages, micros, depth, r); });
 }
 
 /// A chunk's turn with a micro-batch.
@@ -61,21 +81,30 @@ std::vector<Turn> forward_turns(std::int64_t stages, std::int64_t chunks, std::i
   return turns;
 }
 
+std::vector<Action> interleaved_row(std::int64_t stages, std::int64_t chunks, std::int64_t micros, std::int64_t group,
+                                    std::int64_t r) {
+  std::vector<Turn> const turns = forward_turns(stages, chunks, micros, group);
+  std::vector<Action> row;
+  auto add = [&](What what, Turn turn) {
+    if (turn.micro < micros) row.push_back({what, Chunk(turn.chunk), Micro(turn.micro)});
+  };
+  auto forward = [&](std::size_t i) { add(What::forward, turns[i]); };
+  auto backward = [&](std::size_t i) { add(What::backward, {chunks - 1 - turns[i].chunk, turns[i].micro}); };
+  auto const ahead =
+      std::min(turns.size(), static_cast<std::size_t>(2 * (stages - r - 1) + (chunks - 1) * std::max(group, stages)));
+  for (std::size_t i = 0; i < ahead; ++i) forward(i);
+  for (std::size_t i = ahead; i < turns.size(); ++i) forward(i), backward(i - ahead);
+  for (std::size_t i = turns.size() - ahead; i < turns.size(); ++i) backward(i);
+  end_step(row);
+  return row;
+}
+
+std::int64_t group_of(LayoutConfig const& l) { return l.interleave_group > 0 ? l.interleave_group : l.pipe; }
+
 }  // namespace
 
 Schedule one_f_one_b(std::int64_t stages, std::int64_t micros) {
-  Schedule schedule = empty_schedule(stages, 1, micros);
-  for (std::int64_t r = 0; r < stages; ++r) {
-    auto& row = schedule.rows[static_cast<std::size_t>(r)];
-    std::int64_t f = 0, b = 0;
-    auto forward = [&] { row.push_back({What::forward, Chunk(0), Micro(f++)}); };
-    auto backward = [&] { row.push_back({What::backward, Chunk(0), Micro(b++)}); };
-    for (std::int64_t const ahead = std::min(stages - r - 1, micros); f < ahead;) forward();
-    while (f < micros) forward(), backward();
-    while (b < micros) backward();
-    end_step(row);
-  }
-  return schedule;
+  return of_rows(empty_schedule(stages, 1, micros), [&](std::int64_t r) { return one_f_one_b_row(stages, micros, r); });
 }
 
 Schedule interleaved(std::int64_t stages, std::int64_t chunks, std::int64_t micros, std::int64_t group) {
@@ -83,24 +112,9 @@ Schedule interleaved(std::int64_t stages, std::int64_t chunks, std::int64_t micr
            " micro-batches cannot be taken through the chunks of a stage. Use 1 or more, as a rule the number of "
            "stages.");
   if (chunks == 1) return one_f_one_b(stages, micros);
-  Schedule schedule = empty_schedule(stages, chunks, micros);
   group = std::min(group, micros);
-  std::vector<Turn> const turns = forward_turns(stages, chunks, micros, group);
-  for (std::int64_t r = 0; r < stages; ++r) {
-    auto& row = schedule.rows[static_cast<std::size_t>(r)];
-    auto add = [&](What what, Turn turn) {
-      if (turn.micro < micros) row.push_back({what, Chunk(turn.chunk), Micro(turn.micro)});
-    };
-    auto forward = [&](std::size_t i) { add(What::forward, turns[i]); };
-    auto backward = [&](std::size_t i) { add(What::backward, {chunks - 1 - turns[i].chunk, turns[i].micro}); };
-    auto const ahead =
-        std::min(turns.size(), static_cast<std::size_t>(2 * (stages - r - 1) + (chunks - 1) * std::max(group, stages)));
-    for (std::size_t i = 0; i < ahead; ++i) forward(i);
-    for (std::size_t i = ahead; i < turns.size(); ++i) forward(i), backward(i - ahead);
-    for (std::size_t i = turns.size() - ahead; i < turns.size(); ++i) backward(i);
-    end_step(row);
-  }
-  return schedule;
+  return of_rows(empty_schedule(stages, chunks, micros),
+                 [&](std::int64_t r) { return interleaved_row(stages, chunks, micros, group, r); });
 }
 
 Schedule zero_bubble_h1(std::int64_t stages, std::int64_t micros) { return zero_bubble(stages, micros, 1); }
@@ -125,7 +139,14 @@ Schedule make_schedule(LayoutConfig const& l, std::int64_t micros) {
     case ScheduleKind::interleaved:
       break;
   }
-  return interleaved(l.pipe, l.interleave, micros, l.interleave_group > 0 ? l.interleave_group : l.pipe);
+  return interleaved(l.pipe, l.interleave, micros, group_of(l));
+}
+
+std::vector<Action> make_row(LayoutConfig const& l, std::int64_t micros, Stage stage) {
+  if (l.pipe > 1 && l.schedule == ScheduleKind::zero_bubble) return zero_bubble_row(l.pipe, micros, 1, *stage);
+  if (l.pipe > 1 && l.schedule == ScheduleKind::zero_bubble_h2) return zero_bubble_row(l.pipe, micros, 2, *stage);
+  if (l.pipe == 1 || l.interleave == 1) return one_f_one_b_row(l.pipe, micros, *stage);
+  return interleaved_row(l.pipe, l.interleave, micros, std::min(group_of(l), micros), *stage);
 }
 
 std::int64_t send_buffers(LayoutConfig const& layout, Schedule const& schedule) {

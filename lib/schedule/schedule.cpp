@@ -73,28 +73,36 @@ bool Schedule::receives(Stage stage, Action a) const {
 }
 
 namespace {
-/// The most micro-batches of the chunk between F and one of the actions that `ends` names; 1 if none of those comes.
+/// Of each chunk, the most micro-batches between F and one of the actions that `ends` names; 1 if none of those comes.
 template <class Ends>
-std::int64_t most_in_flight(Schedule const& schedule, Stage stage, Chunk chunk, Ends const& ends) {
-  std::int64_t live = 0, most = 0;
-  bool ended = false;
-  for (Action a : schedule.rows[static_cast<std::size_t>(*stage)]) {
-    if (a.chunk != chunk || !is_pass(a.what)) continue;
-    if (a.what == What::forward) most = std::max(most, ++live);
-    if (ends(a.what)) --live, ended = true;
+std::vector<std::int64_t> most_in_flight(std::vector<Action> const& row, std::int64_t chunks, Ends const& ends) {
+  std::vector<std::int64_t> live(static_cast<std::size_t>(chunks), 0), most = live;
+  std::vector<char> ended(live.size(), 0);
+  for (Action a : row) {
+    if (!is_pass(a.what)) continue;
+    auto const c = static_cast<std::size_t>(*a.chunk);
+    if (a.what == What::forward) most[c] = std::max(most[c], ++live[c]);
+    if (ends(a.what)) --live[c], ended[c] = 1;
   }
-  return ended ? most : 1;
+  for (std::size_t c = 0; c < most.size(); ++c)
+    if (!ended[c]) most[c] = 1;
+  return most;
 }
 }  // namespace
 
+std::vector<std::int64_t> slots_needed(std::vector<Action> const& row, std::int64_t chunks) {
+  return most_in_flight(row, chunks, [](What what) { return what == What::backward || what == What::backward_weight; });
+}
+
 std::int64_t slots_needed(Schedule const& schedule, Stage stage, Chunk chunk) {
-  return most_in_flight(schedule, stage, chunk,
-                        [](What what) { return what == What::backward || what == What::backward_weight; });
+  return slots_needed(schedule.rows[static_cast<std::size_t>(*stage)],
+                      schedule.chunks)[static_cast<std::size_t>(*chunk)];
 }
 
 std::int64_t slots_until_input(Schedule const& schedule, Stage stage, Chunk chunk) {
-  return most_in_flight(schedule, stage, chunk,
-                        [](What what) { return what == What::backward || what == What::backward_input; });
+  return most_in_flight(schedule.rows[static_cast<std::size_t>(*stage)], schedule.chunks, [](What what) {
+    return what == What::backward || what == What::backward_input;
+  })[static_cast<std::size_t>(*chunk)];
 }
 
 }  // namespace selenite

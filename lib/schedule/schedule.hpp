@@ -80,6 +80,8 @@ inline Schedule forward_only(std::int64_t stages, std::int64_t micros) { return 
 
 /// The schedule that the layout asks for.
 Schedule make_schedule(LayoutConfig const& layout, std::int64_t micros);
+/// The row of one of its stages.
+std::vector<Action> make_row(LayoutConfig const& layout, std::int64_t micros, Stage stage);
 /// Send buffers a (stage, chunk, direction) that runs of it have: one, but for groups of more micro-batches than
 /// stages.
 std::int64_t send_buffers(LayoutConfig const& layout, Schedule const& schedule);
@@ -87,6 +89,8 @@ std::int64_t send_buffers(LayoutConfig const& layout, Schedule const& schedule);
 /// The largest number of micro-batches between F and B, or W where the backward pass is in two, that the stage holds at
 /// once for the chunk; 1 where there is no backward pass. Micro-batch m lies in slot m % slots_needed.
 std::int64_t slots_needed(Schedule const& schedule, Stage stage, Chunk chunk);
+/// The same of each of a row's chunks.
+std::vector<std::int64_t> slots_needed(std::vector<Action> const& row, std::int64_t chunks);
 /// The same from F to B or I: for the part of a slot that is free after I.
 std::int64_t slots_until_input(Schedule const& schedule, Stage stage, Chunk chunk);
 /// The smallest number of send buffers a (stage, chunk, direction) with which the schedule does not deadlock.

@@ -7,15 +7,12 @@
 #include "core/files.hpp"
 #include "core/text.hpp"
 #include "io/record.hpp"
-#include "plan/plan.hpp"
+#include "plan/machine_files.hpp"
+#include "plan/predict.hpp"
 #include "study/driver.hpp"
 
 namespace selenite {
 namespace {
-
-StagePlan const& fullest(Plan const& plan) {
-  return *std::ranges::max_element(plan.stages, {}, [](StagePlan const& s) { return s.footprint.total(); });
-}
 
 std::string shortage(Footprint const& needed, Machine const& machine) {
   if (machine.memory_bytes == 0 || needed.total() <= machine.memory_bytes) return "";
@@ -31,7 +28,7 @@ std::string shortage(Footprint const& needed, Machine const& machine) {
 
 Machine machine_of(Point const& point, std::string const& study_folder) {
   std::string const& name = point.config.machine.name;
-  if (name != "auto") return load_machine(name);
+  if (name != "auto") return named_machine(name);
   std::string const measured = machine_file(study_folder, point.ranks);
   validate(std::filesystem::exists(measured), "Nothing is known of the machine that ", point.name,
            " is to be predicted for (the study names none). Give study.machine, or run the study first: that measures "
@@ -40,30 +37,23 @@ Machine machine_of(Point const& point, std::string const& study_folder) {
   return load_machine(measured);
 }
 
-JsonObject summary_of(Plan const& plan, Point const& point, Machine const& machine) {
-  Config const& c = point.config;
-  double const s = plan.step_seconds, ranks = static_cast<double>(point.ranks),
-               peak = machine.peak(compute_dtype(c.train.precision));
-  StagePlan const& most = fullest(plan);
-  JsonObject out{{"machine", machine.name}, {"steps", std::int64_t{1}}, {"step_seconds", s}};
-  out.set("tokens_per_second", static_cast<double>(c.train.global_batch * c.model.sequence_length) / s)
-      .set("model_tflops_per_rank", plan.model_flops / s / ranks / 1e12)
-      .set("hardware_tflops_per_rank", plan.hardware_flops / s / ranks / 1e12)
-      .set("mfu", plan.model_flops / s / ranks / peak)
-      .set("hfu", plan.hardware_flops / s / ranks / peak)
-      .set("peak_tflops", peak / 1e12)
+JsonObject summary_of(Prediction const& p, Machine const& machine) {
+  JsonObject out{{"machine", machine.name}, {"steps", std::int64_t{1}}, {"step_seconds", p.iteration_seconds}};
+  out.set("tokens_per_second", p.tokens_per_second)
+      .set("model_tflops_per_rank", p.model_tflops_per_gpu)
+      .set("hardware_tflops_per_rank", p.hardware_tflops_per_gpu)
+      .set("mfu", p.mfu)
+      .set("hfu", p.hfu)
+      .set("peak_tflops", p.peak / 1e12)
       .set("flops_convention", std::string(flops_convention))
-      .set("predicted_step_seconds", s)
-      .set("parameters", plan.parameters);
+      .set("predicted_step_seconds", p.iteration_seconds)
+      .set("parameters", p.plan.parameters);
   JsonObject memory, time;
-  for (auto const& [label, bytes] : most.footprint.rows()) memory.set(label, bytes);
-  for (std::size_t i = 0; i < cause_count; ++i)
-    time.set(std::string(name(static_cast<Cause>(i))), plan.step.seconds[i]);
-  time.set("bubble", s - plan.stages.front().busy);
+  for (auto const& [label, bytes] : p.memory.rows()) memory.set(label, bytes);
+  for (auto const& [cause, seconds] : p.exposed) time.set(cause, seconds);
   out.set("memory_bytes", memory).set("time_seconds", time);
-  if (machine.memory_bytes > 0) out.set("memory_limit", machine.memory_bytes);
-  std::string const why = shortage(most.footprint, machine);
-  if (!why.empty()) out.set("does_not_fit", why);
+  if (p.memory_limit > 0) out.set("memory_limit", p.memory_limit);
+  if (!p.fits) out.set("does_not_fit", shortage(p.memory, machine));
   return out;
 }
 
@@ -76,7 +66,9 @@ std::string prediction_file(std::string const& study_folder, Point const& point)
 std::string memory_shortage(Point const& point, Machine const& machine) {
   if (machine.memory_bytes == 0) return "";
   Plan const plan = make_plan(point.config, make_grid(point.config.layout), Rank(0), nullptr);
-  return shortage(fullest(plan).footprint, machine);
+  auto const fullest =
+      std::ranges::max_element(plan.stages, {}, [](StagePlan const& s) { return s.footprint.total(); });
+  return shortage(fullest->footprint, machine);
 }
 
 RunResult predict_point(Point const& point, std::string const& study_folder) {
@@ -86,8 +78,7 @@ RunResult predict_point(Point const& point, std::string const& study_folder) {
                    .ranks = point.ranks,
                    .started = timestamp(),
                    .result = "predicted"};
-  Plan const plan = make_plan(point.config, make_grid(point.config.layout), Rank(0), &machine);
-  record.summary = summary_of(plan, point, machine);
+  record.summary = summary_of(predict(point.config, machine), machine);
   record.ended = timestamp();
   std::string const file = prediction_file(study_folder, point);
   make_folder(std::filesystem::path(file).parent_path());

@@ -29,20 +29,34 @@ std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks
   return stages.empty() ? even_split(config.model.layers, chunks) : parse_stages(stages, chunks, config.model.layers);
 }
 
-StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose)
+Schedules::Schedules(Config const& config) {
+  for (std::int64_t const batch : BatchRamp(config.train).batches()) {
+    auto const& made = by_batch.emplace(batch, make_schedule(config.layout, micro_batches(config, batch)));
+    send_buffers = std::max(send_buffers, selenite::send_buffers(config.layout, made.first->second));
+  }
+}
+
+std::vector<std::int64_t> Schedules::slots(Stage stage) const {
+  std::vector<std::int64_t> most;
+  for (auto const& [batch, schedule] : by_batch) {
+    auto const needed = slots_needed(schedule.rows[static_cast<std::size_t>(*stage)], schedule.chunks);
+    most.resize(needed.size(), 1);
+    std::ranges::transform(most, needed, most.begin(), [](auto a, auto b) { return std::max(a, b); });
+  }
+  return most;
+}
+
+StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose,
+                       std::shared_ptr<Schedules const> schedules)
     : config_(config),
       grid_(grid),
       rank_(rank),
       ramp_(config.train),
+      schedules_(schedules ? std::move(schedules) : std::make_shared<Schedules const>(config)),
       global_batch_(config.train.global_batch),
       loss_scale_(LossScale::initial(config.train).scale),
       purpose_(purpose),
       dtype_(compute_dtype(config.train.precision)) {
-  for (std::int64_t const batch : ramp_.batches()) {
-    Schedule const& schedule =
-        schedules_.emplace(batch, make_schedule(config.layout, micro_batches(config, batch))).first->second;
-    send_buffers_ = std::max(send_buffers_, send_buffers(config.layout, schedule));
-  }
   make_chunks();
   make_buckets();
   lay_out(nullptr);
@@ -56,7 +70,7 @@ void StageState::begin_step(Progress const& before) {
 
 void StageState::make_chunks() {
   std::int64_t const stages = grid_.size(Axis::pipe), total = stages * schedule().chunks;
-  auto const layers = chunk_layers(config_, total);
+  auto const layers = chunk_layers(config_, total), slots = schedules_->slots(stage());
   for (std::int64_t c = 0; c < schedule().chunks; ++c) {
     ChunkState& chunk = chunks_.emplace_back();
     chunk.number = c * stages + *stage();
@@ -68,9 +82,7 @@ void StageState::make_chunks() {
     ParameterList const list = chunk.model->parameters();
     chunk.first_parameter = parameters_.size();
     parameters_.insert(parameters_.end(), list.begin(), list.end());
-    if (purpose_ == Purposes::training)
-      for (auto const& [batch, schedule] : schedules_)
-        chunk.slots = std::max(chunk.slots, static_cast<std::size_t>(slots_needed(schedule, stage(), Chunk(c))));
+    if (purpose_ == Purposes::training) chunk.slots = static_cast<std::size_t>(slots[static_cast<std::size_t>(c)]);
     chunk.slot_bytes = INT64_MAX;
     chunk.saved.resize(chunk.slots);
   }
@@ -108,6 +120,25 @@ Rank StageState::holder(std::int64_t number) const {
   return grid_.rank(at);
 }
 
+Footprint const& StageState::use_slots(std::vector<std::int64_t> const& slots) {
+  for (std::size_t c = 0; c < chunks_.size(); ++c) {
+    chunks_[c].slots = static_cast<std::size_t>(slots[c]);
+    chunks_[c].saved.resize(chunks_[c].slots);
+    chunks_[c].slot.resize(chunks_[c].slots, chunks_[c].slot[0]);
+  }
+  lay_out_messages(static_cast<std::byte*>(nullptr));
+  count_passes();
+  return footprint_;
+}
+
+void StageState::lay_out_messages(std::byte* base) {
+  messages_ = Arena("messages", base, INT64_MAX, device(), Arena::Use::permanent);
+  for (ChunkState& chunk : chunks_) lay_out_messages(chunk);
+  totals = messages_.allocate(DType::fp64, {2}), norm = messages_.allocate(DType::fp64, {1}),
+  gradient_scale = messages_.allocate(DType::fp32, {1});
+  footprint_.messages = messages_.peak();
+}
+
 void StageState::lay_out_messages(ChunkState& chunk) {
   chunk.batch.clear(), chunk.input.clear(), chunk.d_output.clear(), chunk.output.clear(), chunk.d_input.clear();
   bool const training = purpose_ == Purposes::training, split = splits_backward(schedule());
@@ -119,7 +150,7 @@ void StageState::lay_out_messages(ChunkState& chunk) {
     chunk.input.push_back(message(!spec.embedding));
     // weight gradients that come later need the output's gradient for as long
     if (i == 0 || split) chunk.d_output.push_back(message(training && !spec.head));
-    for (std::int64_t s = 0; i == 0 && s < send_buffers_; ++s) {
+    for (std::int64_t s = 0; i == 0 && s < schedules_->send_buffers; ++s) {
       if (!spec.head) chunk.output.push_back(message(true));
       if (training && !spec.embedding) chunk.d_input.push_back(message(true));
     }
@@ -165,12 +196,7 @@ void StageState::lay_out(std::byte* base) {
   state += footprint_.buckets;
   bind_parameters();
 
-  messages_ = Arena("messages", at(state), INT64_MAX, device(), Arena::Use::permanent);
-  for (ChunkState& chunk : chunks_) lay_out_messages(chunk);
-  totals = messages_.allocate(DType::fp64, {2}), norm = messages_.allocate(DType::fp64, {1}),
-  gradient_scale = messages_.allocate(DType::fp32, {1});
-  footprint_.messages = messages_.peak();
-
+  lay_out_messages(at(state));
   std::int64_t offset = state + footprint_.messages;
   for (ChunkState& chunk : chunks_) {
     chunk.slot.clear();

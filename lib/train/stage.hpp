@@ -31,6 +31,15 @@ struct Footprint {
 /// What a rank is for.
 enum class Purposes : std::uint8_t { training, evaluation };
 
+/// What the pipeline does in a step, for each size that a step's batch has.
+struct Schedules {
+  std::map<std::int64_t, Schedule> by_batch;  ///< samples of the global batch
+  std::int64_t send_buffers = 1;
+  explicit Schedules(Config const& config);
+  /// Slots of each chunk of a stage: enough for every batch.
+  std::vector<std::int64_t> slots(Stage stage) const;
+};
+
 /// Layers of each chunk of a pipeline of `chunks` of them: what layout.stages says (balanced_layers if "auto"),
 /// else as even as can be.
 std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks);
@@ -72,9 +81,13 @@ struct BucketState {
 /// for any rank of any world without memory; `take_memory` makes it real.
 class StageState {
  public:
-  StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose = Purposes::training);
+  /// `schedules`: those of the config, where they are already there.
+  StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose = Purposes::training,
+             std::shared_ptr<Schedules const> schedules = nullptr);
 
   Footprint const& footprint() const { return footprint_; }
+  /// Before take_memory: what the stage holds if its chunks have so many slots.
+  Footprint const& use_slots(std::vector<std::int64_t> const& slots);
   /// Allocates all memory of the rank at once and binds every tensor to it.
   void take_memory();
   /// Draws the initial weights into fresh memory, which is zero; the same bits under every layout.
@@ -91,7 +104,7 @@ class StageState {
   /// What the next step takes: its batch, and with that its schedule, and its loss scale. At first those of a step of
   /// train.global_batch.
   void begin_step(Progress const& before);
-  Schedule const& schedule() const { return schedules_.at(global_batch_); }
+  Schedule const& schedule() const { return schedules_->by_batch.at(global_batch_); }
   std::int64_t global_batch() const { return global_batch_; }
   double loss_scale() const { return loss_scale_; }
   Tensor weights;                   ///< flat, all elements
@@ -137,6 +150,7 @@ class StageState {
   void lay_out_travelling(Arena& arena);
   void bind_parameters();
   void draw(Ctx& ctx, std::size_t parameter, OwnedRun const& run);
+  void lay_out_messages(std::byte* base);
   void lay_out_messages(ChunkState& chunk);
   void walk();
   void count_passes();
@@ -146,8 +160,8 @@ class StageState {
   ProcessGrid grid_;
   Rank rank_;
   BatchRamp ramp_;
-  std::map<std::int64_t, Schedule> schedules_;  ///< by global batch
-  std::int64_t global_batch_, send_buffers_ = 1;
+  std::shared_ptr<Schedules const> schedules_;
+  std::int64_t global_batch_;
   double loss_scale_;
   Purposes purpose_;
   DType dtype_;

@@ -1,0 +1,16 @@
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/machine.hpp"
+
+namespace selenite {
+
+/// Names of the machine files that came with this program: scaling/machines of the tree that it was built in, or of the
+/// package.
+std::vector<std::string> machine_names();
+/// The machine of one of these names, or of the file at a path (with "/" or ".toml" in it). Throws Error with the
+/// nearest names if there is none.
+Machine named_machine(std::string const& name);
+
+}  // namespace selenite
