@@ -152,7 +152,7 @@ std::vector<Shown> StudyResult::shown() const {
   for (PointResult const& p : points)
     if (auto const* typical = p.typical()) out.push_back({&p, typical, false});
   for (PointResult const& p : points)
-    if (p.predicted) out.push_back({&p, &*p.predicted, true});
+    if (p.predicted && p.predicted->run->does_not_fit.empty()) out.push_back({&p, &*p.predicted, true});
   return out;
 }
 

@@ -49,7 +49,8 @@ struct StudyResult {
   std::vector<PointResult> points;
 
   std::vector<PointResult const*> measured() const;
-  std::vector<Shown> shown() const;  ///< every point that has figures, measured ones before predicted ones
+  /// Every point that has figures, measured ones before predicted ones; none that its machine has no room for.
+  std::vector<Shown> shown() const;
 };
 
 /// Reads all records of a study. What can't be read is a failed repeat with its reason; nothing is left out.

@@ -53,7 +53,7 @@ struct Key {
   std::size_t entries = 0, longest = 0;
   void add(std::string const& name) { ++entries, longest = std::max(longest, name.size()); }
   std::size_t rows() const { return longest > 18 ? entries : (entries + 1) / 2; }
-  int height() const { return entries > 1 ? static_cast<int>(rows()) * row + 10 : 8; }
+  int height() const { return entries > 1 ? static_cast<int>(rows()) * row + 16 : 8; }
   std::string script(int picture_height) const {
     if (entries < 2) return "unset key\n";
     double const top = 1 - static_cast<double>(height()) / picture_height;
@@ -275,7 +275,7 @@ std::string script_of(HeatMap const& chart) {
       (std::isfinite(cell.value) && part > 0.55 ? dark : light) += concat(c, " ", r, " \"", cell.text, "\"\n");
     }
   int const height = 70 + 40 * static_cast<int>(chart.rows.size());
-  int const font = chart.columns.size() > 6 ? 11 : 13;
+  int const font = chart.columns.size() > 6 ? 10 : 13;
   std::string text =
       concat(head(height), "unset key\nunset grid\nset xlabel ", quoted(chart.x_axis), " noenhanced\nset ylabel ",
              quoted(chart.y_axis), " noenhanced\nset xrange [-0.5:", value(columns - 0.5),

@@ -16,7 +16,7 @@ struct Bars {
   std::string remark;  ///< for captions: which are predicted, which are left out
 };
 
-constexpr std::size_t most_bars = 24;
+constexpr std::size_t most_bars = 16;
 
 Bars bars_of(StudyResult const& result) {
   Bars bars;
@@ -101,7 +101,11 @@ std::vector<Series> by_label(Bars const& bars, Numbers RunResult::*numbers, doub
         if (name == series.name) amount = x / unit;
       series.values.push_back(amount);
     }
-  for (Series& series : all) std::replace(series.name.begin(), series.name.end(), '_', ' ');
+  for (Series& series : all) {
+    std::replace(series.name.begin(), series.name.end(), '_', ' ');
+    std::string const word = "communication ";  // two columns of the key have 18 letters each
+    if (series.name.starts_with(word)) series.name = "comm. " + series.name.substr(word.size());
+  }
   return all;
 }
 

@@ -1,12 +1,16 @@
 // Charts over an axis of the study.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
+#include "study/expression.hpp"
 #include "study/plot_script.hpp"
 #include "study/report.hpp"
 
@@ -31,6 +35,17 @@ std::vector<std::string> keys_beside(Study const& study, std::string const& key)
   for (StudyAxis const& axis : study.axes)
     if (std::ranges::find(axis.keys, key) != axis.keys.end()) return axis.keys;
   return {key};
+}
+
+/// The keys that make the number of ranks: ranks itself, or what its expression names, with those that go together
+/// with them.
+std::vector<std::string> keys_of_ranks(Study const& study) {
+  std::vector<std::string> named{"ranks"}, keys;
+  for (Setting const& s : study.set)
+    if (s.key == "ranks" && is_computed(s)) named = Expression(s.text).names();
+  for (std::string const& name : named)
+    for (std::string const& key : keys_beside(study, name)) keys.push_back(key);
+  return keys;
 }
 
 std::string setting_of(Shown const& s, std::string const& key) {
@@ -173,25 +188,38 @@ std::string numeric_axis(StudyResult const& result, std::vector<Shown> const& sh
   return best;
 }
 
-/// A figure against the numeric axis, one line for each combination of the others.
-Plot against_axis(StudyResult const& result, std::string const& key, Plot plot, std::string const& axis,
-                  double Figures::*figure, double factor) {
-  if (key.empty()) return {};
-  auto const x = [&](Shown const& s) {
+/// What the x of line charts is: the number of ranks where it varies, else the numeric axis.
+struct Along {
+  std::string name;
+  std::vector<std::string> keys;
+  Value x;
+};
+
+std::optional<Along> along_of(StudyResult const& result, std::vector<Shown> const& shown) {
+  std::set<double> ranks;
+  for (Shown const& s : shown) ranks.insert(ranks_of(s));
+  if (ranks.size() > 2) return Along{"ranks", keys_of_ranks(result.study), ranks_of};
+  std::string const key = numeric_axis(result, shown);
+  if (key.empty()) return std::nullopt;
+  auto const x = [key](Shown const& s) {
     double value = 0;
     number_of(setting_of(s, key), value);
     return value;
   };
-  Lines const lines(result, keys_beside(result.study, key));
-  LineChart chart{key == "ranks"              ? key
-                  : short_key(key).size() > 1 ? key
-                                              : concat(key, " (", short_key(key), ")"),
-                  axis,
+  std::string const letter = short_key(key);
+  return Along{letter.size() > 1 ? key : concat(key, " (", letter, ")"), keys_beside(result.study, key), x};
+}
+
+/// A figure along it, one line for each combination of the other axes.
+Plot along(StudyResult const& result, Along const& axis, Plot plot, std::string const& y_axis, double Figures::*figure,
+           double factor) {
+  Lines const lines(result, axis.keys);
+  LineChart chart{axis.name, y_axis,
                   lines.drawn(
-                      x, [&](Shown const& s) { return factor * (s.figures->figures.*figure); }, figure, factor)};
+                      axis.x, [&](Shown const& s) { return factor * (s.figures->figures.*figure); }, figure, factor)};
   if (!can_be_drawn(chart.lines)) return {};
   chart.log_x = spans(chart.lines, 4);
-  plot.caption += concat("Against ", key, "; whiskers span the repeats.");
+  plot.caption = concat("Against ", axis.name, "; whiskers span the repeats.");
   plot.script = script_of(chart);
   return plot;
 }
@@ -221,6 +249,12 @@ std::string obstacle(PointResult const& p) {
   return "no";
 }
 
+std::string one_decimal(double x) {
+  std::array<char, 32> buffer;
+  std::snprintf(buffer.data(), buffer.size(), "%.1f", x);
+  return buffer.data();
+}
+
 /// The best MFU over the other axes for each pair of tensor and pipeline sizes.
 Plot tensor_by_pipe(StudyResult const& result) {
   auto const size = [](PointResult const& p, bool tensor) {
@@ -229,10 +263,12 @@ Plot tensor_by_pipe(StudyResult const& result) {
   };
   std::set<std::int64_t> tensors, pipes;
   for (PointResult const& p : result.points) tensors.insert(size(p, true)), pipes.insert(size(p, false));
-  auto const varied = varied_keys(result.study);
-  bool const both = std::ranges::find(varied, "layout.tensor") != varied.end() &&
-                    std::ranges::find(varied, "layout.pipe") != varied.end();
-  if (!both || tensors.size() < 2 || pipes.size() < 2 || tensors.size() > 12 || pipes.size() > 12) return {};
+  auto const has_axis = [&](std::string const& key, std::string const& other) {
+    auto const beside = keys_beside(result.study, key), varied = varied_keys(result.study);
+    return std::ranges::count(varied, key) > 0 && std::ranges::count(beside, other) == 0;
+  };
+  bool const crossed = has_axis("layout.tensor", "layout.pipe") && has_axis("layout.pipe", "layout.tensor");
+  if (!crossed || tensors.size() < 2 || pipes.size() < 2 || tensors.size() > 12 || pipes.size() > 12) return {};
   HeatMap map{"pipeline stages (PP)", "tensor ranks (TP)", {}, {}, {}};
   for (auto p : pipes) map.columns.push_back(std::to_string(p));
   for (auto t : tensors) {
@@ -246,7 +282,7 @@ Plot tensor_by_pipe(StudyResult const& result) {
         auto const* figures = point.typical() ? point.typical() : point.predicted ? &*point.predicted : nullptr;
         double const mfu = why.empty() && figures ? figures->figures.mfu : unknown_number;
         if (mfu > cell.value || (std::isfinite(mfu) && !std::isfinite(cell.value)))
-          cell = {mfu, concat(std::round(1000 * mfu) / 10)};
+          cell = {mfu, one_decimal(100 * mfu)};
         else if (!std::isfinite(cell.value) && cell.text.empty())
           cell.text = why;
       }
@@ -268,16 +304,17 @@ Plot tensor_by_pipe(StudyResult const& result) {
 
 std::vector<Plot> scaling_plots(StudyResult const& result) {
   auto const shown = result.shown();
-  Lines const by_ranks(result, keys_beside(result.study, "ranks"));
-  std::string const key = numeric_axis(result, shown);
-  std::vector<Plot> plots;
-  for (Plot& plot : std::vector{
-           aggregate(result, by_ranks), strong_scaling(by_ranks), days(result, by_ranks),
-           against_axis(result, key == "ranks" ? "" : key, {"throughput-axis", "Throughput along the axis", "", ""},
-                        "tokens/s", &Figures::tokens_per_second, 1),
-           against_axis(result, key, {"mfu-axis", "MFU along the axis", "", ""}, "MFU, % of peak", &Figures::mfu, 100),
-           tensor_by_pipe(result)})
-    if (!plot.script.empty()) plots.push_back(std::move(plot));
+  Lines const by_ranks(result, keys_of_ranks(result.study));
+  std::vector<Plot> plots{aggregate(result, by_ranks), strong_scaling(by_ranks), days(result, by_ranks)};
+  if (auto const axis = along_of(result, shown)) {
+    if (axis->name != "ranks")
+      plots.push_back(along(result, *axis, {"throughput-axis", "Throughput along the axis", "", ""}, "tokens/s",
+                            &Figures::tokens_per_second, 1));
+    plots.push_back(
+        along(result, *axis, {"mfu-axis", "MFU along the axis", "", ""}, "MFU, % of peak", &Figures::mfu, 100));
+  }
+  plots.push_back(tensor_by_pipe(result));
+  std::erase_if(plots, [](Plot const& plot) { return plot.script.empty(); });
   return plots;
 }
 

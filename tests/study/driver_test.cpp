@@ -27,9 +27,10 @@ Ran run(Workplace const& here, std::string const& study_file, bool retry = false
   auto const points = expand(study);
   std::atomic<int> const stop = 0;
   Ran ran;
-  ran.summary = run_study(study, points, {here.path("out"), here.program(), retry, 0.2}, stop, [&](StudyEvent const& p) {
-    if (p.what == StudyEvent::What::started) ran.started.push_back(p.task.point->name);
-  });
+  ran.summary =
+      run_study(study, points, {here.path("out"), here.program(), retry, 0.2}, stop, [&](StudyEvent const& p) {
+        if (p.what == StudyEvent::What::started) ran.started.push_back(p.task.point->name);
+      });
   return ran;
 }
 
