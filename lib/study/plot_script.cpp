@@ -124,6 +124,14 @@ double bar_limit(BarChart const& chart) {
   return limit > 0 ? limit * 1.04 : 1;
 }
 
+/// 131072 as 128Ki: lengths of sequences would touch each other.
+std::string tic_name(double x) {
+  constexpr double kibi = 1024, mebi = kibi * kibi;
+  if (x >= mebi && std::fmod(x, mebi) == 0) return concat(x / mebi, "Mi");
+  if (x >= 8 * kibi && std::fmod(x, kibi) == 0) return concat(x / kibi, "Ki");
+  return concat(x);
+}
+
 /// A logarithmic x axis of base 2: some room left and right of the values; marks at the values themselves, every second
 /// or third where they would touch, since a telephone shows seven numbers at most.
 std::string log_axis(std::vector<Line> const& lines) {
@@ -137,8 +145,10 @@ std::string log_axis(std::vector<Line> const& lines) {
                             "]\nset format x '%g'\nset xtics (");
   double last = 0;
   for (double x : values) {
-    if (last > 0 && std::log(x / last) < span / 8) continue;
-    text += concat(last > 0 ? ", " : "", "'", x, "' ", value(x));
+    std::string const name = tic_name(x);
+    double const room = span * (0.02 + 0.03 * static_cast<double>(name.size()));  // of a picture 440 units wide
+    if (last > 0 && std::log(x / last) < room) continue;
+    text += concat(last > 0 ? ", " : "", "'", name, "' ", value(x));
     last = x;
   }
   return text + ")\n";

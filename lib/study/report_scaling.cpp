@@ -76,7 +76,7 @@ class Lines {
     for (auto const& [name, points] : lines) {
       std::vector<Shown> sorted = points;
       std::ranges::stable_sort(sorted, {}, x);
-      Line line{name, {}, {}, {}, {}};
+      Line line{!name.empty() ? name : sorted.front().is_predicted ? "predicted" : "measured", {}, {}, {}, {}};
       for (Shown const& s : sorted) {
         line.x.push_back(x(s)), line.y.push_back(y(s));
         if (!spread || s.is_predicted) continue;
