@@ -3,6 +3,7 @@
 #include "apps/sweep/commands.hpp"
 #include "apps/sweep/predict.hpp"
 #include "apps/sweep/search.hpp"
+#include "apps/sweep/validate.hpp"
 
 using namespace selenite;
 
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
     app::add_studies(line);
     app::add_predict(line);
     app::add_search(line);
+    app::add_validate(line);
     return line.parse(argc, argv);
   });
 }
