@@ -27,12 +27,17 @@ interrupted=0
 forward() {
   asked=$1 interrupted=1
   say "got SIG$1$([ -n "$child" ] && echo ": telling process $child to save and stop")"
-  [ -z "$child" ] || kill -s "$stop_signal" "$child" 2>/dev/null || true
+  [ -z "$child" ] || stop_child
+}
+stop_child() {
+  local signal=$stop_signal
+  [ "$signal" != SAME ] || signal=$asked
+  kill -s "$signal" "$child" 2>/dev/null || true
 }
 
 # run SIGNAL COMMAND... : runs it in the background, since bash runs no trap while a foreground command runs, and sets
-# exit_code. SIGNAL is what the command is told to stop by; srun and mpirun hand USR1 on to every rank, whereas TERM ends
-# the launcher itself at once.
+# exit_code. SIGNAL is what the command is told to stop by (SAME: by what came); srun and mpirun hand USR1 on to every rank,
+# whereas TERM ends the launcher itself at once.
 run() {
   stop_signal=$1; shift
   exit_code='' child=''
@@ -40,7 +45,7 @@ run() {
   trap 'forward TERM' TERM
   "$@" &
   child=$!
-  [ -z "$asked" ] || kill -s "$stop_signal" "$child" 2>/dev/null || true
+  [ -z "$asked" ] || stop_child
   local code
   while :; do
     interrupted=0 code=0

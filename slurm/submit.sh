@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Submits one of the templates with what the site file says about the cluster.
 #   slurm/submit.sh [--site NAME|FILE] [--dry-run] [SBATCH OPTION]... JOB [ARGUMENT]...
-#   JOB is preprocess, pretrain, evaluate or sweep; arguments after it go to the executable.
+#   JOB is preprocess, pretrain, evaluate or sweep; arguments after it go to the executable. (selenite-sweep submit
+#   uses point and collect.)
 #   --site NAME   slurm/sites/NAME.sh, or the path of a file (default: SELENITE_SITE, else generic)
 #   --dry-run     print the sbatch command, and let Slurm say whether and when it could start
 set -euo pipefail
@@ -15,8 +16,8 @@ while [ $# -gt 0 ]; do
   --site) SELENITE_SITE=${2:?"--site needs a name"}; shift 2 ;;
   --site=*) SELENITE_SITE=${1#*=}; shift ;;
   --dry-run) dry_run=1; shift ;;
-  -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  preprocess | pretrain | evaluate | sweep) job=$1; shift; break ;;
+  -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  preprocess | pretrain | evaluate | sweep | point | collect) job=$1; shift; break ;;
   *) options+=("$1"); shift ;;
   esac
 done
@@ -27,10 +28,10 @@ if [ -f "$SELENITE_SITE" ]; then SELENITE_SITE=$(readlink -f "$SELENITE_SITE"); 
 . "$site"
 
 ranks=1
-case $job in pretrain | sweep) ranks=$site_ranks_per_node ;; esac
+case $job in pretrain | sweep | point) ranks=$site_ranks_per_node ;; esac
 resources=(--ntasks-per-node="$ranks")
 [ "$site_cpus_per_node" = 0 ] || resources+=(--cpus-per-task="$((site_cpus_per_node / ranks))")
-[ "$site_gpus_per_node" = 0 ] || [ "$job" = preprocess ] || resources+=(--gpus-per-node="$site_gpus_per_node")
+[ "$site_gpus_per_node" = 0 ] || [ "$job" = preprocess ] || [ "$job" = collect ] || resources+=(--gpus-per-node="$site_gpus_per_node")
 command=(sbatch "${site_sbatch[@]}" "${resources[@]}" "${options[@]}")
 if [ "$dry_run" = 1 ]; then
   printf '%q ' "${command[@]}" "$SELENITE_SLURM/$job.sbatch" "$@"; echo

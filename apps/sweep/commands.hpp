@@ -1,25 +1,9 @@
 #pragma once
-#include <string>
-#include <vector>
+#include "apps/common/command_line.hpp"
 
 namespace selenite::app {
 
-struct SweepOptions {
-  std::string study, folder, program;
-  bool retry = false, dry_run = false;
-};
-
-struct ValidateOptions {
-  std::vector<std::string> sets;
-  std::string folder;
-  bool json = false;
-};
-
-/// Each is one subcommand: prints what it has to say and returns the exit code. They throw Error.
-int plan_command(SweepOptions const& options);
-int run_command(SweepOptions const& options);
-int status_command(SweepOptions const& options);
-int report_command(SweepOptions const& options);
-int validate_command(ValidateOptions const& options);
+/// plan, run, submit, status, collect and report of a study, and run-point, which submit's jobs call.
+void add_studies(CommandLine& line);
 
 }  // namespace selenite::app

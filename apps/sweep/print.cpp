@@ -1,10 +1,12 @@
 #include "apps/sweep/print.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
+#include "core/toml.hpp"
 
 namespace selenite::app {
 namespace {
@@ -59,9 +61,12 @@ std::string status_text(Study const& study, std::vector<Point> const& points, st
     if (is_failure(record.status))
       reasons += concat("  ", task.point->name, " repeat ", task.repeat, ": ", name_of(record.status), ". ",
                         record.reason, "\n");
+    std::string const job = record.job.empty() ? "" : concat(", job ", record.job);
     if (record.status == Status::running)
       reasons += concat("  ", task.point->name, " repeat ", task.repeat, ": running since ", record.started, " on ",
-                        record.host, "\n");
+                        record.nodes.empty() ? record.host : record.nodes, job, "\n");
+    if (record.status == Status::submitted)
+      reasons += concat("  ", task.point->name, " repeat ", task.repeat, ": in the queue", job, "\n");
   }
   std::vector<std::string> parts;
   for (auto const& [status, n] : count) parts.push_back(concat(n, " ", name_of(status)));
@@ -69,26 +74,68 @@ std::string status_text(Study const& study, std::vector<Point> const& points, st
   return concat("Study ", study.name, " in ", folder, ": ", join(parts, ", "), "\n", reasons);
 }
 
-std::string progress_text(Progress const& p) {
+std::string progress_text(StudyEvent const& p) {
   std::string const head = concat("[", p.index, "/", p.total, "] ", p.task.point->name,
                                   p.task.repeat > 1 ? concat(" repeat ", p.task.repeat) : "", ": ");
   switch (p.what) {
-    case Progress::What::started:
+    case StudyEvent::What::started:
       return head + "started\n";
-    case Progress::What::adopted:
+    case StudyEvent::What::adopted:
       return head + "had finished after its driver was killed\n";
-    case Progress::What::kept:
+    case StudyEvent::What::kept:
       return p.record.status == Status::done
                  ? ""
                  : concat(head, name_of(p.record.status), " before (--retry runs it again). ", p.record.reason, "\n");
-    case Progress::What::ended:
+    case StudyEvent::What::too_large:
+      return concat(head, "has ", p.task.point->ranks,
+                    " ranks, too many to be started here (run --predict predicts it, submit hands it to Slurm)\n");
+    case StudyEvent::What::elsewhere:
+      return concat(head, name_of(p.record.status), ", job ", p.record.job, "\n");
+    case StudyEvent::What::ended:
       return concat(head, name_of(p.record.status), p.record.reason.empty() ? "" : ". ", p.record.reason, "\n");
   }
   return "";
 }
 
+std::string jobs_text(Study const& study, std::vector<Point> const& points, SubmitOptions const& options) {
+  auto const arrays = arrays_of(study, tasks_to_submit(tasks_of(study, points, options.folder), options.retry));
+  if (arrays.empty()) return "\nNothing to submit.\n";
+  std::string text = "\nsubmit would hand to Slurm:\n";
+  std::vector<std::string> jobs;
+  for (JobArray const& array : arrays) {
+    jobs.push_back(concat("<array ", jobs.size() + 1, ">"));
+    text += concat(
+        "  ",
+        join(array_command(study, options, array, concat(options.folder, "/jobs/", array.nodes, "-nodes-<n>.txt")),
+             " "),
+        "\n");
+    for (Task const& task : array.tasks) text += concat("      ", task.point->name, " repeat ", task.repeat, "\n");
+  }
+  text += concat("  ", join(collector_command(study, options, jobs), " "), "\n");
+  std::string const script = options.slurm_folder + "/point.sbatch";
+  return text + concat("\nEach element of an array runs ", script, ":\n", read_text_file(script, "job script"));
+}
+
+std::string submitted_text(Submitted const& s, std::string const& folder) {
+  if (s.jobs.empty()) return concat("Nothing to submit. Records in ", folder, "\n");
+  return concat(s.repeats, s.repeats == 1 ? " repeat" : " repeats", " submitted in ", s.jobs.size(),
+                s.jobs.size() == 1 ? " job array (" : " job arrays (", join(s.jobs, ", "), "); job ", s.collector,
+                " collects and reports when they have ended. Records in ", folder, "\n");
+}
+
+std::string prediction_text(Point const& point, RunResult const& run) {
+  double bytes = 0;
+  for (auto const& [label, size] : run.memory_bytes) bytes += size;
+  auto const percent = [](double x) { return concat(static_cast<double>(std::lround(1000 * x)) / 10, " %"); };
+  return concat(point.name, ": ", format_duration(run.step_seconds), " a step, MFU ", percent(run.mfu), ", HFU ",
+                percent(run.hfu), ", ", format_bytes(bytes), " a rank",
+                run.does_not_fit.empty() ? "" : concat(". ", run.does_not_fit), "\n");
+}
+
 std::string summary_text(RunSummary const& s, std::string const& folder) {
   return concat(s.done, " done now, ", s.kept, " done before, ", s.failed, " failed",
+                s.too_large ? concat(", ", s.too_large, " too large for this machine") : "",
+                s.elsewhere ? concat(", ", s.elsewhere, " in Slurm's hands") : "",
                 s.interrupted ? "; interrupted, run again to go on" : "", ". Records in ", folder, "\n");
 }
 

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <filesystem>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -10,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/error.hpp"
+#include "core/toml.hpp"
 
 namespace selenite {
 namespace {
@@ -87,6 +89,24 @@ std::optional<Ended> Child::wait_for(std::chrono::milliseconds time) {
 
 void Child::send_signal(int signal) {
   if (!ended_) kill(-pid_, signal);
+}
+
+Answer ask(std::vector<std::string> const& command, double seconds) {
+  std::string file = (std::filesystem::temp_directory_path() / "selenite-answer-XXXXXX").string();
+  int const descriptor = mkstemp(file.data());
+  validate(descriptor >= 0, "Can't write ", file, " (", std::strerror(errno), "). Free some room, or set TMPDIR.");
+  close(descriptor);
+  Answer answer;
+  try {
+    Child child(command, {file});
+    auto const end = child.wait_for(std::chrono::milliseconds(static_cast<std::int64_t>(1000 * seconds)));
+    answer.exit_code = !end ? 124 : end->signal ? 128 + end->signal : end->exit_code;
+    answer.text = read_text_file(file, "answer");
+  } catch (Error const& e) {
+    answer = {127, e.what()};
+  }
+  unlink(file.c_str());
+  return answer;
 }
 
 }  // namespace selenite

@@ -38,4 +38,12 @@ class Child {
   std::optional<Ended> ended_;
 };
 
+/// What a command printed (output and error) and how it ended; 127 with the reason if it can't be started, 124 if it
+/// did not end in `seconds` and was killed.
+struct Answer {
+  int exit_code = 0;  ///< 128 + signal if a signal ended it
+  std::string text;
+};
+Answer ask(std::vector<std::string> const& command, double seconds = 60);
+
 }  // namespace selenite

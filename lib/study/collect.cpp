@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <filesystem>
+#include <set>
 
 #include "core/error.hpp"
 #include "study/driver.hpp"
+#include "study/predict.hpp"
 
 namespace selenite {
 namespace {
@@ -27,19 +30,42 @@ RepeatResult read_repeat(Study const& study, Point const& point, std::string con
   return result;
 }
 
-std::string label_of(Point const& point) {
-  std::string label;
-  for (Setting const& s : point.varied) {
-    std::string const key = short_key(s.key);
-    label += concat(label.empty() ? "" : " ", key, key.empty() ? "" : "=", s.text);
+/// A prediction that can't be read is none: `run --predict` makes it again.
+std::optional<RepeatResult> read_prediction(std::string const& file) {
+  std::error_code error;
+  if (!std::filesystem::exists(file, error)) return std::nullopt;
+  try {
+    RepeatResult result;
+    result.run = read_run(file);
+    RunResult const& run = *result.run;
+    result.figures = {1,
+                      run.step_seconds,
+                      run.step_seconds,
+                      run.step_seconds,
+                      run.tokens_per_second,
+                      run.model_tflops_per_rank,
+                      run.hardware_tflops_per_rank,
+                      run.mfu,
+                      run.hfu};
+    if (run.result == "predicted" && run.step_seconds > 0) return result;
+  } catch (Error const&) {
   }
-  return label.empty() ? point.name : label;
+  return std::nullopt;
+}
+
+/// Whether the first key of an axis tells its rows apart.
+bool first_key_tells(StudyAxis const& axis) {
+  std::set<std::string> values;
+  for (auto const& row : axis.rows) values.insert(row.front());
+  return values.size() == axis.rows.size();
 }
 
 }  // namespace
 
 std::string short_key(std::string const& key) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 19> known{{{"ranks", "n"},
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 21> known{{{"ranks", "n"},
+                                                                                        {"machine.name", ""},
+                                                                                        {"train.recompute", ""},
                                                                                         {"train.micro_batch", "b"},
                                                                                         {"train.global_batch", "B"},
                                                                                         {"model.sequence_length", "s"},
@@ -63,7 +89,21 @@ std::string short_key(std::string const& key) {
   return key.substr(key.rfind('.') + 1);
 }
 
-Figures figures_of(MeasuredRun const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,
+std::string label_without(Study const& study, Point const& point, std::vector<std::string> const& left_out) {
+  std::string label;
+  for (StudyAxis const& axis : study.axes) {
+    std::size_t const named = first_key_tells(axis) ? 1 : axis.keys.size();
+    for (std::size_t k = 0; k < named; ++k) {
+      if (std::ranges::find(left_out, axis.keys[k]) != left_out.end()) continue;
+      auto const setting = std::ranges::find(point.varied, axis.keys[k], &Setting::key);
+      std::string const key = short_key(axis.keys[k]);
+      label += concat(label.empty() ? "" : " ", key, key.empty() ? "" : "=", setting->text);
+    }
+  }
+  return label;
+}
+
+Figures figures_of(RunResult const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,
                    double tokens_per_step) {
   std::vector<double> seconds;
   for (StepMetrics const& step : steps)
@@ -107,12 +147,24 @@ std::vector<PointResult const*> StudyResult::measured() const {
   return out;
 }
 
+std::vector<Shown> StudyResult::shown() const {
+  std::vector<Shown> out;
+  for (PointResult const& p : points)
+    if (auto const* typical = p.typical()) out.push_back({&p, typical, false});
+  for (PointResult const& p : points)
+    if (p.predicted && p.predicted->run->does_not_fit.empty()) out.push_back({&p, &*p.predicted, true});
+  return out;
+}
+
 StudyResult collect(Study const& study, std::string const& folder) {
   StudyResult result{study, folder, {}};
   for (Point& point : expand(study)) {
-    std::string const label = label_of(point);
-    result.points.push_back({std::move(point), label, {}});
+    std::string label = label_without(study, point, {});
+    if (label.empty()) label = point.name;
+    result.points.push_back({std::move(point), label, {}, {}});
   }
+  for (PointResult& p : result.points)
+    if (p.point.infeasible.empty()) p.predicted = read_prediction(prediction_file(folder, p.point));
   for (PointResult& p : result.points)
     for (std::int64_t repeat = 1; repeat <= study.repeats && p.point.infeasible.empty(); ++repeat)
       p.repeats.push_back(read_repeat(study, p.point, repeat_folder(folder, p.point, repeat), repeat));

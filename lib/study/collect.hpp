@@ -19,7 +19,7 @@ struct Figures {
 
 struct RepeatResult {
   PointRecord record;
-  std::optional<MeasuredRun> run;
+  std::optional<RunResult> run;
   Figures figures;
   std::vector<StepMetrics> steps;
 };
@@ -28,11 +28,19 @@ struct PointResult {
   Point point;
   std::string label;  ///< short, for figures: "bf16 b=4"
   std::vector<RepeatResult> repeats;
+  std::optional<RepeatResult> predicted;  ///< what predicted.json says; no record of steps
 
   /// The finished repeat whose step time is the median one (of two, the faster); null if none finished. All of a
   /// point's figures are those of this repeat, so that they belong together.
   RepeatResult const* typical() const;
   std::vector<RepeatResult const*> finished() const;
+};
+
+/// What a report shows of a point: its typical repeat, or what is predicted for it.
+struct Shown {
+  PointResult const* point;
+  RepeatResult const* figures;
+  bool is_predicted;
 };
 
 struct StudyResult {
@@ -41,14 +49,20 @@ struct StudyResult {
   std::vector<PointResult> points;
 
   std::vector<PointResult const*> measured() const;
+  /// Every point that has figures, measured ones before predicted ones; none that its machine has no room for.
+  std::vector<Shown> shown() const;
 };
 
 /// Reads all records of a study. What can't be read is a failed repeat with its reason; nothing is left out.
 StudyResult collect(Study const& study, std::string const& folder);
 
 /// Figures of a run, recomputed from its steps after the first `drop`.
-Figures figures_of(MeasuredRun const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,
+Figures figures_of(RunResult const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,
                    double tokens_per_step);
+
+/// A point in a few letters by its values on the axes, without those of `left_out`. Of a [[zip]] whose first key says
+/// which row it is, only that key is named.
+std::string label_without(Study const& study, Point const& point, std::vector<std::string> const& left_out);
 
 /// The letter or word that stands for a key in figures ("b" for train.micro_batch); empty where the value says enough.
 std::string short_key(std::string const& key);

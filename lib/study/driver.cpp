@@ -8,20 +8,25 @@
 #include "io/record.hpp"
 #include "study/launch.hpp"
 #include "study/lock.hpp"
+#include "study/slurm.hpp"
 
 namespace selenite {
 namespace {
 
 namespace fs = std::filesystem;
 
+/// More processes than this for each core only wait for each other.
+constexpr std::int64_t most_ranks_a_core = 16;
+
 /// Moves the files of an earlier try into attempt-<n>/: nothing is deleted, and the new try starts in a clean folder.
-void put_aside(fs::path const& folder, std::size_t number) {
+void move_aside(fs::path const& folder, std::size_t number) {
   fs::path const aside = folder / concat("attempt-", number);
   std::error_code error;
   std::vector<fs::path> files;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     std::string const name = it->path().filename().string();
-    if (name != "point.json" && !name.starts_with("attempt-")) files.push_back(it->path());
+    bool const stays = name == "point.json" || name == "config.toml" || name == "driver.lock";
+    if (!stays && !name.starts_with("attempt-")) files.push_back(it->path());
   }
   if (files.empty()) return;
   make_folder(aside);
@@ -40,36 +45,36 @@ void write_config(Task const& task) {
                         concat("# ", task.point->name, ", repeat ", task.repeat, "\n", to_toml(config)));
 }
 
-PointRecord fresh_record(Study const& study, Task const& task, PointRecord const& before) {
-  PointRecord r;
-  r.study = study.name, r.id = task.point->id, r.name = task.point->name;
-  r.repeat = task.repeat, r.ranks = task.point->ranks, r.varied = task.point->varied;
-  r.attempts = before.attempts;
-  r.host = machine_info().host;
-  return r;
-}
-
 class Driver {
  public:
   Driver(Study const& study, DriverOptions const& options, std::atomic<int> const& stop,
-         std::function<void(Progress const&)> const& tell, FolderLock const& lock, std::size_t total)
+         std::function<void(StudyEvent const&)> const& tell, FolderLock const& lock, std::size_t total)
       : study_(study), options_(options), stop_(stop), tell_(tell), lock_(lock), total_(total) {}
 
   void handle(Task const& task, std::size_t index) {
     index_ = index;
     PointRecord record = state_of(task.folder);
-    if (record.status == Status::running) {  // its driver died: we hold the lock, so nobody watches it
+    if (record.status == Status::running &&
+        record.job.empty()) {  // its driver died: we hold the lock, so nobody watches it
       Outcome const outcome = outcome_of_records(task.folder);
       if (outcome.status == Status::done) return adopt(task, std::move(record));
       record.status = Status::pending, record.reason = "Its driver was killed.";
     }
     if (record.status == Status::done) {
       ++summary.kept;
-      return say(Progress::What::kept, task, record);
+      return say(StudyEvent::What::kept, task, record);
     }
     if (is_failure(record.status) && !options_.retry) {
       ++summary.failed;
-      return say(Progress::What::kept, task, record);
+      return say(StudyEvent::What::kept, task, record);
+    }
+    if (record.status == Status::submitted || (record.status == Status::running && !record.job.empty())) {
+      ++summary.elsewhere;
+      return say(StudyEvent::What::elsewhere, task, record);
+    }
+    if (task.point->ranks > most_ranks_a_core * machine_info().cores) {
+      ++summary.too_large;
+      return say(StudyEvent::What::too_large, task, record);
     }
     start(task, record);
   }
@@ -77,7 +82,7 @@ class Driver {
   RunSummary summary;
 
  private:
-  void say(Progress::What what, Task const& task, PointRecord const& record) {
+  void say(StudyEvent::What what, Task const& task, PointRecord const& record) {
     tell_({what, task, record, index_, total_});
   }
 
@@ -86,13 +91,14 @@ class Driver {
     record.ended = read_run(task.folder + "/run.json").ended;
     write_point_record(task.folder + "/point.json", record);
     ++summary.kept;
-    say(Progress::What::adopted, task, record);
+    say(StudyEvent::What::adopted, task, record);
   }
 
-  /// Adds the study's machine file to the command, measuring it first if need be. If that fails the run measures for itself.
+  /// Adds the study's machine file to the command, measuring it first if need be. If that fails the run measures for
+  /// itself.
   void use_machine_file(Task const& task, Launch& launch) {
     if (!options_.calibrate || task.point->config.machine.name != "auto") return;
-    std::string const file = concat(options_.folder, "/machine-", task.point->ranks, ".toml");
+    std::string const file = machine_file(options_.folder, task.point->ranks);
     if (!fs::exists(file)) {
       Launch measure = launch;
       measure.command.insert(measure.command.end(), {"--calibrate", file});
@@ -103,12 +109,7 @@ class Driver {
 
   void start(Task const& task, PointRecord const& before) {
     std::string const file = task.folder + "/point.json";
-    make_folder(task.folder);
-    PointRecord record = fresh_record(study_, task, before);
-    if (!before.id.empty() || !before.reason.empty()) {
-      put_aside(task.folder, record.attempts.size() + 1);
-      record.attempts.push_back({before.status, before.reason, before.started, before.ended});
-    }
+    PointRecord record = begin_attempt(study_, task, before);
     Launch launch;
     launch.folder = task.folder;
     launch.command =
@@ -116,11 +117,11 @@ class Driver {
     launch.timeout_seconds = study_.timeout_minutes * 60;
     launch.grace_seconds = options_.grace_seconds;
     launch.keep_descriptor = lock_.descriptor();
-    write_config(task);
+    launch.by_launcher = task.point->ranks > 1;
     use_machine_file(task, launch);
     record.status = Status::running, record.started = timestamp(), record.command = launch.command;
     write_point_record(file, record);
-    say(Progress::What::started, task, record);
+    say(StudyEvent::What::started, task, record);
 
     Outcome const outcome = run_here(launch, stop_);
     record.status = outcome.status, record.reason = outcome.reason, record.exit_code = outcome.exit_code;
@@ -128,13 +129,13 @@ class Driver {
     write_point_record(file, record);
     if (record.status == Status::done) ++summary.done;
     if (is_failure(record.status)) ++summary.failed;
-    say(Progress::What::ended, task, record);
+    say(StudyEvent::What::ended, task, record);
   }
 
   Study const& study_;
   DriverOptions const& options_;
   std::atomic<int> const& stop_;
-  std::function<void(Progress const&)> const& tell_;
+  std::function<void(StudyEvent const&)> const& tell_;
   FolderLock const& lock_;
   std::size_t index_ = 0, total_ = 0;
 };
@@ -153,13 +154,41 @@ std::vector<Task> tasks_of(Study const& study, std::vector<Point> const& points,
   return tasks;
 }
 
-RunSummary run_study(Study const& study, std::vector<Point> const& points, DriverOptions const& options,
-                     std::atomic<int> const& stop, std::function<void(Progress const&)> const& tell) {
-  std::string const folder = fs::absolute(options.folder).lexically_normal().string();
+std::string machine_file(std::string const& study_folder, std::int64_t ranks) {
+  return concat(study_folder, "/machine-", ranks, ".toml");
+}
+
+void put_aside(PointRecord& record, std::string const& folder, PointRecord const& before) {
+  if (before.id.empty() && before.reason.empty()) return;
+  move_aside(folder, record.attempts.size() + 1);
+  record.attempts.push_back({before.status, before.reason, before.started, before.ended});
+}
+
+PointRecord begin_attempt(Study const& study, Task const& task, PointRecord const& before) {
+  make_folder(task.folder);
+  PointRecord r;
+  r.study = study.name, r.id = task.point->id, r.name = task.point->name;
+  r.repeat = task.repeat, r.ranks = task.point->ranks, r.varied = task.point->varied;
+  r.attempts = before.attempts;
+  r.host = machine_info().host;
+  put_aside(r, task.folder, before);
+  write_config(task);
+  return r;
+}
+
+FolderLock take_folder(Study const& study, std::string const& folder, double patience_seconds) {
   make_folder(folder);
-  FolderLock const lock(folder, options.grace_seconds + 30);
+  FolderLock lock(folder, patience_seconds);
   write_file_atomically(folder + "/study.toml", read_text_file(study.file, "study"));
+  return lock;
+}
+
+RunSummary run_study(Study const& study, std::vector<Point> const& points, DriverOptions const& options,
+                     std::atomic<int> const& stop, std::function<void(StudyEvent const&)> const& tell) {
+  std::string const folder = fs::absolute(options.folder).lexically_normal().string();
+  FolderLock const lock = take_folder(study, folder, options.grace_seconds + 30);
   auto const tasks = tasks_of(study, points, folder);
+  settle(tasks);
   Driver driver(study, options, stop, tell, lock, tasks.size());
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     if (stop > 0) {

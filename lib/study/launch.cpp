@@ -43,7 +43,7 @@ bool speaks_of_memory(std::string const& text) {
 /// Why a run failed: its own record's error if it wrote one, else the end of what it printed.
 std::string own_words(std::string const& folder) {
   try {
-    MeasuredRun const run = read_run(folder + "/run.json");
+    RunResult const run = read_run(folder + "/run.json");
     if (!run.error.empty()) return run.error;
   } catch (Error const&) {
     // no record, or half of one: the log has to do
@@ -97,8 +97,8 @@ Outcome run_here(Launch const& launch, std::atomic<int> const& stop) {
   ChildOptions options;
   options.output = launch.folder + "/output.log";
   options.keep_descriptor = launch.keep_descriptor;
-  // mpirun killed at once would leave its ranks to find out for themselves; asked to end, it ends them
-  options.signal_if_we_die = launch.command.front() == "mpirun" ? SIGTERM : SIGKILL;
+  // a launcher killed at once would leave its ranks to find out for themselves
+  options.signal_if_we_die = launch.by_launcher ? SIGTERM : SIGKILL;
   auto const limit = Clock::now() + std::chrono::duration<double>(launch.timeout_seconds);
   std::optional<Child> child;
   try {

@@ -14,6 +14,7 @@ struct Launch {
   double timeout_seconds = 0;  ///< 0: none
   double grace_seconds = 30;   ///< from a polite end (SIGTERM) to a kill
   int keep_descriptor = -1;    ///< the driver's lock
+  bool by_launcher = false;    ///< the command is an mpirun or srun: asked to end, it ends its ranks
 };
 
 /// The command that trains `config_file` here: by itself for one rank, else under mpirun with `cores` shared out

@@ -69,6 +69,8 @@ FolderLock::FolderLock(std::string const& folder, double patience_seconds) {
   }
 }
 
-FolderLock::~FolderLock() { close(descriptor_); }
+FolderLock::~FolderLock() {
+  if (descriptor_ >= 0) close(descriptor_);
+}
 
 }  // namespace selenite

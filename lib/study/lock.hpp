@@ -1,5 +1,6 @@
 #pragma once
 #include <string>
+#include <utility>
 
 namespace selenite {
 
@@ -12,6 +13,7 @@ class FolderLock {
   ~FolderLock();
   FolderLock(FolderLock const&) = delete;
   FolderLock& operator=(FolderLock const&) = delete;
+  FolderLock(FolderLock&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
   int descriptor() const { return descriptor_; }
 
  private:

@@ -53,7 +53,7 @@ struct Key {
   std::size_t entries = 0, longest = 0;
   void add(std::string const& name) { ++entries, longest = std::max(longest, name.size()); }
   std::size_t rows() const { return longest > 18 ? entries : (entries + 1) / 2; }
-  int height() const { return entries > 1 ? static_cast<int>(rows()) * row + 10 : 8; }
+  int height() const { return entries > 1 ? static_cast<int>(rows()) * row + 16 : 8; }
   std::string script(int picture_height) const {
     if (entries < 2) return "unset key\n";
     double const top = 1 - static_cast<double>(height()) / picture_height;
@@ -99,6 +99,18 @@ std::string point_rows(std::vector<double> const& x) {
   return rows;
 }
 
+/// A vertical stroke across each bar, one piece where neighbours have the same limit.
+std::string limit_rows(std::vector<double> const& x) {
+  std::string rows;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    if (!std::isfinite(x[i])) continue;
+    double const middle = static_cast<double>(i);
+    rows += concat(value(x[i]), " ", value(middle - 0.5), "\n", value(x[i]), " ", value(middle + 0.5), "\n");
+    if (i + 1 < x.size() && x[i + 1] != x[i]) rows += "\n";
+  }
+  return rows.empty() ? "NaN NaN\n" : rows;
+}
+
 double bar_limit(BarChart const& chart) {
   double limit = 0;
   std::vector<double> sum(chart.labels.size(), 0);
@@ -108,16 +120,38 @@ double bar_limit(BarChart const& chart) {
   }
   if (chart.stacked) limit = largest(sum, limit);
   for (Series const& m : chart.marks) limit = largest(m.values, limit);
-  limit = largest(chart.most, limit);
+  limit = largest(chart.most, largest(chart.limits.values, limit));
   return limit > 0 ? limit * 1.04 : 1;
 }
 
-/// On a logarithmic axis: some room left and right of the values.
-std::string room_for(std::vector<Line> const& lines) {
-  double least = std::numeric_limits<double>::infinity(), most = 0;
+/// 131072 as 128Ki: lengths of sequences would touch each other.
+std::string tic_name(double x) {
+  constexpr double kibi = 1024, mebi = kibi * kibi;
+  if (x >= mebi && std::fmod(x, mebi) == 0) return concat(x / mebi, "Mi");
+  if (x >= 8 * kibi && std::fmod(x, kibi) == 0) return concat(x / kibi, "Ki");
+  return concat(x);
+}
+
+/// A logarithmic x axis of base 2: some room left and right of the values; marks at the values themselves, every second
+/// or third where they would touch, since a telephone shows seven numbers at most.
+std::string log_axis(std::vector<Line> const& lines) {
+  std::vector<double> values;
   for (Line const& line : lines)
-    for (double x : line.x) least = std::min(least, x), most = std::max(most, x);
-  return concat("set xrange [", value(least / 1.25), ":", value(most * 1.25), "]\nset format x '%g'\n");
+    if (!line.is_reference) values.insert(values.end(), line.x.begin(), line.x.end());
+  if (values.empty()) return "";
+  std::sort(values.begin(), values.end());
+  double const least = values.front(), most = values.back(), span = std::log(most / least) + 0.45;
+  std::string text = concat("set logscale x 2\nset xrange [", value(least / 1.25), ":", value(most * 1.25),
+                            "]\nset format x '%g'\nset xtics (");
+  double last = 0;
+  for (double x : values) {
+    std::string const name = tic_name(x);
+    double const room = span * (0.02 + 0.03 * static_cast<double>(name.size()));  // of a picture 440 units wide
+    if (last > 0 && std::log(x / last) < room) continue;
+    text += concat(last > 0 ? ", " : "", "'", name, "' ", value(x));
+    last = x;
+  }
+  return text + ")\n";
 }
 
 }  // namespace
@@ -126,6 +160,7 @@ std::string script_of(BarChart const& chart) {
   Key key;
   for (auto const* all : {&chart.series, &chart.marks})
     for (Series const& s : *all) key.add(s.name);
+  if (!chart.limits.values.empty()) key.add(chart.limits.name);
   int const bar = chart.stacked || chart.series.size() == 1 ? 28 : 38;
   // gnuplot gives a key no more rows than fit beside the plot itself: a plot of few bars is made as high as its key
   int const height = 60 + key.height() + std::max(bar * static_cast<int>(chart.labels.size()), key.height() + 4);
@@ -156,6 +191,11 @@ std::string script_of(BarChart const& chart) {
     text += "EOD\n";
     plots += ", \\\n  $spread using 1:2:3:4 with xerrorbars lc rgb 'black' lw 1.5 pt -1 notitle";
   }
+  if (!chart.limits.values.empty()) {
+    text += concat("$limits << EOD\n", limit_rows(chart.limits.values), "EOD\n");
+    plots +=
+        concat(", \\\n  $limits using 1:2 with lines lw 2.5 dt 2 lc rgb '#990000' title ", quoted(chart.limits.name));
+  }
   for (std::size_t m = 0; m < chart.marks.size(); ++m)
     plots += concat(", \\\n  $mark", m, " using 1:2 with points pt ", m ? 6 : 13, " ps 1.1 lc rgb 'black' title ",
                     quoted(chart.marks[m].name));
@@ -169,8 +209,9 @@ std::string script_of(LineChart const& chart) {
   std::string text = head(height) + key.script(height);
   text +=
       concat("set xlabel ", quoted(chart.x_axis), " noenhanced\nset ylabel ", quoted(chart.y_axis), " noenhanced\n");
-  if (chart.from_zero) text += "set yrange [0:*]\n";
-  if (chart.log_x) text += concat("set logscale x 2\n", room_for(chart.lines));
+  if (chart.from_zero && !chart.log_y) text += "set yrange [0:*]\n";
+  if (chart.log_x) text += log_axis(chart.lines);
+  if (chart.log_y) text += "set logscale y 10\nset format y '%g'\n";
   std::string plots;
   for (std::size_t i = 0; i < chart.lines.size(); ++i) {
     Line const& line = chart.lines[i];
@@ -186,6 +227,10 @@ std::string script_of(LineChart const& chart) {
           concat(data, " using 1:2:3:4 with yerrorbars lc rgb '", look(i).color, "' pt 0 ps 0 notitle, \\\n  $line", i);
     else
       plots += data;
+    if (line.is_reference) {
+      plots += concat(" using 1:2 with lines lw 1.2 dt 3 lc rgb '#404040' title ", quoted(line.name));
+      continue;
+    }
     plots += concat(" using 1:2 with ", chart.with_points ? "linespoints" : "lines", " lw 2 dt ", look(i).dash,
                     " lc rgb '", look(i).color, "'");
     if (chart.with_points) plots += concat(" pt ", look(i).point, " ps 0.9");
@@ -214,6 +259,51 @@ std::string script_of(BandChart const& chart) {
       "  x with lines lw 1.5 dt 1 lc rgb '#404040' title 'equal', \\\n  $points using 1:2 with points pt 7 ps 0.9 lc "
       "rgb '#1f4e79' title 'points'\n";
   return text;
+}
+
+std::string script_of(HeatMap const& chart) {
+  double least = std::numeric_limits<double>::infinity(), most = -least;
+  for (auto const& row : chart.cells)
+    for (HeatMap::Cell const& cell : row)
+      if (std::isfinite(cell.value)) least = std::min(least, cell.value), most = std::max(most, cell.value);
+  auto const columns = static_cast<double>(chart.columns.size()), rows = static_cast<double>(chart.rows.size());
+  std::string shaded, hatched, dark, light;  // rows of boxes, and of texts on dark and on light ground
+  for (std::size_t r = 0; r < chart.cells.size(); ++r)
+    for (std::size_t c = 0; c < chart.cells[r].size(); ++c) {
+      HeatMap::Cell const& cell = chart.cells[r][c];
+      if (cell.text.empty()) continue;
+      std::string const box =
+          concat(c, " ", r, " ", value(static_cast<double>(c) - 0.5), " ", value(static_cast<double>(c) + 0.5), " ",
+                 value(static_cast<double>(r) - 0.5), " ", value(static_cast<double>(r) + 0.5));
+      double const part = most > least ? (cell.value - least) / (most - least) : 0.5;
+      if (std::isfinite(cell.value)) {  // from nearly white to dark blue
+        auto const mix = [&](double from, double to) { return static_cast<int>(from + part * (to - from)); };
+        shaded += concat(box, " ", mix(232, 23) * 65536 + mix(240, 64) * 256 + mix(248, 110), "\n");
+      } else {
+        hatched += box + "\n";
+      }
+      (std::isfinite(cell.value) && part > 0.55 ? dark : light) += concat(c, " ", r, " \"", cell.text, "\"\n");
+    }
+  int const height = 70 + 40 * static_cast<int>(chart.rows.size());
+  int const font = chart.columns.size() > 6 ? 10 : 13;
+  std::string text =
+      concat(head(height), "unset key\nunset grid\nset xlabel ", quoted(chart.x_axis), " noenhanced\nset ylabel ",
+             quoted(chart.y_axis), " noenhanced\nset xrange [-0.5:", value(columns - 0.5),
+             "]\nset yrange [-0.5:", value(rows - 0.5), "]\n");
+  auto const tics = [](std::vector<std::string> const& names) {
+    std::vector<std::string> parts;
+    for (std::size_t i = 0; i < names.size(); ++i) parts.push_back(concat(quoted(names[i]), " ", i));
+    return join(parts, ", ");
+  };
+  text += concat("set xtics scale 0 (", tics(chart.columns), ")\nset ytics scale 0 (", tics(chart.rows), ")\n");
+  std::string const nowhere = "-9 -9 -9 -9 -9 -9 0\n", no_text = "-9 -9 \"\"\n";
+  text += concat("$shaded << EOD\n", shaded + nowhere, "EOD\n$hatched << EOD\n", hatched + nowhere,
+                 "EOD\n$dark << EOD\n", dark + no_text, "EOD\n$light << EOD\n", light + no_text, "EOD\n");
+  return text +
+         concat("plot $shaded using 1:2:3:4:5:6:7 with boxxyerror fs solid 1 border rgb '#ffffff' lc rgb variable, ",
+                "$hatched using 1:2:3:4:5:6 with boxxyerror fs pattern 4 border rgb '#ffffff' lc rgb '#c8c8c8', ",
+                "$dark using 1:2:3 with labels font 'Arial,", font, "' textcolor rgb 'white' noenhanced, ",
+                "$light using 1:2:3 with labels font 'Arial,", font, "' textcolor rgb 'black' noenhanced\n");
 }
 
 }  // namespace selenite

@@ -23,6 +23,7 @@ struct BarChart {
   bool stacked = false;
   std::vector<Series> marks;        ///< a point in each bar
   std::vector<double> least, most;  ///< spread of the first series, or empty
+  Series limits = {};               ///< a dashed line across each bar, or empty
 };
 std::string script_of(BarChart const& chart);
 
@@ -30,6 +31,7 @@ struct Line {
   std::string name;
   std::vector<double> x, y;
   std::vector<double> least, most;  ///< spread of y, or empty
+  bool is_reference = false;        ///< thin, dashed, without points
 };
 struct LineChart {
   std::string x_axis, y_axis;
@@ -37,6 +39,7 @@ struct LineChart {
   bool log_x = false;  ///< base 2, marked at the values
   bool with_points = true;
   bool from_zero = true;
+  bool log_y = false;  ///< base 10
 };
 std::string script_of(LineChart const& chart);
 
@@ -47,6 +50,19 @@ struct BandChart {
   std::vector<double> x, y;
 };
 std::string script_of(BandChart const& chart);
+
+/// Cells shaded by their value, darker for more, with the value in each; a cell without a value is hatched and says
+/// why.
+struct HeatMap {
+  std::string x_axis, y_axis;
+  std::vector<std::string> columns, rows;  ///< their names; the first row at the bottom
+  struct Cell {
+    double value;      ///< NaN: none
+    std::string text;  ///< a number, or in one word why there is none; empty: there is no such point
+  };
+  std::vector<std::vector<Cell>> cells;  ///< [row][column]
+};
+std::string script_of(HeatMap const& chart);
 
 /// A chart drawn: runs gnuplot with the script in `folder` (<name>.gp, <name>.svg) and returns the SVG element, ready
 /// to stand in HTML, its ids made unique by the name. Throws Error if gnuplot is not there (and says what to install)

@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <map>
 
 #include "core/error.hpp"
+#include "core/fields.hpp"
 #include "core/rng.hpp"
 #include "core/text.hpp"
 #include "core/toml.hpp"
+#include "study/expression.hpp"
 
 namespace selenite {
 namespace {
@@ -24,7 +27,74 @@ std::string hash_text(std::string const& text) {
   return std::string(hex.data(), 12);
 }
 
-bool is_excluded(std::vector<Setting> const& settings, Exclusion const& exclusion) {
+/// The settings of one point with every expression replaced by its number. Throws Error where a number does not come
+/// out: the point can't be run.
+class Computer {
+ public:
+  Computer(Config literal, std::vector<Setting> const& settings) : literal_(std::move(literal)), settings_(settings) {}
+
+  std::vector<Setting> settings() {
+    std::vector<Setting> out;
+    for (Setting const& s : settings_)
+      out.push_back({s.key, is_computed(s) ? number_text(s.key, value(s.key)) : s.text});
+    return out;
+  }
+
+  /// Of a key: its setting, or what the base config says. layout.data = 0 is what the other axes leave of the ranks.
+  double value(std::string const& key) {
+    auto const setting =
+        std::find_if(settings_.begin(), settings_.end(), [&](Setting const& s) { return s.key == key; });
+    double x = 0;
+    if (setting != settings_.end() && is_computed(*setting)) {
+      validate(std::find(open_.begin(), open_.end(), key) == open_.end(), key, " can't be worked out (it depends on ",
+               join(open_, ", "), ", which depends on it). Give one of them a number.");
+      open_.push_back(key);
+      x = Expression(setting->text).value([this](std::string const& name) { return value(name); });
+      open_.pop_back();
+    } else if (setting != settings_.end()) {
+      x = parse_double(setting->text, key);
+    } else {
+      x = key == "ranks" ? 1 : parse_double(get_field(literal_, key), key);
+    }
+    return key == "layout.data" && x == 0 ? data_ranks() : x;
+  }
+
+ private:
+  double data_ranks() {
+    double const others =
+        value("layout.tensor") * value("layout.context") * value("layout.expert") * value("layout.pipe");
+    double const ranks = value("ranks"), data = ranks / others;
+    validate(data == std::floor(data), "layout.tensor x context x expert x pipe = ", others,
+             " does not divide the number of ranks = ", ranks, " (the rest is data parallel). Use sizes that do.");
+    return data;
+  }
+
+  std::string number_text(std::string const& key, double x) const {
+    Config config = literal_;
+    bool whole = key == "ranks";
+    for (Section const& section : sections(config))
+      for (Field const& field : section.fields)
+        if (concat(section.name, ".", field.name) == key) whole = std::holds_alternative<std::int64_t*>(field.value);
+    if (!whole) return format_double(x);
+    validate(x == std::floor(x) && std::abs(x) < 1e15, key, " = ", x,
+             " comes out of its expression (it must be a whole number). Use values that divide.");
+    return std::to_string(static_cast<std::int64_t>(x));
+  }
+
+  Config literal_;
+  std::vector<Setting> const& settings_;
+  std::vector<std::string> open_;  ///< keys that are being worked out
+};
+
+/// The settings that parse_config takes: without ranks, which are no field, and without expressions.
+std::vector<std::string> config_texts(std::vector<Setting> const& settings) {
+  std::vector<std::string> texts(study_defaults.begin(), study_defaults.end());
+  for (Setting const& s : settings)
+    if (s.key != "ranks" && !is_computed(s)) texts.push_back(concat(s.key, "=", s.text));
+  return texts;
+}
+
+bool is_excluded(std::vector<Setting> const& settings, Config const& literal, Exclusion const& exclusion) {
   for (std::size_t k = 0; k < exclusion.keys.size(); ++k) {
     auto const setting =
         std::find_if(settings.begin(), settings.end(), [&](Setting const& s) { return s.key == exclusion.keys[k]; });
@@ -32,7 +102,13 @@ bool is_excluded(std::vector<Setting> const& settings, Exclusion const& exclusio
     auto const& values = exclusion.values[k];
     if (std::find(values.begin(), values.end(), setting->text) == values.end()) return false;
   }
-  return !exclusion.keys.empty();
+  if (exclusion.where.empty()) return !exclusion.keys.empty();
+  try {
+    Computer computer(literal, settings);
+    return Expression(exclusion.where).value([&](std::string const& key) { return computer.value(key); }) != 0;
+  } catch (Error const&) {
+    return false;  // it stays, and says why it can't be run
+  }
 }
 
 /// The last word of each key, or the whole key where two keys end alike.
@@ -54,33 +130,49 @@ std::string point_name(Study const& study, std::vector<Setting> const& varied) {
   return name;
 }
 
-Point make_point(Study const& study, std::string const& base_text, std::vector<Setting> const& settings,
-                 std::vector<Setting> varied) {
-  Point point;
-  point.name = point_name(study, varied);
-  point.varied = std::move(varied);
-  std::vector<std::string> texts(study_defaults.begin(), study_defaults.end());
-  std::string ranks = "1";
-  for (Setting const& s : settings) {
-    if (s.key == "ranks") ranks = s.text;
-    if (s.key != "ranks") texts.push_back(concat(s.key, "=", s.text));
-  }
-  point.ranks = parse_integer(ranks, concat(study.file, ": ranks"));
-  validate(point.ranks >= 1, study.file, ": ranks = ", point.ranks,
-           " is too small (1 is the least). Correct the value.");
+Config parse(Study const& study, std::string const& base_text, std::vector<Setting> const& settings) {
   try {
-    point.config = parse_config(base_text, texts, study.base.empty() ? "defaults" : study.base);
+    return parse_config(base_text, config_texts(settings), study.base.empty() ? "defaults" : study.base);
   } catch (Error const& e) {
-    throw Error(concat(study.file, ", point ", point.name, ": ", e.what()));
+    throw Error(concat(study.file, ": ", e.what()));
   }
-  point.config.run.folder.clear();
+}
+
+/// The number of ranks that the settings give.
+std::int64_t ranks_of(Study const& study, std::vector<Setting> const& settings) {
+  std::int64_t ranks = 1;
+  for (Setting const& s : settings)
+    if (s.key == "ranks") ranks = parse_integer(s.text, concat(study.file, ": ranks"));
+  validate(ranks >= 1, study.file, ": ranks = ", ranks, " is too small (1 is the least). Correct the value.");
+  return ranks;
+}
+
+Point make_point(Study const& study, std::string const& base_text, Config const& literal,
+                 std::vector<Setting> const& settings, std::vector<Setting> varied) {
+  Point point;
+  point.varied = std::move(varied);
+  std::vector<Setting> computed = settings;
   try {
-    point.config = resolve(point.config, point.ranks);
-    validate(study.drop_steps < point.config.train.steps, "study.drop_steps = ", study.drop_steps,
-             " leaves nothing of train.steps = ", point.config.train.steps,
-             " (no step would be measured). Train longer, or drop less.");
+    computed = Computer(literal, settings).settings();
   } catch (Error const& e) {
     point.infeasible = e.what();
+  }
+  for (Setting& s : point.varied)
+    for (Setting const& c : computed)
+      if (c.key == s.key) s.text = c.text;
+  point.name = point_name(study, point.varied);
+  point.config = parse(study, base_text, computed);
+  point.config.run.folder.clear();
+  if (point.infeasible.empty()) {
+    point.ranks = ranks_of(study, computed);
+    try {
+      point.config = resolve(point.config, point.ranks);
+      validate(study.drop_steps < point.config.train.steps, "study.drop_steps = ", study.drop_steps,
+               " leaves nothing of train.steps = ", point.config.train.steps,
+               " (no step would be measured). Train longer, or drop less.");
+    } catch (Error const& e) {
+      point.infeasible = e.what();
+    }
   }
   point.id = hash_text(concat("ranks = ", point.ranks, "\n", to_toml(point.config)));
   return point;
@@ -112,10 +204,11 @@ std::vector<Point> expand(Study const& study) {
   for (auto& varied : cross(study)) {
     auto settings = study.set;
     settings.insert(settings.end(), varied.begin(), varied.end());
+    Config const literal = parse(study, base_text, settings);
     if (std::any_of(study.exclude.begin(), study.exclude.end(),
-                    [&](Exclusion const& e) { return is_excluded(settings, e); }))
+                    [&](Exclusion const& e) { return is_excluded(settings, literal, e); }))
       continue;
-    Point point = make_point(study, base_text, settings, std::move(varied));
+    Point point = make_point(study, base_text, literal, settings, std::move(varied));
     if (point.infeasible.empty()) {
       auto const [first, is_new] = first_with.emplace(point.id, point.name);
       if (!is_new)

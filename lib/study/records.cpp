@@ -15,7 +15,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-constexpr std::array<std::string_view, 6> status_names{"pending", "running", "done", "failed", "timeout", "oom"};
+constexpr std::array<std::string_view, 7> status_names{"pending", "submitted", "running", "done",
+                                                       "failed",  "timeout",   "oom"};
 
 Status status_from(std::string const& name, std::string const& file) {
   for (std::size_t i = 0; i < status_names.size(); ++i)
@@ -60,8 +61,8 @@ Numbers numbers(Json const& json, char const* key) {
   return out;
 }
 
-MeasuredRun run_from(Json const& json) {
-  MeasuredRun r;
+RunResult run_from(Json const& json) {
+  RunResult r;
   Json const& build = object(json, "build");
   Json const& machine = object(json, "machine");
   Json const& summary = object(json, "summary");
@@ -70,7 +71,11 @@ MeasuredRun run_from(Json const& json) {
   r.version = text(json, "version"), r.error = text(json, "error");
   r.started = text(json, "started"), r.ended = text(json, "ended");
   r.commit = text(build, "commit"), r.host = text(machine, "host"), r.processor = text(machine, "cpu");
+  for (auto const& [library, number] : object(build, "libraries").items())
+    if (number.is_string())
+      r.libraries += concat(r.libraries.empty() ? "" : ", ", library, " ", number.get<std::string>());
   r.flops_convention = text(summary, "flops_convention");
+  r.machine = text(summary, "machine"), r.does_not_fit = text(summary, "does_not_fit");
   if (json.contains("ranks")) r.ranks = json.at("ranks").get<std::int64_t>();
   for (auto [key, value] : {std::pair{"steps", &r.steps},
                             {"step_seconds", &r.step_seconds},
@@ -85,6 +90,7 @@ MeasuredRun run_from(Json const& json) {
                             {"predicted_step_seconds", &r.predicted_step_seconds},
                             {"parameters", &r.parameters},
                             {"resident_bytes", &r.resident_bytes},
+                            {"memory_limit", &r.memory_limit},
                             {"loss_first", &r.loss_first},
                             {"loss_last", &r.loss_last},
                             {"valid_loss", &r.valid_loss}})
@@ -102,7 +108,7 @@ PointRecord point_from(Json const& json, std::string const& file) {
   r.repeat = json.at("repeat").get<std::int64_t>(), r.ranks = json.at("ranks").get<std::int64_t>();
   for (auto const& [key, value] : json.at("varied").items()) r.varied.push_back({key, value.get<std::string>()});
   r.reason = text(json, "reason"), r.started = text(json, "started"), r.ended = text(json, "ended"),
-  r.host = text(json, "host");
+  r.host = text(json, "host"), r.job = text(json, "job"), r.nodes = text(json, "nodes");
   r.command = json.at("command").get<std::vector<std::string>>();
   r.exit_code = json.at("exit_code").get<std::int64_t>();
   for (Json const& a : json.at("attempts"))
@@ -123,7 +129,7 @@ PointRecord read_point_record(std::string const& file) {
   return read_json(file, "point record", [&](Json const& json) { return point_from(json, file); });
 }
 
-MeasuredRun read_run(std::string const& file) { return read_json(file, "run record", run_from); }
+RunResult read_run(std::string const& file) { return read_json(file, "run record", run_from); }
 
 std::vector<StepMetrics> read_metrics(std::string const& file) {
   auto const lines = split(read_text_file(file, "metrics"), '\n');
@@ -147,11 +153,11 @@ void write_point_record(std::string const& file, PointRecord const& r) {
   for (Attempt const& a : r.attempts)
     attempts.push_back(
         {{"status", name_of(a.status)}, {"reason", a.reason}, {"started", a.started}, {"ended", a.ended}});
-  Json const json{
-      {"format", 1},          {"study", r.study},         {"id", r.id},          {"name", r.name},
-      {"repeat", r.repeat},   {"ranks", r.ranks},         {"varied", varied},    {"status", name_of(r.status)},
-      {"reason", r.reason},   {"started", r.started},     {"ended", r.ended},    {"host", r.host},
-      {"command", r.command}, {"exit_code", r.exit_code}, {"attempts", attempts}};
+  Json const json{{"format", 1},         {"study", r.study},     {"id", r.id},           {"name", r.name},
+                  {"repeat", r.repeat},  {"ranks", r.ranks},     {"varied", varied},     {"status", name_of(r.status)},
+                  {"reason", r.reason},  {"started", r.started}, {"ended", r.ended},     {"host", r.host},
+                  {"job", r.job},        {"nodes", r.nodes},     {"command", r.command}, {"exit_code", r.exit_code},
+                  {"attempts", attempts}};
   // what a killed run printed need not be UTF-8
   write_file_atomically(file, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
@@ -164,7 +170,7 @@ PointRecord state_of(std::string const& repeat_folder) {
   try {
     record = read_point_record((folder / "point.json").string());
     if (record.status != Status::done) return record;
-    MeasuredRun const run = read_run((folder / "run.json").string());
+    RunResult const run = read_run((folder / "run.json").string());
     if (run.result != "finished")
       throw Error(concat("The run record says \"", run.result, "\" (the point was done). Run it again with --retry."));
   } catch (Error const& e) {

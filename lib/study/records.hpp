@@ -9,7 +9,8 @@
 
 namespace selenite {
 
-enum class Status : std::uint8_t { pending, running, done, failed, timeout, oom };
+/// Submitted: Slurm has it in its queue.
+enum class Status : std::uint8_t { pending, submitted, running, done, failed, timeout, oom };
 std::string_view name_of(Status status);
 /// Failed, timed out or out of memory: it keeps its reason and runs again only when asked for.
 bool is_failure(Status status);
@@ -29,6 +30,7 @@ struct PointRecord {
   std::string reason;          ///< why it is not done
   std::string started, ended;  ///< UTC, ISO 8601
   std::string host;
+  std::string job, nodes;  ///< of Slurm: "123_4" and "node[1-2]"; empty: started by the driver here
   std::vector<std::string> command;
   std::int64_t exit_code = 0;  ///< -signal if a signal ended it
   std::vector<Attempt> attempts;
@@ -37,9 +39,12 @@ struct PointRecord {
 using Numbers = std::vector<std::pair<std::string, double>>;
 constexpr double unknown_number = std::numeric_limits<double>::quiet_NaN();
 
-/// run.json, as selenite-pretrain writes it; numbers that are not there are NaN.
-struct MeasuredRun {
-  std::string program, version, commit, processor, host, result, error, flops_convention, started, ended;
+/// run.json, as selenite-pretrain writes it, or predicted.json, which has the same form; numbers that are not there are
+/// NaN.
+struct RunResult {
+  std::string program, version, commit, libraries, processor, host, result, error, flops_convention, started, ended;
+  std::string machine;       ///< whose figures a prediction is made with
+  std::string does_not_fit;  ///< of a prediction: why the machine has no room for it, or empty
   std::int64_t ranks = 1;
   double steps = unknown_number, step_seconds = unknown_number, step_seconds_min = unknown_number,
          step_seconds_max = unknown_number;
@@ -47,6 +52,7 @@ struct MeasuredRun {
          hardware_tflops_per_rank = unknown_number;
   double mfu = unknown_number, hfu = unknown_number, peak_tflops = unknown_number;  ///< mfu, hfu: fractions of the peak
   double predicted_step_seconds = unknown_number, parameters = unknown_number, resident_bytes = unknown_number;
+  double memory_limit = unknown_number;  ///< of a prediction: bytes that a rank has
   double loss_first = unknown_number, loss_last = unknown_number, valid_loss = unknown_number;
   Numbers memory_bytes, time_seconds, predicted_time_seconds;  ///< by label, in the order of the record
 };
@@ -59,7 +65,7 @@ struct StepMetrics {
 
 /// Throw Error that names the file and says what is wrong with it.
 PointRecord read_point_record(std::string const& file);
-MeasuredRun read_run(std::string const& file);
+RunResult read_run(std::string const& file);
 /// A last line that was cut by a kill is left out; any other bad line is an error.
 std::vector<StepMetrics> read_metrics(std::string const& file);
 void write_point_record(std::string const& file, PointRecord const& record);

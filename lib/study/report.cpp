@@ -18,6 +18,7 @@ WrittenReport write_report(StudyResult const& result, std::string const& folder)
   make_folder(there + "/plots");
   write("report.csv", csv_text(result));
   write("report.md", markdown_text(result));
+  write("report.tex", latex_text(result));
   auto const plots = plots_of(result);
   std::vector<std::string> pictures;
   try {

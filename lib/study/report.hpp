@@ -14,14 +14,19 @@ struct Plot {
 /// The charts that a study's records allow, as scripts; none for figures that no record has.
 std::vector<Plot> plots_of(StudyResult const& result);
 
+/// Of these the ones over an axis: aggregate FLOP/s, strong scaling, days, an axis of numbers, tensor x pipe.
+std::vector<Plot> scaling_plots(StudyResult const& result);
+/// Least and most over the repeats of a measured point; NaN of a predicted one.
+std::pair<double, double> spread_of(Shown const& shown, double Figures::*figure);
+
 /// A table as text: what HTML and Markdown print.
 struct Table {
   std::string title, note;
   std::vector<std::string> head;
   std::vector<std::vector<std::string>> rows;
 };
-/// One row a measured point, in the column order of the weak-scaling table of SC21 (arXiv 2104.04473), then what
-/// today's readers expect.
+/// One row a point that is measured, then one a point that is predicted, in the column order of the weak-scaling table
+/// of SC21 (arXiv 2104.04473), then what today's readers expect.
 Table main_table(StudyResult const& result);
 /// Predicted against measured step time, point by point and by cause, with the error.
 Table prediction_table(StudyResult const& result);
@@ -39,11 +44,19 @@ std::string markdown_text(StudyResult const& result);
 std::string html_text(StudyResult const& result, std::vector<Plot> const& plots,
                       std::vector<std::string> const& pictures, std::string const& problem);
 
+/// Both tables that a paper prints, as LaTeX tables (plain tabular, no package).
+std::string latex_text(StudyResult const& result);
+
+/// Days in which a run at this speed goes through so many tokens.
+double days_to_train(double tokens, RepeatResult const& r);
+/// Of a step, as predicted.json says or else the run's own record; NaN if neither does.
+double predicted_seconds(PointResult const& point);
+
 struct WrittenReport {
   std::vector<std::string> files;
   std::string problem;  ///< why the plots are missing, or empty
 };
-/// Writes report.csv, report.md, report.html and plots/ into the folder. CSV and Markdown are written whatever gnuplot
+/// Writes report.csv, .md, .tex, .html and plots/ into the folder. All but plots and page are written whatever gnuplot
 /// does.
 WrittenReport write_report(StudyResult const& result, std::string const& folder);
 

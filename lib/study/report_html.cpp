@@ -62,15 +62,15 @@ std::string table_html(Table const& t) {
   return html + "</tbody></table></div>\n";
 }
 
-/// The figures that a reader looks for first.
+/// The figures that a reader looks for first: of what is measured, or else of what is predicted.
 std::string key_figures(StudyResult const& result) {
-  auto const points = result.measured();
-  if (points.empty())
+  auto rows = result.shown();
+  if (rows.empty())
     return "<p class=\"problem\">No point is measured yet. What is missing and why is listed below.</p>\n";
+  bool const measured = !rows.front().is_predicted;
+  std::erase_if(rows, [&](Shown const& s) { return s.is_predicted == measured; });
   auto const best = [&](double Figures::*f) {
-    return *std::max_element(points.begin(), points.end(), [f](auto const* a, auto const* b) {
-      return a->typical()->figures.*f < b->typical()->figures.*f;
-    });
+    return *std::ranges::max_element(rows, {}, [f](Shown const& s) { return s.figures->figures.*f; });
   };
   auto const box = [](std::string const& figure, std::string const& what) {
     return concat("<div><b>", escaped(figure), "</b><span>", escaped(what), "</span></div>\n");
@@ -79,17 +79,17 @@ std::string key_figures(StudyResult const& result) {
     return x == x ? concat(static_cast<double>(static_cast<std::int64_t>(1000 * x + 0.5)) / 10, " %")
                   : std::string("-");
   };
-  auto const *fast = best(&Figures::tokens_per_second), *used = best(&Figures::mfu);
-  std::int64_t missing = 0;
-  for (PointResult const& p : result.points) missing += p.typical() == nullptr;
-  return concat(
-      "<div class=\"key\">\n",
-      box(format_count(fast->typical()->figures.tokens_per_second) + " tokens/s", "highest throughput: " + fast->label),
-      box(percent(used->typical()->figures.mfu), "highest MFU: " + used->label),
-      box(percent(used->typical()->figures.hfu), "HFU of the same point"),
-      box(concat(points.size(), " of ", result.points.size()),
-          missing ? "points measured; the others are listed below with the reason" : "points measured"),
-      "</div>\n");
+  Shown const fast = best(&Figures::tokens_per_second), used = best(&Figures::mfu);
+  std::string const how = measured ? "measured" : "predicted";
+  return concat("<div class=\"key\">\n",
+                box(format_count(fast.figures->figures.tokens_per_second) + " tokens/s",
+                    "highest throughput: " + fast.point->label),
+                box(percent(used.figures->figures.mfu), "highest MFU: " + used.point->label),
+                box(percent(used.figures->figures.hfu), "HFU of the same point"),
+                box(concat(rows.size(), " of ", result.points.size()),
+                    concat("points ", how,
+                           rows.size() < result.points.size() ? "; the others are listed below with the reason" : "")),
+                "</div>\n");
 }
 
 }  // namespace
@@ -115,8 +115,9 @@ std::string html_text(StudyResult const& result, std::vector<Plot> const& plots,
   if (!pictures.empty()) html += "</div>\n";
   for (Table const& t : {main_table(result), prediction_table(result), spread_table(result), failure_table(result)})
     html += table_html(t);
-  html += concat("<footer>Made by selenite-sweep report, ", timestamp(),
-                 ". The same figures: report.csv (every repeat), report.md, plots/*.gp.</footer>\n</body></html>\n");
+  html += concat(
+      "<footer>Made by selenite-sweep report, ", timestamp(),
+      ". The same figures: report.csv (every repeat), report.md, report.tex, plots/*.gp.</footer>\n</body></html>\n");
   return html;
 }
 

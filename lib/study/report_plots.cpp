@@ -1,7 +1,6 @@
+// Charts of bars, one a point; losses; and predictions. Charts over an axis are in report_scaling.cpp.
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <set>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
@@ -11,18 +10,48 @@
 namespace selenite {
 namespace {
 
-using Points = std::vector<PointResult const*>;
+/// What bars show, one a point: its measured figures, else what is predicted.
+struct Bars {
+  std::vector<Shown> rows;
+  std::string remark;  ///< for captions: which are predicted, which are left out
+};
 
-std::vector<std::string> labels_of(Points const& points) {
+constexpr std::size_t most_bars = 16;
+
+Bars bars_of(StudyResult const& result) {
+  Bars bars;
+  for (Shown const& s : result.shown())
+    if (!s.is_predicted || !s.point->typical()) bars.rows.push_back(s);
+  std::size_t const all = bars.rows.size();
+  if (all > most_bars) {
+    std::ranges::stable_sort(bars.rows, std::greater<>(),
+                             [](Shown const& s) { return s.figures->figures.model_tflops_per_rank; });
+    bars.rows.resize(most_bars);
+    bars.remark = concat(" The ", most_bars, " points with most FLOP/s a rank, of ", all, ".");
+  }
+  auto const predicted = std::ranges::count_if(bars.rows, &Shown::is_predicted);
+  if (predicted == static_cast<std::int64_t>(bars.rows.size()))
+    bars.remark += " All predicted.";
+  else if (predicted > 0)
+    bars.remark += " * is predicted.";
+  return bars;
+}
+
+bool is_mixed(Bars const& bars) {
+  auto const predicted = std::ranges::count_if(bars.rows, &Shown::is_predicted);
+  return predicted > 0 && predicted < static_cast<std::int64_t>(bars.rows.size());
+}
+
+std::vector<std::string> labels_of(Bars const& bars) {
   std::vector<std::string> labels;
-  for (auto const* p : points) labels.push_back(p->label);
+  for (Shown const& s : bars.rows) labels.push_back(s.point->label + (s.is_predicted && is_mixed(bars) ? " *" : ""));
   return labels;
 }
 
 template <class Get>
-Series series(std::string name, Points const& points, Get const& get) {
+Series series(std::string name, Bars const& bars, Get const& get) {
   Series s{std::move(name), {}};
-  for (auto const* p : points) s.values.push_back(get(*p->typical()));
+  for (Shown const& row : bars.rows) s.values.push_back(get(row));
   return s;
 }
 
@@ -30,54 +59,53 @@ bool any_finite(std::vector<double> const& values) {
   return std::any_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
 }
 
-std::pair<double, double> range(PointResult const& point, double Figures::*figure) {
-  double least = unknown_number, most = unknown_number;
-  for (auto const* r : point.finished())
-    least = std::fmin(least, r->figures.*figure), most = std::fmax(most, r->figures.*figure);
-  return {least, most};
-}
-
-Plot throughput(Points const& points) {
+Plot throughput(Bars const& bars) {
   BarChart chart{"tokens/s",
-                 labels_of(points),
-                 {series("tokens/s", points, [](auto const& r) { return r.figures.tokens_per_second; })},
+                 labels_of(bars),
+                 {series("tokens/s", bars, [](Shown const& s) { return s.figures->figures.tokens_per_second; })},
                  false,
                  {},
                  {},
                  {}};
-  for (auto const* p : points) {
-    auto const [least, most] = range(*p, &Figures::tokens_per_second);
+  for (Shown const& s : bars.rows) {
+    auto const [least, most] = spread_of(s, &Figures::tokens_per_second);
     chart.least.push_back(least), chart.most.push_back(most);
   }
   return {"throughput", "Throughput",
-          "Tokens a second of the whole job, from the median step; whiskers span the repeats.", script_of(chart)};
+          "Tokens a second of the whole job, from the median step; whiskers span the repeats." + bars.remark,
+          script_of(chart)};
 }
 
-Plot utilization(Points const& points) {
-  BarChart chart{"% of peak", labels_of(points), {}, false, {}, {}, {}};
-  chart.series.push_back(series("MFU", points, [](auto const& r) { return 100 * r.figures.mfu; }));
-  chart.series.push_back(series("HFU", points, [](auto const& r) { return 100 * r.figures.hfu; }));
-  return {
-      "utilization", "FLOPs utilization",
-      "Share of the peak stated above. MFU counts what the model needs, HFU what was executed, recomputation included.",
-      any_finite(chart.series[0].values) || any_finite(chart.series[1].values) ? script_of(chart) : ""};
+Plot utilization(Bars const& bars) {
+  BarChart chart{"% of peak", labels_of(bars), {}, false, {}, {}, {}};
+  chart.series.push_back(series("MFU", bars, [](Shown const& s) { return 100 * s.figures->figures.mfu; }));
+  chart.series.push_back(series("HFU", bars, [](Shown const& s) { return 100 * s.figures->figures.hfu; }));
+  return {"utilization", "FLOPs utilization",
+          "Share of the peak stated above. MFU counts what the model needs, HFU what was executed, recomputation "
+          "included." +
+              bars.remark,
+          any_finite(chart.series[0].values) || any_finite(chart.series[1].values) ? script_of(chart) : ""};
 }
 
 /// One series a label, in the order in which the records first name them.
-std::vector<Series> by_label(Points const& points, Numbers MeasuredRun::*numbers, double unit) {
+std::vector<Series> by_label(Bars const& bars, Numbers RunResult::*numbers, double unit) {
   std::vector<Series> all;
-  for (auto const* p : points)
-    for (auto const& [name, amount] : (*p->typical()->run).*numbers)
-      if (amount > 0 && std::none_of(all.begin(), all.end(), [&, &n = name](Series const& s) { return s.name == n; }))
+  for (Shown const& s : bars.rows)
+    for (auto const& [name, amount] : (*s.figures->run).*numbers)
+      if (amount > 0 && std::none_of(all.begin(), all.end(), [&, &n = name](Series const& x) { return x.name == n; }))
         all.push_back({name, {}});
-  for (Series& s : all)
-    for (auto const* p : points) {
+  for (Series& series : all)
+    for (Shown const& s : bars.rows) {
       double amount = unknown_number;
-      for (auto const& [name, x] : (*p->typical()->run).*numbers)
-        if (name == s.name) amount = x / unit;
-      s.values.push_back(amount);
+      for (auto const& [name, x] : (*s.figures->run).*numbers)
+        if (name == series.name) amount = x / unit;
+      series.values.push_back(amount);
     }
-  for (Series& s : all) std::replace(s.name.begin(), s.name.end(), '_', ' ');
+  for (Series& series : all) {
+    std::replace(series.name.begin(), series.name.end(), '_', ' ');
+    std::string const word = "communication ";  // two columns of the key have 18 letters each
+    if (series.name.starts_with(word)) series.name = "comm. " + series.name.substr(word.size());
+  }
   return all;
 }
 
@@ -87,59 +115,74 @@ double total(Numbers const& numbers) {
   return sum;
 }
 
-Plot memory(Points const& points) {
+Plot memory(Bars const& bars) {
   double most = 0;
-  for (auto const* p : points)
-    most = std::fmax(most, std::fmax(total(p->typical()->run->memory_bytes), p->typical()->run->resident_bytes));
+  for (Shown const& s : bars.rows)
+    most = std::fmax(most, std::fmax(total(s.figures->run->memory_bytes), s.figures->run->resident_bytes));
   bool const gib = most >= double(1LL << 30);
   double const unit = gib ? double(1LL << 30) : double(1LL << 20);
   BarChart chart{gib ? "GiB a rank" : "MiB a rank",
-                 labels_of(points),
-                 by_label(points, &MeasuredRun::memory_bytes, unit),
+                 labels_of(bars),
+                 by_label(bars, &RunResult::memory_bytes, unit),
                  true,
                  {},
                  {},
                  {}};
-  Series resident = series("measured resident", points, [&](auto const& r) { return r.run->resident_bytes / unit; });
-  if (any_finite(resident.values)) chart.marks.push_back(std::move(resident));
-  return {"memory", "Memory by label",
-          "Bars: what the plan takes of a rank's memory. Mark: the process's resident memory as measured, which also "
-          "holds what libraries take.",
-          chart.series.empty() ? "" : script_of(chart)};
+  Series resident =
+      series("measured resident", bars, [&](auto const& s) { return s.figures->run->resident_bytes / unit; });
+  bool const measured = any_finite(resident.values);
+  if (measured) chart.marks.push_back(std::move(resident));
+  Series limit = series("device limit", bars, [&](auto const& s) { return s.figures->run->memory_limit / unit; });
+  if (any_finite(limit.values)) chart.limits = std::move(limit);
+  return {
+      "memory", "Memory by label",
+      concat("Bars: what the plan takes of the fullest rank's memory.",
+             measured ? " Mark: the process's resident memory as measured, which also holds what libraries take." : "",
+             chart.limits.values.empty() ? "" : " Dashed: what the device has.", bars.remark),
+      chart.series.empty() ? "" : script_of(chart)};
 }
 
-Plot times(Points const& points) {
+Plot times(Bars const& bars) {
   double most = 0;
-  for (auto const* p : points) most = std::fmax(most, p->typical()->figures.step_seconds);
+  for (Shown const& s : bars.rows) most = std::fmax(most, s.figures->figures.step_seconds);
   bool const seconds = most >= 2;
   double const unit = seconds ? 1 : 1e-3;
   BarChart chart{seconds ? "seconds a step" : "milliseconds a step",
-                 labels_of(points),
-                 by_label(points, &MeasuredRun::time_seconds, unit),
+                 labels_of(bars),
+                 by_label(bars, &RunResult::time_seconds, unit),
                  true,
                  {},
                  {},
                  {}};
-  chart.marks.push_back(series("measured step", points, [&](auto const& r) { return r.figures.step_seconds / unit; }));
-  Series predicted =
-      series("predicted step", points, [&](auto const& r) { return r.run->predicted_step_seconds / unit; });
-  if (any_finite(predicted.values)) chart.marks.push_back(std::move(predicted));
+  bool const measured = std::ranges::any_of(bars.rows, [](Shown const& s) { return !s.is_predicted; });
+  if (measured) {
+    chart.marks.push_back(series("measured step", bars, [&](Shown const& s) {
+      return s.is_predicted ? unknown_number : s.figures->figures.step_seconds / unit;
+    }));
+    Series predicted =
+        series("predicted step", bars, [&](Shown const& s) { return predicted_seconds(*s.point) / unit; });
+    if (any_finite(predicted.values)) chart.marks.push_back(std::move(predicted));
+  }
   return {"time", "Where a step's time goes",
-          "Bars: time measured by cause, on the first rank. Marks: the median step and what was predicted for it.",
+          concat("Bars: time by cause",
+                 measured ? ", on the first rank. Marks: the median step and what was predicted for it." : ".",
+                 bars.remark),
           chart.series.empty() ? "" : script_of(chart)};
 }
 
-Plot predictions(Points const& points) {
-  BandChart chart{"measured step, s", "predicted step, s", labels_of(points), {}, {}};
-  for (auto const* p : points)
-    chart.x.push_back(p->typical()->figures.step_seconds), chart.y.push_back(p->typical()->run->predicted_step_seconds);
+Plot predictions(StudyResult const& result) {
+  BandChart chart{"measured step, s", "predicted step, s", {}, {}, {}};
+  for (auto const* p : result.measured()) {
+    chart.labels.push_back(p->label);
+    chart.x.push_back(p->typical()->figures.step_seconds), chart.y.push_back(predicted_seconds(*p));
+  }
   return {"prediction", "Predicted against measured", "Step time of each point; the band is 10 % either side of equal.",
           any_finite(chart.y) ? script_of(chart) : ""};
 }
 
-Plot losses(Points const& points) {
+Plot losses(StudyResult const& result) {
   LineChart chart{"step", "loss", {}, false, false, false};
-  for (auto const* p : points) {
+  for (auto const* p : result.measured()) {
     Line line{p->label, {}, {}, {}, {}};
     for (StepMetrics const& s : p->typical()->steps)
       if (std::isfinite(s.loss)) line.x.push_back(static_cast<double>(s.step)), line.y.push_back(s.loss);
@@ -149,79 +192,22 @@ Plot losses(Points const& points) {
   return {"loss", "Training loss", "Each point's typical repeat, all steps.", useful ? script_of(chart) : ""};
 }
 
-bool number_of(std::string const& text, double& x) {
-  try {
-    x = parse_double(text, "");
-    return true;
-  } catch (Error const&) {
-    return false;
-  }
-}
-
-/// The axis with most different numbers, three at least: it becomes the x of line charts; empty if there is none.
-std::string numeric_axis(StudyResult const& result, Points const& points) {
-  std::string best;
-  std::size_t most = 2;
-  for (std::string const& key : varied_keys(result.study)) {
-    std::set<double> values;
-    bool numeric = true;
-    for (auto const* p : points)
-      for (Setting const& s : p->point.varied) {
-        double x = 0;
-        if (s.key != key) continue;
-        numeric = numeric && number_of(s.text, x);
-        values.insert(x);
-      }
-    if (numeric && values.size() > most) best = key, most = values.size();
-  }
-  return best;
-}
-
-/// A figure against the numeric axis, one line for each combination of the others.
-Plot against_axis(StudyResult const& result, Points const& points, std::string const& name, std::string const& title,
-                  std::string const& axis, double Figures::*figure, double factor) {
-  std::string const key = numeric_axis(result, points);
-  if (key.empty()) return {};
-  std::vector<Line> lines;
-  std::map<std::string, std::size_t> line_of;
-  for (auto const* p : points) {
-    double x = 0;
-    std::string others;
-    for (Setting const& s : p->point.varied) {
-      if (s.key == key)
-        number_of(s.text, x);
-      else
-        others += concat(others.empty() ? "" : " ", short_key(s.key), short_key(s.key).empty() ? "" : "=", s.text);
-    }
-    auto const [at, is_new] = line_of.emplace(others, lines.size());
-    if (is_new) lines.push_back({others, {}, {}, {}, {}});
-    auto const [least, most] = range(*p, figure);
-    Line& line = lines[at->second];
-    line.x.push_back(x), line.y.push_back(factor * (p->typical()->figures.*figure));
-    line.least.push_back(factor * least), line.most.push_back(factor * most);
-  }
-  double least = 1e300, most = 0;
-  for (Line const& line : lines)
-    for (double x : line.x) least = std::min(least, x), most = std::max(most, x);
-  if (lines.size() > looks_apart ||
-      std::none_of(lines.begin(), lines.end(), [](Line const& l) { return any_finite(l.y) && l.x.size() > 1; }))
-    return {};
-  LineChart const chart{key, axis, lines, least > 0 && most >= 4 * least, true, true};
-  return {name, title, concat("Against ", key, "; whiskers span the repeats."), script_of(chart)};
-}
-
 }  // namespace
 
+std::pair<double, double> spread_of(Shown const& shown, double Figures::*figure) {
+  if (shown.is_predicted) return {unknown_number, unknown_number};
+  double least = unknown_number, most = unknown_number;
+  for (auto const* r : shown.point->finished())
+    least = std::fmin(least, r->figures.*figure), most = std::fmax(most, r->figures.*figure);
+  return {least, most};
+}
+
 std::vector<Plot> plots_of(StudyResult const& result) {
-  auto const points = result.measured();
-  std::vector<Plot> plots;
-  if (points.empty()) return plots;
+  Bars const bars = bars_of(result);
+  std::vector<Plot> plots = scaling_plots(result);
+  if (bars.rows.empty()) return {};
   for (Plot& plot :
-       std::vector{throughput(points), utilization(points),
-                   against_axis(result, points, "throughput-axis", "Throughput along the axis", "tokens/s",
-                                &Figures::tokens_per_second, 1),
-                   against_axis(result, points, "mfu-axis", "MFU along the axis", "MFU, % of peak", &Figures::mfu, 100),
-                   times(points), memory(points), predictions(points), losses(points)})
+       std::vector{throughput(bars), utilization(bars), times(bars), memory(bars), predictions(result), losses(result)})
     if (!plot.script.empty()) plots.push_back(std::move(plot));
   return plots;
 }

@@ -37,58 +37,106 @@ std::string signed_percent(double x) {
   return text.empty() || x < 0 ? text : "+" + text;
 }
 
-double memory_gib(MeasuredRun const& run) {
+double memory_gib(RunResult const& run) {
   double sum = 0;
   for (auto const& [name, bytes] : run.memory_bytes) sum += bytes;
   return run.memory_bytes.empty() ? unknown_number : sum / double(1LL << 30);
 }
 
+/// A column: what it says of one row, and whether it is left out where all rows say the same.
 struct Column {
-  char const* head;
-  std::function<std::string(Config const&, RepeatResult const&, double ranks)> cell;
+  std::string head;
+  std::function<std::string(Shown const&)> cell;
+  std::string dull;  ///< left out if every cell is this or empty
 };
 
-Column whole(char const* head, std::int64_t (*get)(Config const&)) {
-  return {head, [get](Config const& c, RepeatResult const&, double) { return std::to_string(get(c)); }};
+Column whole(char const* head, std::int64_t (*get)(Config const&), std::string dull = "") {
+  return {head, [get](Shown const& s) { return std::to_string(get(s.point->point.config)); }, std::move(dull)};
+}
+Column field(char const* head, char const* key, std::string dull = "") {
+  return {head, [key](Shown const& s) { return get_field(s.point->point.config, key); }, std::move(dull)};
+}
+Column number(std::string head, double (*get)(Shown const&)) {
+  return {std::move(head), [get](Shown const& s) { return figure(get(s)); }, ""};
+}
+Column share(char const* head, double Figures::*value) {
+  return {head, [value](Shown const& s) { return percent(s.figures->figures.*value); }, ""};
 }
 
-std::vector<Column> const& columns() {
-  using R = RepeatResult const&;
+double ranks_of(Shown const& s) { return static_cast<double>(s.point->point.ranks); }
+double aggregate(Shown const& s) { return s.figures->figures.hardware_tflops_per_rank * ranks_of(s); }
+
+/// A rank's model FLOP/s against those of the smallest job of the same kind: weak and strong efficiency alike.
+Column efficiency(std::vector<Shown> const& shown) {
+  auto const smallest = [shown](bool predicted) -> Shown const* {
+    Shown const* least = nullptr;
+    for (Shown const& s : shown)
+      if (s.is_predicted == predicted && (!least || ranks_of(s) < ranks_of(*least))) least = &s;
+    return least;
+  };
+  auto const rate = [](Shown const& s) { return s.figures->figures.model_tflops_per_rank; };
+  return {"efficiency %",
+          [=](Shown const& s) {
+            auto const* base = smallest(s.is_predicted);
+            return base ? percent(rate(s) / rate(*base)) : "";
+          },
+          "100.0"};
+}
+
+/// Those of the weak-scaling table of SC21 in its order, then what today's readers expect.
+std::vector<Column> columns(StudyResult const& result) {
   using C = Config const&;
-  static std::vector<Column> const all{
-      {"params (M)", [](C, R r, double) { return figure(r.run->parameters / 1e6); }},
+  auto const shown = result.shown();
+  bool const billions = std::ranges::any_of(shown, [](auto const& s) { return s.figures->run->parameters >= 1e9; });
+  bool const peta = std::ranges::any_of(shown, [](auto const& s) { return aggregate(s) >= 1000; });
+  std::vector<Column> all{
+      billions ? number("params (B)", [](Shown const& s) { return s.figures->run->parameters / 1e9; })
+               : number("params (M)", [](Shown const& s) { return s.figures->run->parameters / 1e6; }),
       whole("heads", [](C c) { return c.model.heads; }),
       whole("hidden", [](C c) { return c.model.hidden; }),
       whole("layers", [](C c) { return c.model.layers; }),
       whole("TP", [](C c) { return c.layout.tensor; }),
       whole("PP", [](C c) { return c.layout.pipe; }),
-      {"ranks", [](C, R, double ranks) { return std::to_string(static_cast<std::int64_t>(ranks)); }},
+      {"ranks", [](Shown const& s) { return std::to_string(s.point->point.ranks); }, ""},
       whole("batch", [](C c) { return c.train.global_batch; }),
-      {"TFLOP/s/rank", [](C, R r, double) { return figure(r.figures.hardware_tflops_per_rank); }},
-      {"% of peak", [](C, R r, double) { return percent(r.figures.hfu); }},
-      {"aggregate TFLOP/s", [](C, R r, double ranks) { return figure(r.figures.hardware_tflops_per_rank * ranks); }},
+      number("TFLOP/s/rank", [](Shown const& s) { return s.figures->figures.hardware_tflops_per_rank; }),
+      share("% of peak", &Figures::hfu),
+      peta ? number("aggregate PFLOP/s", [](Shown const& s) { return aggregate(s) / 1000; })
+           : number("aggregate TFLOP/s", aggregate),
       whole("b", [](C c) { return c.train.micro_batch; }),
       whole("DP", [](C c) { return c.layout.data; }),
       whole("v", [](C c) { return c.layout.interleave; }),
+      whole(
+          "CP", [](C c) { return c.layout.context; }, "1"),
+      whole(
+          "EP", [](C c) { return c.layout.expert; }, "1"),
       whole("seq", [](C c) { return c.model.sequence_length; }),
       whole("V", [](C c) { return c.model.vocab_size; }),
-      {"precision", [](C c, R, double) { return get_field(c, "train.precision"); }},
-      {"recompute", [](C c, R, double) { return get_field(c, "train.recompute"); }},
-      {"iteration (s)", [](C, R r, double) { return figure(r.figures.step_seconds); }},
-      {"tokens/s", [](C, R r, double) { return figure(r.figures.tokens_per_second); }},
-      {"tokens/s/rank", [](C, R r, double ranks) { return figure(r.figures.tokens_per_second / ranks); }},
-      {"MFU %", [](C, R r, double) { return percent(r.figures.mfu); }},
-      {"HFU %", [](C, R r, double) { return percent(r.figures.hfu); }},
-      {"memory (GiB)", [](C, R r, double) { return figure(memory_gib(*r.run)); }}};
+      field("precision", "train.precision"),
+      field("recompute", "train.recompute"),
+      field("sharding", "train.optimizer_sharding", "0"),
+      {"machine", [](Shown const& s) { return s.figures->run->machine; }, ""},
+      number("iteration (s)", [](Shown const& s) { return s.figures->figures.step_seconds; }),
+      number("tokens/s", [](Shown const& s) { return s.figures->figures.tokens_per_second; }),
+      number("tokens/s/rank", [](Shown const& s) { return s.figures->figures.tokens_per_second / ranks_of(s); }),
+      share("MFU %", &Figures::mfu),
+      share("HFU %", &Figures::hfu),
+      number("memory (GiB)", [](Shown const& s) { return memory_gib(*s.figures->run); })};
+  bool const scales =
+      std::ranges::any_of(shown, [&](Shown const& s) { return ranks_of(s) != ranks_of(shown.front()); });
+  if (scales) all.push_back(efficiency(shown));
+  if (double const tokens = result.study.train_tokens; tokens > 0)
+    all.push_back({concat("days for ", format_count(tokens), " tokens"),
+                   [tokens](Shown const& s) { return figure(days_to_train(tokens, *s.figures)); }, ""});
   return all;
 }
 
-/// The different values that `get` gives over the measured points, as one text.
+/// The different values that `get` gives over all that is shown, as one text.
 template <class Get>
 std::string distinct(StudyResult const& result, Get const& get) {
   std::vector<std::string> values;
-  for (auto const* p : result.measured()) {
-    std::string const value = get(*p);
+  for (Shown const& s : result.shown()) {
+    std::string const value = get(s);
     if (!value.empty() && std::find(values.begin(), values.end(), value) == values.end()) values.push_back(value);
   }
   return values.empty() ? "not recorded" : join(values, ", ");
@@ -102,27 +150,45 @@ double cause(Numbers const& numbers, std::string const& name) {
 
 }  // namespace
 
+double days_to_train(double tokens, RepeatResult const& r) { return tokens / r.figures.tokens_per_second / 86400; }
+
+double predicted_seconds(PointResult const& point) {
+  if (point.predicted) return point.predicted->figures.step_seconds;
+  auto const* typical = point.typical();
+  return typical ? typical->run->predicted_step_seconds : unknown_number;
+}
+
 Table main_table(StudyResult const& result) {
   Table t{"Results",
           "TFLOP/s, % of peak and aggregate count executed FLOPs (with recomputation), as the tables of 2021 did; MFU "
           "and HFU are named apart.",
           {"point"},
           {}};
-  for (Column const& c : columns()) t.head.push_back(c.head);
-  for (auto const* p : result.measured()) {
-    std::vector<std::string> row{p->label};
-    for (Column const& c : columns())
-      row.push_back(c.cell(p->point.config, *p->typical(), static_cast<double>(p->point.ranks)));
-    t.rows.push_back(std::move(row));
+  auto const shown = result.shown();
+  bool const any_predicted = std::ranges::any_of(shown, &Shown::is_predicted);
+  if (any_predicted) t.head.emplace_back("figures");
+  for (Shown const& s : shown) {
+    t.rows.push_back({s.point->label});
+    if (any_predicted) t.rows.back().emplace_back(s.is_predicted ? "predicted" : "measured");
+  }
+  for (Column const& c : columns(result)) {
+    std::vector<std::string> cells;
+    for (Shown const& s : shown) cells.push_back(c.cell(s));
+    if (std::ranges::all_of(cells, [&](std::string const& cell) { return cell.empty() || cell == c.dull; })) continue;
+    t.head.push_back(c.head);
+    for (std::size_t i = 0; i < cells.size(); ++i) t.rows[i].push_back(cells[i]);
   }
   return t;
 }
 
 Table prediction_table(StudyResult const& result) {
   Table t{"Predicted against measured", "", {"point", "measured (s)", "predicted (s)", "error %"}, {}};
+  auto const causes_of = [](PointResult const& p) -> Numbers const& {
+    return p.predicted ? p.predicted->run->time_seconds : p.typical()->run->predicted_time_seconds;
+  };
   std::vector<std::string> causes;
   for (auto const* p : result.measured())
-    for (auto const& [name, seconds] : p->typical()->run->predicted_time_seconds)
+    for (auto const& [name, seconds] : causes_of(*p))
       if (std::find(causes.begin(), causes.end(), name) == causes.end()) causes.push_back(name);
   for (std::string name : causes) {
     std::replace(name.begin(), name.end(), '_', ' ');
@@ -131,14 +197,13 @@ Table prediction_table(StudyResult const& result) {
   double sum = 0, worst = 0;
   for (auto const* p : result.measured()) {
     auto const& r = *p->typical();
-    double const error = r.run->predicted_step_seconds / r.figures.step_seconds - 1;
+    double const predicted = predicted_seconds(*p), error = predicted / r.figures.step_seconds - 1;
     if (!std::isfinite(error)) continue;
     sum += std::abs(error), worst = std::max(worst, std::abs(error));
-    t.rows.push_back(
-        {p->label, figure(r.figures.step_seconds), figure(r.run->predicted_step_seconds), signed_percent(error)});
+    t.rows.push_back({p->label, figure(r.figures.step_seconds), figure(predicted), signed_percent(error)});
     for (std::string const& name : causes)
       t.rows.back().push_back(
-          concat(figure(cause(r.run->predicted_time_seconds, name)), " / ", figure(cause(r.run->time_seconds, name))));
+          concat(figure(cause(causes_of(*p), name)), " / ", figure(cause(r.run->time_seconds, name))));
   }
   if (!t.rows.empty())
     t.note = concat("Mean error ", percent(sum / static_cast<double>(t.rows.size())), " %, largest ", percent(worst),
@@ -168,53 +233,73 @@ Table failure_table(StudyResult const& result) {
   Table t{"Not measured", "", {"point", "repeat", "state", "reason"}, {}};
   for (PointResult const& p : result.points) {
     if (!p.point.infeasible.empty()) t.rows.push_back({p.label, "", "infeasible", p.point.infeasible});
+    if (p.predicted && !p.predicted->run->does_not_fit.empty())
+      t.rows.push_back({p.label, "", "no room", p.predicted->run->does_not_fit});
+    bool const asked = result.measured().empty() && p.predicted;  // a study that is predicted only
     for (RepeatResult const& r : p.repeats)
-      if (r.record.status != Status::done)
+      if (r.record.status != Status::done && !(asked && r.record.status == Status::pending))
         t.rows.push_back(
             {p.label, std::to_string(r.record.repeat), std::string(name_of(r.record.status)), r.record.reason});
   }
   return t;
 }
 
-std::vector<std::pair<std::string, std::string>> conditions(StudyResult const& result) {
-  auto const run = [&](std::string MeasuredRun::*field) {
-    return distinct(result, [&](PointResult const& p) { return (*p.typical()->run).*field; });
-  };
-  auto const config = [&](char const* field) {
-    return distinct(result, [&](PointResult const& p) { return get_field(p.point.config, field); });
-  };
-  std::int64_t failed = 0, finished = 0, infeasible = 0;
+namespace {
+
+std::string peak_text(Shown const& s) {
+  auto const x = figure(s.figures->run->peak_tflops);
+  return x.empty() ? x : concat(x, " TFLOP/s a rank in ", get_field(s.point->point.config, "train.precision"));
+}
+
+/// Whose figures they are: the machine of a run, or the machine file of a prediction.
+std::string machine_text(Shown const& s) {
+  RunResult const& r = *s.figures->run;
+  if (s.is_predicted) return concat(r.machine, " (predicted)");
+  return r.processor.empty() ? r.host : r.host.empty() ? r.processor : concat(r.processor, " (", r.host, ")");
+}
+
+std::string steps_text(StudyResult const& result) {
+  if (result.measured().empty()) return "none: all figures are predicted";
+  return concat(
+      distinct(result,
+               [](Shown const& s) { return s.is_predicted ? "" : get_field(s.point->point.config, "train.steps"); }),
+      " a repeat, the first ", result.study.drop_steps, " dropped; the median of the others counts");
+}
+
+std::string repeats_text(StudyResult const& result) {
+  std::int64_t failed = 0, finished = 0, infeasible = 0, predicted = 0;
   for (PointResult const& p : result.points) {
-    infeasible += !p.point.infeasible.empty();
+    infeasible += !p.point.infeasible.empty(), predicted += p.predicted.has_value();
     for (RepeatResult const& r : p.repeats)
       finished += r.record.status == Status::done, failed += is_failure(r.record.status);
   }
+  return concat(result.study.repeats, "; ", finished, " finished, ", failed, " failed, ",
+                predicted ? concat(predicted, " predicted, ") : "", infeasible,
+                infeasible == 1 ? " point infeasible" : " points infeasible");
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, std::string>> conditions(StudyResult const& result) {
+  auto const run = [&](std::string RunResult::*field) {
+    return distinct(result, [&](Shown const& s) { return (*s.figures->run).*field; });
+  };
+  auto const config = [&](char const* field) {
+    return distinct(result, [&](Shown const& s) { return get_field(s.point->point.config, field); });
+  };
   std::vector<std::pair<std::string, std::string>> all{
-      {"FLOPs convention", run(&MeasuredRun::flops_convention)},
-      {"Peak", distinct(result,
-                        [](PointResult const& p) {
-                          auto const x = figure(p.typical()->run->peak_tflops);
-                          return x.empty() ? x : x + " TFLOP/s a rank";
-                        })},
+      {"FLOPs convention", run(&RunResult::flops_convention)},
+      {"Peak", distinct(result, peak_text)},
       {"Precision", config("train.precision")},
       {"Vocabulary V", config("model.vocab_size")},
       {"Sequence length s", config("model.sequence_length")},
-      {"Steps", concat(config("train.steps"), " a repeat, the first ", result.study.drop_steps,
-                       " dropped; the median of the others counts")},
-      {"Repeats", concat(result.study.repeats, "; ", finished, " finished, ", failed, " failed, ", infeasible,
-                         infeasible == 1 ? " point infeasible" : " points infeasible")},
-      {"Commit", run(&MeasuredRun::commit)},
-      {"Program", distinct(result,
-                           [](PointResult const& p) {
-                             return concat(p.typical()->run->program, " ", p.typical()->run->version);
-                           })},
-      {"Machine", distinct(result,
-                           [](PointResult const& p) {
-                             auto const& r = *p.typical()->run;
-                             return r.processor.empty() ? r.host
-                                    : r.host.empty()    ? r.processor
-                                                        : concat(r.processor, " (", r.host, ")");
-                           })},
+      {"Steps", steps_text(result)},
+      {"Repeats", repeats_text(result)},
+      {"Commit", run(&RunResult::commit)},
+      {"Program",
+       distinct(result, [](Shown const& s) { return concat(s.figures->run->program, " ", s.figures->run->version); })},
+      {"Libraries", run(&RunResult::libraries)},
+      {"Machine", distinct(result, machine_text)},
       {"Base config", result.study.base.empty() ? "defaults" : result.study.base}};
   std::vector<std::string> set;
   for (Setting const& s : result.study.set) set.push_back(concat(s.key, " = ", s.text));

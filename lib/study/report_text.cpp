@@ -24,7 +24,7 @@ struct Quantity {
 
 std::vector<Quantity> quantities(RepeatResult const& r) {
   Figures const& f = r.figures;
-  MeasuredRun const& run = *r.run;
+  RunResult const& run = *r.run;
   std::vector<Quantity> all{{"step_seconds", "s", f.step_seconds},
                             {"step_seconds_min", "s", f.step_seconds_min},
                             {"step_seconds_max", "s", f.step_seconds_max},
@@ -81,6 +81,10 @@ std::string csv_text(StudyResult const& result) {
                     csv_cell(reason), ",", p.point.ranks, values);
     };
     if (!p.point.infeasible.empty()) text += head("", "infeasible", p.point.infeasible) + ",,,\n";
+    if (p.predicted)
+      for (Quantity const& q : quantities(*p.predicted))
+        text += concat(head("", "predicted", p.predicted->run->does_not_fit), ",", csv_cell(q.name), ",",
+                       format_double(q.value), ",", q.unit, "\n");
     for (RepeatResult const& r : p.repeats) {
       std::string const start = head(std::to_string(r.record.repeat), name_of(r.record.status), r.record.reason);
       if (r.record.status != Status::done) text += start + ",,,\n";
@@ -90,6 +94,48 @@ std::string csv_text(StudyResult const& result) {
     }
   }
   return text;
+}
+
+namespace {
+
+std::string latex_escaped(std::string const& text) {
+  std::string out;
+  for (char c : text) {
+    if (std::string_view("&%$#_{}").find(c) != std::string_view::npos)
+      out += concat('\\', c);
+    else if (c == '\\')
+      out += "\\textbackslash{}";
+    else if (c == '~' || c == '^')
+      out += concat('\\', c, "{}");
+    else
+      out += c == '\n' ? ' ' : c;
+  }
+  return out;
+}
+
+std::string latex_table(Table const& t, std::string const& label, std::string const& caption) {
+  if (t.rows.empty()) return "";
+  auto const row = [](std::vector<std::string> const& cells) {
+    std::vector<std::string> escaped;
+    for (std::string const& cell : cells) escaped.push_back(latex_escaped(cell));
+    return concat("  ", join(escaped, " & "), " \\\\\n");
+  };
+  std::string text = concat("\\begin{table}\n\\centering\\tiny\n\\begin{tabular}{l",
+                            std::string(t.head.size() - 1, 'r'), "}\n\\hline\n", row(t.head), "\\hline\n");
+  for (auto const& cells : t.rows) text += row(cells);
+  return text + concat("\\hline\n\\end{tabular}\n\\caption{", latex_escaped(caption), "}\n\\label{tab:", label,
+                       "}\n\\end{table}\n");
+}
+
+}  // namespace
+
+std::string latex_text(StudyResult const& result) {
+  std::string text = concat("% Study ", result.study.name, "; \\input this file.\n"), rest;
+  for (auto const& [name, what] : conditions(result))
+    if (name != "Set for all" && name != "Libraries") rest += concat(" ", name, ": ", what, ".");
+  Table const main = main_table(result), predictions = prediction_table(result);
+  return text + latex_table(main, result.study.name, concat(result.study.description, ". ", main.note, rest)) +
+         latex_table(predictions, result.study.name + "-predicted", concat(predictions.title, ". ", predictions.note));
 }
 
 std::string markdown_text(StudyResult const& result) {

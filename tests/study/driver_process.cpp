@@ -9,7 +9,7 @@ int main(int argc, char** argv) try {
   static std::atomic<int> const stop = 0;
   selenite::Study const study = selenite::load_study(argv[1]);
   auto const points = selenite::expand(study);
-  auto const summary = run_study(study, points, {argv[2], argv[3]}, stop, [](selenite::Progress const&) {});
+  auto const summary = run_study(study, points, {argv[2], argv[3]}, stop, [](selenite::StudyEvent const&) {});
   return summary.failed ? 3 : 0;
 } catch (std::exception const& e) {
   std::cerr << e.what() << std::endl;

@@ -27,9 +27,10 @@ Ran run(Workplace const& here, std::string const& study_file, bool retry = false
   auto const points = expand(study);
   std::atomic<int> const stop = 0;
   Ran ran;
-  ran.summary = run_study(study, points, {here.path("out"), here.program(), retry, 0.2}, stop, [&](Progress const& p) {
-    if (p.what == Progress::What::started) ran.started.push_back(p.task.point->name);
-  });
+  ran.summary =
+      run_study(study, points, {here.path("out"), here.program(), retry, 0.2}, stop, [&](StudyEvent const& p) {
+        if (p.what == StudyEvent::What::started) ran.started.push_back(p.task.point->name);
+      });
   return ran;
 }
 
@@ -178,8 +179,8 @@ BOOST_AUTO_TEST_CASE(an_interrupt_ends_the_run_and_the_next_driver_goes_on) {
   Study const study = load_study(here.study("[axes]\ntrain.seed = [3, 1]\n"));
   auto const points = expand(study);
   std::atomic<int> stop = 0;
-  auto const summary = run_study(study, points, {here.path("out"), here.program()}, stop, [&](Progress const& p) {
-    if (p.what == Progress::What::started) ++stop;
+  auto const summary = run_study(study, points, {here.path("out"), here.program()}, stop, [&](StudyEvent const& p) {
+    if (p.what == StudyEvent::What::started) ++stop;
   });
   BOOST_TEST(summary.interrupted);
   auto const record = record_of(here, study.file, 0);

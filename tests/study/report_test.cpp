@@ -4,9 +4,11 @@
 #include <boost/test/unit_test.hpp>
 #include <stdlib.h>
 
+#include "plan/predict.hpp"
 #include "stand_in.hpp"
 #include "study/driver.hpp"
 #include "study/plot_script.hpp"
+#include "study/predict.hpp"
 
 using namespace selenite;
 using namespace study_test;
@@ -17,20 +19,186 @@ StudyResult measured(Workplace const& here, std::string const& rest, std::string
   Study const study = load_study(here.study(rest, head));
   std::atomic<int> const stop = 0;
   auto const points = expand(study);
-  run_study(study, points, {here.path("out"), here.program()}, stop, [](Progress const&) {});
+  run_study(study, points, {here.path("out"), here.program()}, stop, [](StudyEvent const&) {});
   return collect(study, here.path("out"));
 }
 
-MeasuredRun run_of(double step_seconds) {
-  MeasuredRun run;
+RunResult run_of(double step_seconds) {
+  RunResult run;
   run.step_seconds = step_seconds, run.mfu = 0.4, run.hfu = 0.5, run.model_tflops_per_rank = 2,
   run.hardware_tflops_per_rank = 2.5;
   return run;
 }
 
+/// A machine file in the workplace whose GEMMs all run at half of its peak of 2 TFLOP/s.
+std::string machine_file(Workplace const& here, std::int64_t memory_bytes) {
+  Machine m;
+  m.name = "test machine", m.memory_bytes = memory_bytes;
+  m.peak_fp32 = m.peak_bf16 = m.peak_fp16 = 2e12;
+  m.gemm_fp32 = m.gemm_bf16 = m.attention_fp32 = m.attention_bf16 = {{1e6, 1e12}, {1e12, 1e12}};
+  m.stream = {{1e3, 1e9}, {1e11, 1e11}};
+  m.launch_seconds = 1e-6, m.link_bandwidth = 1e10, m.link_latency = 1e-6;
+  write(here.path("machine.toml"), to_toml(m));
+  return here.path("machine.toml");
+}
+
+StudyResult predicted(Workplace const& here, std::string const& rest, std::string const& head,
+                      std::int64_t memory_bytes = 0) {
+  std::string const machine = "machine = \"" + machine_file(here, memory_bytes) + "\"\n";
+  Study const study = load_study(here.study(rest, machine + head));
+  for (Point const& point : expand(study))
+    if (point.infeasible.empty()) predict_point(point, here.path("out"));
+  return collect(study, here.path("out"));
+}
+
+std::string cell(Table const& t, std::size_t row, std::string const& head) {
+  auto const at = std::find(t.head.begin(), t.head.end(), head);
+  BOOST_REQUIRE_MESSAGE(at != t.head.end(), "no column " << head);
+  return t.rows.at(row)[static_cast<std::size_t>(at - t.head.begin())];
+}
+
+std::vector<std::string> plot_names(StudyResult const& result) {
+  std::vector<std::string> names;
+  for (Plot const& plot : plots_of(result)) names.push_back(plot.name);
+  return names;
+}
+bool has(std::vector<std::string> const& names, std::string const& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(report)
+
+BOOST_AUTO_TEST_CASE(predictions_are_those_of_the_pricing_walk_and_are_marked) {
+  Workplace here;
+  auto const result = predicted(here, "[set]\ntrain.global_batch = 64\n", "ranks = [1, 2, 4, 8]\ntrain_tokens = 1e9");
+  BOOST_REQUIRE_EQUAL(result.shown().size(), 4u);
+  Table const t = main_table(result);
+  for (std::size_t i = 0; i < 4; ++i) {
+    Point const& p = result.points[i].point;
+    Prediction const expected = predict(p.config, load_machine(here.path("machine.toml")));
+    BOOST_TEST(result.points[i].predicted->figures.step_seconds == expected.iteration_seconds);
+    BOOST_TEST(cell(t, i, "figures") == "predicted");
+    BOOST_TEST(cell(t, i, "machine") == "test machine");
+    double const days = 1e9 / expected.tokens_per_second / 86400;
+    BOOST_TEST(std::stod(cell(t, i, "days for 1.00 G tokens")) == days, boost::test_tools::tolerance(0.01));
+  }
+  BOOST_TEST(cell(t, 0, "efficiency %") == "100.0");
+  BOOST_TEST(std::stod(cell(t, 3, "efficiency %")) < 100);
+  auto const names = plot_names(result);
+  for (std::string const name : {"aggregate", "strong", "days", "mfu-axis", "time", "memory", "utilization"})
+    BOOST_TEST(has(names, name), "no plot " << name);
+  BOOST_TEST(!has(names, "prediction"));  // nothing is measured
+  BOOST_TEST(!has(names, "loss"));
+  BOOST_TEST(contains(csv_text(result), ",predicted,,8,8,step_seconds,"));
+  BOOST_TEST(contains(markdown_text(result), "Steps: none: all figures are predicted"));
+  BOOST_TEST(contains(markdown_text(result), "Machine: test machine (predicted)"));
+}
+
+BOOST_AUTO_TEST_CASE(a_batch_that_grows_with_the_ranks_is_no_strong_scaling) {
+  Workplace here;
+  auto const names = plot_names(predicted(here, "[set]\ntrain.global_batch = \"4 * ranks\"\n", "ranks = [1, 2, 4, 8]"));
+  BOOST_TEST(has(names, "aggregate"));
+  BOOST_TEST(!has(names, "strong"));
+}
+
+BOOST_AUTO_TEST_CASE(predicted_and_measured_stand_side_by_side) {
+  Workplace here;
+  std::string const rest = "[set]\ntrain.global_batch = 8\n[axes]\ntrain.micro_batch = [1, 2]\n";
+  predicted(here, rest, "");
+  auto const result = measured(here, rest, "machine = \"" + here.path("machine.toml") + "\"");
+  BOOST_TEST(result.shown().size() == 4u);
+  Table const t = main_table(result);
+  BOOST_TEST(cell(t, 0, "figures") == "measured");
+  BOOST_TEST(cell(t, 2, "figures") == "predicted");
+  Table const both = prediction_table(result);
+  BOOST_REQUIRE_EQUAL(both.rows.size(), 2u);
+  double const error = result.points[0].predicted->figures.step_seconds / 0.1 - 1;
+  BOOST_TEST(std::stod(cell(both, 0, "error %")) == 100 * error, boost::test_tools::tolerance(0.01));
+  auto const names = plot_names(result);
+  BOOST_TEST(has(names, "prediction"));
+}
+
+BOOST_AUTO_TEST_CASE(a_map_of_layouts_says_why_cells_are_empty) {
+  Workplace here;
+  std::string const rest = "[axes]\nlayout.tensor = [1, 2, 8]\nlayout.pipe = [1, 2]\n[set]\ntrain.global_batch = 16\n";
+  auto const whole = predicted(here, rest, "ranks = 8");
+  auto const bytes_of = [](PointResult const& p) {
+    double sum = 0;
+    for (auto const& [label, bytes] : p.predicted->run->memory_bytes) sum += bytes;
+    return sum;
+  };
+  auto const limit = static_cast<std::int64_t>(bytes_of(whole.points[0])) - 1;  // no room for the first
+  auto const result = predicted(here, rest, "ranks = 8", limit);
+  BOOST_TEST(result.shown().size() == 3u);
+  std::string map;
+  for (Plot const& plot : plots_of(result))
+    if (plot.name == "tensor-pipe") map = plot.script;
+  BOOST_TEST(contains(map, "0 0 \"memory\""));
+  BOOST_TEST(contains(map, "0 2 \"heads\""));  // 8 tensor ranks, 4 heads
+  std::string const reasons = markdown_text(result);
+  BOOST_TEST(contains(reasons, "Its fullest rank needs"));
+  BOOST_TEST(contains(reasons, "layout.tensor = 8 does not divide model.heads = 4"));
+  // what has no room takes no part in tables and charts
+  BOOST_TEST(main_table(result).rows.size() == 3u);
+}
+
+BOOST_AUTO_TEST_CASE(a_machine_file_without_a_figure_or_with_a_negative_one_is_refused) {
+  Workplace here;
+  std::string const whole = read(machine_file(here, 0));
+  auto const refusal = [&](std::string const& from, std::string const& to) {
+    std::string text = whole;
+    text.replace(text.find(from), from.size(), to);
+    write(here.path("machine.toml"), text);
+    Study const study = load_study(here.study("", "machine = \"" + here.path("machine.toml") + "\""));
+    auto const points = expand(study);
+    return message_of([&] { predict_point(points[0], here.path("out")); });
+  };
+  BOOST_TEST(contains(refusal("launch_seconds", "lunch_seconds"), "launch_seconds"));
+  BOOST_TEST(contains(refusal("link_bandwidth = ", "link_bandwidth = -"), "link_bandwidth"));
+  Study const study = load_study(here.study("", "machine = \"selen\""));
+  auto const points = expand(study);
+  BOOST_TEST(
+      contains(message_of([&] { predict_point(points[0], here.path("out")); }), "There is no machine \"selen\""));
+  Study const none = load_study(here.study(""));
+  auto const unnamed = expand(none);
+  BOOST_TEST(contains(message_of([&] { predict_point(unnamed[0], here.path("out")); }), "Give study.machine"));
+}
+
+BOOST_AUTO_TEST_CASE(a_corrupt_prediction_is_none) {
+  Workplace here;
+  predicted(here, "", "");
+  Study const study = load_study(here.path("study.toml"));
+  auto const points = expand(study);
+  write(prediction_file(here.path("out"), points[0]), "{\"result\": \"predi");
+  BOOST_TEST(collect(study, here.path("out")).shown().empty());
+  predict_point(points[0], here.path("out"));
+  BOOST_TEST(collect(study, here.path("out")).shown().size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(latex_has_the_tables_and_escapes_what_is_special) {
+  Workplace here;
+  auto result = measured(here, "[axes]\ntrain.micro_batch = [1, 2]\n");
+  result.study.description = "50% of a_b & {c} ~ \\d";
+  std::string const text = latex_text(result);
+  BOOST_TEST(contains(text, "50\\% of a\\_b \\& \\{c\\} \\~{} \\textbackslash{}d"));
+  BOOST_TEST(contains(text, "\\begin{tabular}{l"));
+  BOOST_TEST(contains(text, "TFLOP/s/rank & \\% of peak"));
+  std::size_t open = 0, closed = 0;
+  for (auto at = text.find("\\begin{"); at != std::string::npos; at = text.find("\\begin{", at + 1)) ++open;
+  for (auto at = text.find("\\end{"); at != std::string::npos; at = text.find("\\end{", at + 1)) ++closed;
+  BOOST_TEST(open == 4u);
+  BOOST_TEST(closed == open);
+}
+
+BOOST_AUTO_TEST_CASE(zipped_keys_are_named_by_the_first_that_tells_them_apart) {
+  Workplace here;
+  auto const result = measured(
+      here,
+      "[[zip]]\nmodel.sequence_length = [64, 128]\ntrain.global_batch = [16, 8]\n[axes]\ntrain.micro_batch = [1, 2]\n");
+  BOOST_TEST(result.points[1].label == "s=64 b=2");
+}
 
 BOOST_AUTO_TEST_CASE(dropped_steps_count_nowhere) {
   std::vector<StepMetrics> steps;
@@ -130,7 +298,7 @@ BOOST_AUTO_TEST_CASE(a_study_without_one_finished_point_has_a_report_too) {
   Workplace here;
   auto const result = measured(here, "[set]\ntrain.seed = 2\n");
   auto const written = write_report(result, here.path("out"));
-  BOOST_TEST(written.files.size() == 3u);
+  BOOST_TEST(written.files.size() == 4u);
   BOOST_TEST(contains(read(here.path("out/report.html")), "No point is measured yet"));
   BOOST_TEST(contains(read(here.path("out/report.md")), "The loss is not a number"));
 }
