@@ -14,8 +14,11 @@
 namespace selenite {
 
 std::vector<std::pair<std::string, std::int64_t>> Footprint::rows() const {
-  return {{"weights", weights}, {"gradients", gradients}, {"master", master},     {"moments", moments},
-          {"slots", slots},     {"buckets", buckets},     {"messages", messages}, {"scratch", scratch}};
+  std::vector<std::pair<std::string, std::int64_t>> labels{
+      {"weights", weights}, {"gradients", gradients}, {"master", master},     {"moments", moments},
+      {"slots", slots},     {"buckets", buckets},     {"messages", messages}, {"scratch", scratch}};
+  if (nccl > 0) labels.emplace_back("nccl", nccl);
+  return labels;
 }
 std::int64_t Footprint::total() const {
   std::int64_t sum = 0;
@@ -28,6 +31,14 @@ std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks
   if (stages == "auto") return balanced_layers(config, chunks);
   return stages.empty() ? even_split(config.model.layers, chunks) : parse_stages(stages, chunks, config.model.layers);
 }
+
+namespace {
+/// Do the ranks of this job communicate by NCCL? As apps/common/job.cpp decides.
+bool uses_nccl(RunConfig const& run, std::int64_t world) {
+  return run.backend == BackendKind::cuda && world > 1 &&
+         (run.comm == CommKind::automatic || run.comm == CommKind::nccl);
+}
+}  // namespace
 
 StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose)
     : config_(config),
@@ -152,6 +163,7 @@ void StageState::lay_out(std::byte* base) {
     return t;
   };
   footprint_ = {};
+  if (uses_nccl(config_.run, grid_.world())) footprint_.nccl = nccl_memory(grid_, rank_);
   weights = region(dtype_, all, footprint_.weights, true);
   gradients = region(DType::fp32, shards_gradients() ? own : all, footprint_.gradients, training);
   master = region(DType::fp32, own, footprint_.master, training && dtype_ != DType::fp32);
@@ -265,8 +277,14 @@ void StageState::walk() {
   count_passes();
 }
 
-void StageState::take_memory() {
-  memory_ = Memory(footprint_.total(), device() == Device::cuda ? Memory::Kind::cuda : Memory::Kind::host);
+void StageState::take_memory(Comm* comm) {
+  std::int64_t const bytes = footprint_.allocation();
+  if (device() == Device::cuda && comm) {
+    memory_ = comm->allocate_memory(bytes);
+    lent_ = std::make_unique<LentMemory>(*comm, memory_);
+  } else {
+    memory_ = Memory(bytes, device() == Device::cuda ? Memory::Kind::cuda : Memory::Kind::host);
+  }
   lay_out(memory_.base());
   lay_out_staging();
 }
