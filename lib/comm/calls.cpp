@@ -7,7 +7,6 @@ namespace {
 
 constexpr std::array<char const*, 10> names{"",           "all-reduce", "all-gather", "reduce-scatter", "broadcast",
                                             "ring shift", "send",       "recv",       "finish",         "control"};
-constexpr std::array<char const*, channel_count> channel_names{"forward", "backward", "tied"};
 
 }  // namespace
 
@@ -19,7 +18,7 @@ std::string to_string(Call const& call) {
     case Call::Kind::recv:
       return concat(name, " from rank ", call.peer);
     case Call::Kind::finish:
-      return concat(name, " of ", channel_names[static_cast<std::size_t>(call.channel)], " messages");
+      return concat(name, " of ", selenite::name(call.channel), " messages");
     case Call::Kind::control:
       return "an agreement of all ranks";
     default:

@@ -45,6 +45,9 @@ struct RingShift {
 /// Messages of one channel never wait for those of another.
 enum class Channel : std::uint8_t { forward, backward, tied };
 constexpr std::size_t channel_count = 3;
+constexpr std::string_view name(Channel channel) {
+  return channel == Channel::forward ? "forward" : channel == Channel::backward ? "backward" : "tied";
+}
 
 /// Starts sending and returns; `data` must stay untouched until Comm::finish(channel).
 struct Send {

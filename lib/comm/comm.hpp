@@ -9,6 +9,7 @@
 
 #include "comm/calls.hpp"
 #include "comm/collectives.hpp"
+#include "core/arena.hpp"
 #include "core/error.hpp"
 #include "core/ids.hpp"
 #include "core/kernel.hpp"
@@ -43,8 +44,21 @@ class Comm {
     do_finish(channel, data);
   }
 
-  /// Throws Error if the transport, where it works on behind the calls, has failed since.
+  /// Throws Error if the transport, where it works on behind the calls, has failed since. For any thread.
   virtual void expect_working() const {}
+  /// Where calls return before they are done: the one that the device is in, and how many it has ended. For a thread
+  /// beside the one that calls.
+  struct Flight {
+    std::optional<Call> call;
+    std::uint64_t ended = 0;
+  };
+  virtual Flight in_flight() { return {}; }
+  /// A region of the device's memory that tensors will lie in, to be used without copies where the transport can;
+  /// until withdraw_memory(), which comes before it is freed.
+  virtual void lend_memory(std::byte*, std::int64_t) {}
+  virtual void withdraw_memory() {}
+  /// Fresh device memory of the kind that the transport likes best; zero-filled.
+  virtual Memory allocate_memory(std::int64_t bytes) { return Memory(bytes, Memory::Kind::cuda); }
   /// Another thread of this rank may wait in a launch that nobody will answer, because the rank is leaving by an error:
   /// that wait throws Stopped.
   virtual void give_up() = 0;
@@ -102,6 +116,18 @@ class Comm {
   Calls calls_;
 };
 
+/// Lends memory to a Comm as long as this lives.
+class LentMemory {
+ public:
+  LentMemory(Comm& comm, Memory const& memory) : comm_(comm) { comm.lend_memory(memory.base(), memory.bytes()); }
+  ~LentMemory() { comm_.withdraw_memory(); }
+  LentMemory(LentMemory const&) = delete;
+  LentMemory& operator=(LentMemory const&) = delete;
+
+ private:
+  Comm& comm_;
+};
+
 /// One rank alone.
 std::unique_ptr<Comm> make_self_comm();
 /// The ranks that mpirun or srun started. Initializes MPI with MPI_THREAD_MULTIPLE and finalizes it when destroyed;
@@ -113,6 +139,8 @@ std::unique_ptr<Comm> make_mpi_comm();
 /// the tied channel; of one sender and channel they must be received in the order sent, whatever their tags are. Throws
 /// Error in builds without NCCL.
 std::unique_ptr<Comm> make_nccl_comm(std::unique_ptr<Comm> control);
+/// Device memory that NCCL takes for itself on a rank of this layout, in bytes; an estimate, see nccl_groups.cpp.
+std::int64_t nccl_memory(ProcessGrid const& grid, Rank rank);
 /// Was this process started by an MPI launcher (so that "auto" means MPI)? `environment` looks up a variable.
 bool started_by_mpi(char const* (*environment)(char const*));
 /// How many processes the launcher (mpirun, srun) says it has started beside this one, with it; 0 if none says.

@@ -1,15 +1,23 @@
 // The NCCL backend: moves device memory on the streams of the lanes. Control stays with another backend.
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <cuda_runtime.h>
 #include <exception>
+#include <future>
 #include <map>
+#include <mutex>
 #include <nccl.h>
+#include <thread>
+#include <utility>
 
 #include "comm/comm.hpp"
+#include "comm/flights.hpp"
+#include "comm/nccl_groups.hpp"
 #include "core/cuda.hpp"
+#include "core/cuda_event.hpp"
 
 namespace selenite {
 namespace {
@@ -27,25 +35,14 @@ void check(ncclResult_t result, char const* expression, int line) {
 
 struct Destroy {
   void operator()(CUstream_st* stream) const { static_cast<void>(cudaStreamDestroy(stream)); }
-  void operator()(CUevent_st* event) const { static_cast<void>(cudaEventDestroy(event)); }
-  void operator()(std::byte* memory) const { free_cuda(memory); }
 };
 using Stream = std::unique_ptr<CUstream_st, Destroy>;
-using Event = std::unique_ptr<CUevent_st, Destroy>;
-using DeviceBytes = std::unique_ptr<std::byte, Destroy>;
 
 Stream make_stream() {
   cudaStream_t stream = nullptr;
   CUDA_CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   return Stream(stream);
 }
-Event make_event() {
-  cudaEvent_t event = nullptr;
-  CUDA_CHECK(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
-  return Event(event);
-}
-void record(Event const& event, cudaStream_t stream) { CUDA_CHECK(cudaEventRecord(event.get(), stream)); }
-void wait(cudaStream_t stream, Event const& event) { CUDA_CHECK(cudaStreamWaitEvent(stream, event.get(), 0)); }
 
 ncclDataType_t reduced_type(DType dtype) {
   switch (dtype) {
@@ -67,6 +64,15 @@ std::size_t elements(Tensor const& t) { return static_cast<std::size_t>(t.count(
 /// What is moved only goes as bytes, whatever they mean.
 std::size_t bytes(Tensor const& t) { return static_cast<std::size_t>(t.bytes()); }
 
+/// The library that is loaded may be another than the one of the build.
+void require_version() {
+  constexpr int oldest = 21900;  // ncclMemAlloc, ncclCommRegister
+  int version = 0;
+  NCCL_CHECK(ncclGetVersion(&version));
+  validate(version >= oldest, "NCCL ", version / 10000, ".", version / 100 % 100, ".", version % 100,
+           " is too old (2.19 is the oldest that registers memory). Load a newer one: see LD_LIBRARY_PATH.");
+}
+
 // --- communicators
 
 /// Ranks with a communicator, this one among them. Leaving by an error does not wait for the others.
@@ -80,6 +86,7 @@ class Team {
     NCCL_CHECK(ncclCommInitRankConfig(&comm_, static_cast<int>(size_), id, static_cast<int>(index_), &config));
   }
   ~Team() {
+    withdraw();
     if (aborted_) return;
     if (std::uncaught_exceptions() > exceptions_) {
       abort();
@@ -94,6 +101,12 @@ class Team {
   ncclComm_t comm() const { return comm_; }
   std::int64_t size() const { return size_; }
   std::int64_t index() const { return index_; }  ///< of this rank
+  /// What lies there is sent from where it is and received where it belongs, if the links can; until withdraw().
+  void lend(std::span<std::byte> memory) { NCCL_CHECK(ncclCommRegister(comm_, memory.data(), memory.size(), &lent_)); }
+  void withdraw() {
+    if (lent_ && !aborted_) static_cast<void>(ncclCommDeregister(comm_, lent_));
+    lent_ = nullptr;
+  }
   /// Its operations, those on the device too, end; it is of no use any more.
   void abort() {
     if (!aborted_.exchange(true)) static_cast<void>(ncclCommAbort(comm_));
@@ -101,6 +114,7 @@ class Team {
   /// Throws Error if it has failed while it worked on its own.
   void expect_working() const {
     ncclResult_t state = ncclSuccess;
+    if (aborted_) return;
     NCCL_CHECK(ncclCommGetAsyncError(comm_, &state));
     validate(state == ncclSuccess || state == ncclInProgress, "NCCL failed in the ", name_, " (",
              ncclGetErrorString(state), "; ", ncclGetLastError(comm_),
@@ -111,6 +125,7 @@ class Team {
   std::string name_;
   std::int64_t size_, index_;
   ncclComm_t comm_ = nullptr;
+  void* lent_ = nullptr;
   std::atomic<bool> aborted_{false};
   int exceptions_ = std::uncaught_exceptions();
 };
@@ -129,35 +144,36 @@ class Team {
 // A schedule that does not deadlock with its send buffers (validate_schedule) then does not deadlock here: a send waits
 // for the one before it from the same rank on the channel and for its receiver, for nothing else.
 
-/// A waiting send holds multiprocessors that compute could have.
-constexpr int link_blocks = 4;
-
 /// One direction between this rank and another, on one channel.
 class Link {
  public:
-  Link(std::unique_ptr<Team> team, Rank peer) : team_(std::move(team)), peer_(peer) {}
+  Link(std::unique_ptr<Team> team, Rank peer, Channel channel)
+      : team_(std::move(team)), peer_(peer), channel_(channel) {}
   Team& team() { return *team_; }
   Rank peer() const { return peer_; }
 
   /// Behind what `stream` has; beside what it is given later.
-  void send(Tensor const& data, cudaStream_t stream) {
-    record(ready_, stream);
-    wait(sends_.get(), ready_);
-    NCCL_CHECK(ncclSend(data.raw(), bytes(data), ncclUint8, 1, team_->comm(), sends_.get()));
-    Event& sent = sent_.try_emplace(data.raw(), nullptr).first->second;
-    if (!sent) sent = unused_ ? std::move(unused_) : make_event();
-    record(sent, sends_.get());
-    record(all_sent_, sends_.get());
+  void send(Tensor const& data, cudaStream_t stream, Flights& flights) {
+    ready_.record(stream);
+    ready_.hold(sends_.get());
+    flights.follow({.kind = Call::Kind::send, .channel = channel_, .peer = peer_}, sends_.get(),
+                   [&] { NCCL_CHECK(ncclSend(data.raw(), bytes(data), ncclUint8, 1, team_->comm(), sends_.get())); });
+    auto found = sent_.find(data.raw());
+    if (found == sent_.end())
+      found = sent_.emplace(data.raw(), unused_ ? std::move(*std::exchange(unused_, std::nullopt)) : CudaEvent()).first;
+    found->second.record(sends_.get());
+    all_sent_.record(sends_.get());
   }
-  void receive(Tensor const& data, cudaStream_t stream) {
-    NCCL_CHECK(ncclRecv(data.raw(), bytes(data), ncclUint8, 0, team_->comm(), stream));
+  void receive(Tensor const& data, cudaStream_t stream, Flights& flights) {
+    flights.follow({.kind = Call::Kind::recv, .channel = channel_, .peer = peer_}, stream,
+                   [&] { NCCL_CHECK(ncclRecv(data.raw(), bytes(data), ncclUint8, 0, team_->comm(), stream)); });
   }
   /// `stream` goes on after the last send from `data`, or, where that is undefined, after all.
   void finish(Tensor const& data, cudaStream_t stream) {
     if (data.defined()) {
-      if (auto const found = sent_.find(data.raw()); found != sent_.end()) wait(stream, found->second);
+      if (auto const found = sent_.find(data.raw()); found != sent_.end()) found->second.hold(stream);
     } else if (!sent_.empty()) {
-      wait(stream, all_sent_);
+      all_sent_.hold(stream);
       unused_ = std::move(sent_.begin()->second);  // tied gradients are sent and finished in turn
       sent_.clear();
     }
@@ -166,31 +182,14 @@ class Link {
  private:
   std::unique_ptr<Team> team_;
   Rank peer_;
+  Channel channel_;
   Stream sends_ = make_stream();
-  Event ready_ = make_event(), all_sent_ = make_event(), unused_;
-  std::map<std::byte const*, Event> sent_;  ///< after the last send from there
+  CudaEvent ready_, all_sent_;
+  std::optional<CudaEvent> unused_;
+  std::map<std::byte const*, CudaEvent> sent_;  ///< after the last send from there
 };
 
-constexpr Channel channels[] = {Channel::forward, Channel::backward, Channel::tied};
-constexpr char const* channel_names[] = {"forward", "backward", "tied"};
-
-/// The stage that gets what stage `s` of n sends on the channel: the pipeline is a ring, as chunks go round it.
-std::int64_t receiver(Channel channel, std::int64_t s, std::int64_t n) {
-  return channel == Channel::forward ? (s + 1) % n : channel == Channel::backward ? (s + n - 1) % n : n - 1 - s;
-}
-/// Links of a channel are made in rounds, in each of which a rank has one at most: nobody waits in a circle.
-constexpr int rounds = 3;
-int round_of(Channel channel, std::int64_t s, std::int64_t n) {
-  if (channel == Channel::tied) return s == 0 ? 0 : s == n - 1 ? 1 : rounds;
-  return n % 2 == 1 && s == n - 1 ? 2 : static_cast<int>(s % 2);
-}
-
-// --- groups
-
-constexpr AxisSet replicas{Axis::context, Axis::expert, Axis::data};
-/// Those that collectives of a training, its evaluation and the measurement of a machine name.
-constexpr AxisSet groups_used[] = {
-    {Axis::tensor}, {Axis::context}, replicas, replicas.with(Axis::pipe), {Axis::tensor, Axis::pipe}, AxisSet::all()};
+// --- all of them
 
 class NcclComm final : public Comm {
  public:
@@ -214,30 +213,32 @@ class NcclComm final : public Comm {
   }
 
   void do_launch(AllReduce const& op) override {
-    Team& g = group(op.group);
-    NCCL_CHECK(ncclAllReduce(op.data.raw(), op.data.raw(), elements(op.data), reduced_type(op.data.dtype()),
-                             op.reduction == Reduction::sum ? ncclSum : ncclMax, g.comm(), cuda_->stream));
-    count(op, g);
+    make(op, [&](Team const& g) {
+      NCCL_CHECK(ncclAllReduce(op.data.raw(), op.data.raw(), elements(op.data), reduced_type(op.data.dtype()),
+                               op.reduction == Reduction::sum ? ncclSum : ncclMax, g.comm(), cuda_->stream));
+    });
   }
   void do_launch(AllGather const& op) override {
-    Team& g = group(op.group);
-    NCCL_CHECK(ncclAllGather(op.input.raw(), op.output.raw(), bytes(op.input), ncclUint8, g.comm(), cuda_->stream));
-    count(op, g);
+    make(op, [&](Team const& g) {
+      NCCL_CHECK(ncclAllGather(op.input.raw(), op.output.raw(), bytes(op.input), ncclUint8, g.comm(), cuda_->stream));
+    });
   }
   void do_launch(ReduceScatter const& op) override {
-    Team& g = group(op.group);
-    NCCL_CHECK(ncclReduceScatter(op.input.raw(), op.output.raw(), elements(op.output), reduced_type(op.input.dtype()),
-                                 ncclSum, g.comm(), cuda_->stream));
-    count(op, g);
+    make(op, [&](Team const& g) {
+      NCCL_CHECK(ncclReduceScatter(op.input.raw(), op.output.raw(), elements(op.output), reduced_type(op.input.dtype()),
+                                   ncclSum, g.comm(), cuda_->stream));
+    });
   }
   void do_launch(Broadcast const& op) override {
-    Team& g = group(op.group);
-    NCCL_CHECK(ncclBroadcast(op.data.raw(), op.data.raw(), bytes(op.data), ncclUint8, static_cast<int>(op.root),
-                             g.comm(), cuda_->stream));
-    count(op, g);
+    make(op, [&](Team const& g) {
+      NCCL_CHECK(ncclBroadcast(op.data.raw(), op.data.raw(), bytes(op.data), ncclUint8, static_cast<int>(op.root),
+                               g.comm(), cuda_->stream));
+    });
   }
   void do_launch(RingShift const& op) override {
-    Team& g = group(op.group);
+    make(op, [&](Team const& g) { shift(op, g); });
+  }
+  void shift(RingShift const& op, Team const& g) {
     auto const next = static_cast<int>((g.index() + 1) % g.size()),
                before = static_cast<int>((g.index() + g.size() - 1) % g.size());
     NCCL_CHECK(ncclGroupStart());
@@ -246,14 +247,15 @@ class NcclComm final : public Comm {
     NCCL_CHECK(ncclGroupEnd());
     NCCL_CHECK(sent);
     NCCL_CHECK(received);
-    count(op, g);
   }
 
   void do_launch(Send const& op) override {
-    link(out_, op.channel, op.to, "to").send(op.data, cuda_->stream);
+    link(out_, op.channel, op.to, "to").send(op.data, cuda_->stream, flights_);
     sent_[op.channel] += sent_bytes(op);
   }
-  void do_launch(Recv const& op) override { link(in_, op.channel, op.from, "from").receive(op.data, cuda_->stream); }
+  void do_launch(Recv const& op) override {
+    link(in_, op.channel, op.from, "from").receive(op.data, cuda_->stream, flights_);
+  }
   void do_finish(Channel channel, Tensor const& data) override {
     expect_working();
     if (auto const& out = out_[static_cast<std::size_t>(channel)]) out->finish(data, cuda_->stream);
@@ -261,14 +263,36 @@ class NcclComm final : public Comm {
 
   void expect_working() const override {
     if (given_up_) throw Stopped();
+    std::lock_guard const lock(teams_mutex_);
     for (auto const& team : teams_) team->expect_working();
   }
+  Flight in_flight() override { return flights_.look(); }
   /// Device work of other threads that waits for a peer ends, so that a host that waits for it returns; their next call
   /// throws Stopped.
   void give_up() override {
     control_->give_up();
+    give_up_communicators();
+  }
+  void give_up_communicators() {
     if (given_up_.exchange(true)) return;
+    std::lock_guard const lock(teams_mutex_);
     for (Team* const team : teams_) team->abort();
+  }
+  void lend_memory(std::byte* base, std::int64_t bytes) override {
+    lent_ = {base, static_cast<std::size_t>(bytes)};
+    for (Team* const team : teams_) team->lend(lent_);
+  }
+  void withdraw_memory() override {
+    for (Team* const team : teams_) team->withdraw();
+    lent_ = {};
+  }
+  Memory allocate_memory(std::int64_t bytes) override {
+    if (teams_.empty()) return Comm::allocate_memory(bytes);
+    void* memory = nullptr;
+    NCCL_CHECK(ncclMemAlloc(&memory, static_cast<std::size_t>(bytes)));
+    Memory taken(static_cast<std::byte*>(memory), bytes, [](std::byte* m) { static_cast<void>(ncclMemFree(m)); });
+    clear_cuda(taken.base(), bytes);
+    return taken;
   }
 
   void do_all_reduce(std::span<double> values, Reduction reduction) override {
@@ -287,7 +311,13 @@ class NcclComm final : public Comm {
     expect_working();
     control_->barrier();
   }
+  /// First the work on the device ends that waits for others, if that can be done soon; then the job.
   [[noreturn]] void abort(int code) override {
+    constexpr std::chrono::seconds patience(2);
+    std::packaged_task<void()> ending([this] { give_up_communicators(); });
+    auto const ended = ending.get_future();
+    std::thread(std::move(ending)).detach();
+    ended.wait_for(patience);
     control_->abort(code);
     std::_Exit(code);
   }
@@ -295,52 +325,10 @@ class NcclComm final : public Comm {
   std::optional<std::string> take_note() override { return control_->take_note(); }
 
  private:
-  /// A communicator to make, and what it is for; without members where this rank has no part in it.
-  struct Wanted {
-    std::string name;
-    std::vector<Rank> members;
-    AxisSet group;
-    std::optional<Channel> channel;
-  };
   using Links = std::array<std::unique_ptr<Link>, channel_count>;
 
-  AxisSet significant(AxisSet axes) const {  // without axes of one rank
-    AxisSet s = axes;
-    for (Axis a : {Axis::tensor, Axis::context, Axis::expert, Axis::data, Axis::pipe})
-      if (grid_.size(a) == 1) s = s.without(a);
-    return s;
-  }
-  /// The ranks of the link of this round that this rank has: the sender, then the receiver.
-  std::vector<Rank> link_members(Channel channel, int round) const {
-    std::vector<Rank> const stages = grid_.group(rank(), {Axis::pipe});
-    auto const n = static_cast<std::int64_t>(stages.size());
-    for (std::int64_t s = 0; s < n && n > 1; ++s) {
-      if (round_of(channel, s, n) != round) continue;
-      Rank const from = stages[static_cast<std::size_t>(s)],
-                 to = stages[static_cast<std::size_t>(receiver(channel, s, n))];
-      if (rank() == from || rank() == to) return {from, to};
-    }
-    return {};
-  }
-  /// The same list, but for the members, on every rank.
-  std::vector<Wanted> wanted() const {
-    std::vector<Wanted> all;
-    for (AxisSet const used : groups_used) {
-      AxisSet const axes = significant(used);
-      bool const known = std::ranges::any_of(all, [&](Wanted const& w) { return w.group == axes; });
-      if (axes.empty() || known) continue;
-      all.push_back({"group over " + to_string(axes), grid_.group(rank(), axes), axes, {}});
-    }
-    for (Channel const channel : channels)
-      for (int round = 0; round < rounds; ++round)
-        all.push_back({concat("messages of the ", channel_names[static_cast<std::size_t>(channel)], " channel"),
-                       link_members(channel, round),
-                       {},
-                       channel});
-    return all;
-  }
   /// The ids of all that is wanted, each from its first member.
-  std::vector<ncclUniqueId> exchange_ids(std::vector<Wanted> const& all) {
+  std::vector<ncclUniqueId> exchange_ids(std::vector<NcclGroup> const& all) {
     constexpr std::size_t size = sizeof(ncclUniqueId);
     std::vector<ncclUniqueId> ids(all.size());
     for (std::size_t i = 0; i < all.size(); ++i)
@@ -355,21 +343,27 @@ class NcclComm final : public Comm {
   /// In one order on all ranks: who waits for a communicator waits for those that come before it only. Each is used at
   /// once, because its connections are made at the first use, which waits for the others as well.
   void connect() {
-    std::vector<Wanted> const all = wanted();
+    require_version();
+    std::vector<NcclGroup> const all = nccl_groups(grid_, rank());
     std::vector<ncclUniqueId> const ids = exchange_ids(all);
-    DeviceBytes const trial(allocate_cuda(2 * world() * size_of(DType::fp32)));
+    Memory const trial(2 * world() * size_of(DType::fp32), Memory::Kind::cuda);
     for (std::size_t i = 0; i < all.size(); ++i) {
       if (all[i].members.empty()) continue;
       auto const index = std::ranges::find(all[i].members, rank()) - all[i].members.begin();
-      auto team = std::make_unique<Team>(all[i].name, all[i].members, index, ids[i], all[i].channel ? link_blocks : 0);
-      teams_.push_back(team.get());
+      auto team =
+          std::make_unique<Team>(all[i].name, all[i].members, index, ids[i], all[i].channel ? nccl_link_blocks : 0);
+      if (!lent_.empty()) team->lend(lent_);
+      {
+        std::lock_guard const lock(teams_mutex_);
+        teams_.push_back(team.get());
+      }
       if (all[i].channel) {
         Rank const peer = all[i].members[static_cast<std::size_t>(1 - index)];
         auto& place = (index == 0 ? out_ : in_)[static_cast<std::size_t>(*all[i].channel)];
-        place = std::make_unique<Link>(std::move(team), peer);
-        try_out(*place, index == 0, trial.get());
+        place = std::make_unique<Link>(std::move(team), peer, *all[i].channel);
+        try_out(*place, index == 0, trial.base());
       } else {
-        try_out(*(groups_[all[i].group.bits()] = std::move(team)), trial.get());
+        try_out(*(groups_[all[i].group.bits()] = std::move(team)), trial.base());
       }
       CUDA_CHECK(cudaStreamSynchronize(cuda_->stream));
     }
@@ -382,14 +376,17 @@ class NcclComm final : public Comm {
     NCCL_CHECK(ncclReduceScatter(in, out, 1, ncclFloat32, ncclSum, g.comm(), cuda_->stream));
     NCCL_CHECK(ncclAllGather(in, out, 1, ncclFloat32, g.comm(), cuda_->stream));
   }
-  void try_out(Link& l, bool sends, std::byte* trial) const {
+  void try_out(Link& l, bool sends, std::byte* trial) {
     Tensor const data(trial, DType::fp32, {1});
-    if (!sends) return l.receive(data, cuda_->stream);
-    l.send(data, cuda_->stream);
+    if (!sends) return l.receive(data, cuda_->stream, flights_);
+    l.send(data, cuda_->stream, flights_);
     l.finish({}, cuda_->stream);
   }
   void disconnect() {
-    teams_.clear();
+    {
+      std::lock_guard const lock(teams_mutex_);
+      teams_.clear();
+    }
     groups_.clear();
     for (Links* links : {&out_, &in_})
       for (auto& l : *links) l.reset();
@@ -397,7 +394,7 @@ class NcclComm final : public Comm {
 
   Team& group(AxisSet axes) {
     if (given_up_) throw Stopped();
-    auto const found = groups_.find(significant(axes).bits());
+    auto const found = groups_.find(significant(grid_, axes).bits());
     validate(found != groups_.end(), "There is no NCCL communicator over ", to_string(axes),
              " (it has one rank, or no training uses it). This is a defect of Selenite; please report it.");
     return *found->second;
@@ -406,10 +403,16 @@ class NcclComm final : public Comm {
     if (given_up_) throw Stopped();
     auto const& found = links[static_cast<std::size_t>(channel)];
     validate(found && found->peer() == peer, "There is no NCCL communicator ", direction, " rank ", peer, " on the ",
-             channel_names[static_cast<std::size_t>(channel)],
+             name(channel),
              " channel (messages go between neighbours of a pipeline, and its ends). This is a defect of Selenite; "
              "please report it.");
     return *found;
+  }
+  template <Collective Op, class Body>
+  void make(Op const& op, Body&& body) {
+    Team& g = group(op.group);
+    flights_.follow(call_of(op), cuda_->stream, [&] { body(g); });
+    count(op, g);
   }
   /// NCCL's own algorithms are free to send other amounts: what is counted is what the plan counts.
   template <Collective Op>
@@ -424,7 +427,10 @@ class NcclComm final : public Comm {
   std::atomic<bool> given_up_{false};
   std::map<unsigned, std::unique_ptr<Team>> groups_;  ///< by the bits of their axes longer than one
   Links out_, in_;
-  std::vector<Team*> teams_;  ///< all of them
+  mutable std::mutex teams_mutex_;  ///< of the list: another thread asks them whether they work
+  std::vector<Team*> teams_;        ///< all of them
+  std::span<std::byte> lent_;
+  Flights flights_;
 };
 
 }  // namespace

@@ -76,6 +76,10 @@ void Memory::take_host_memory() {
 
 Memory::~Memory() {
   if (!base_) return;
+  if (free_) {
+    free_(base_);
+    return;
+  }
   if (kind_ == Kind::host) munmap(base_, static_cast<std::size_t>(bytes_));
   if (kind_ == Kind::cuda) free_cuda(base_);
   if (kind_ == Kind::pinned) free_pinned(base_);
@@ -94,6 +98,7 @@ Memory& Memory::operator=(Memory&& other) noexcept {
   std::swap(base_, other.base_);
   std::swap(bytes_, other.bytes_);
   std::swap(kind_, other.kind_);
+  std::swap(free_, other.free_);
   return *this;
 }
 

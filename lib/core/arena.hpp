@@ -65,8 +65,10 @@ class Memory {
   Memory() = default;
   /// Throws Error with the bytes asked for and what there is if it can't be had.
   explicit Memory(std::int64_t bytes, Kind kind = Kind::host);
+  /// Taken by somebody else, who knows how to free it.
+  Memory(std::byte* base, std::int64_t bytes, void (*free)(std::byte*)) : base_(base), bytes_(bytes), free_(free) {}
   ~Memory();
-  Memory(Memory&& other) noexcept : base_(other.base_), bytes_(other.bytes_), kind_(other.kind_) {
+  Memory(Memory&& other) noexcept : base_(other.base_), bytes_(other.bytes_), kind_(other.kind_), free_(other.free_) {
     other.base_ = nullptr;
   }
   Memory& operator=(Memory&& other) noexcept;
@@ -79,6 +81,7 @@ class Memory {
   std::byte* base_ = nullptr;
   std::int64_t bytes_ = 0;
   Kind kind_ = Kind::host;
+  void (*free_)(std::byte*) = nullptr;
 };
 
 /// Copies packed bytes to host memory, or from it, whatever device they lie on; returns when done. What is read must be

@@ -2,6 +2,7 @@
 #include <cuda_runtime.h>
 
 #include "core/cuda.hpp"
+#include "core/cuda_event.hpp"
 #include "core/error.hpp"
 #include "core/text.hpp"
 
@@ -67,8 +68,7 @@ std::byte* allocate_cuda(std::int64_t bytes) {
       status == cudaSuccess, "Can't take ", format_bytes(static_cast<double>(bytes)), " of the device's memory (",
       reason(status), "; ", format_bytes(static_cast<double>(free_cuda_memory())),
       " are free). Use a smaller model, micro-batch or sequence, or more ranks; --dry-run shows what takes the room.");
-  CUDA_CHECK(cudaMemset(memory, 0, static_cast<std::size_t>(bytes)));
-  finish_default_stream();
+  clear_cuda(static_cast<std::byte*>(memory), bytes);
   return static_cast<std::byte*>(memory);
 }
 
@@ -90,6 +90,51 @@ void copy_cuda(void* to, void const* from, std::int64_t bytes) {
   }
   CUDA_CHECK(cudaMemcpy(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault));
   finish_default_stream();
+}
+
+CudaEvent::CudaEvent(Kind kind) {
+  unsigned const flags = kind == Kind::timed      ? cudaEventDefault
+                         : kind == Kind::sleeping ? cudaEventDisableTiming | cudaEventBlockingSync
+                                                  : cudaEventDisableTiming;
+  CUDA_CHECK(cudaGetDevice(&device_));
+  CUDA_CHECK(cudaEventCreateWithFlags(&event_, flags));
+}
+void CudaEvent::choose_device() const {
+  int chosen = 0;
+  CUDA_CHECK(cudaGetDevice(&chosen));
+  if (chosen != device_) CUDA_CHECK(cudaSetDevice(device_));
+}
+CudaEvent::~CudaEvent() {
+  if (event_) static_cast<void>(cudaEventDestroy(event_));
+}
+void CudaEvent::record(CUstream_st* stream) { CUDA_CHECK(cudaEventRecord(event_, stream)); }
+void CudaEvent::hold(CUstream_st* stream) const { CUDA_CHECK(cudaStreamWaitEvent(stream, event_, 0)); }
+bool CudaEvent::passed() const {
+  choose_device();
+  cudaError_t const status = cudaEventQuery(event_);
+  if (status == cudaErrorNotReady) {
+    static_cast<void>(cudaGetLastError());  // it is no error, but would be taken for one of the next launch
+    return false;
+  }
+  CUDA_CHECK(status);
+  return true;
+}
+void CudaEvent::wait() const {
+  choose_device();
+  CUDA_CHECK(cudaEventSynchronize(event_));
+}
+double CudaEvent::seconds_since(CudaEvent const& earlier) const {
+  float milliseconds = 0;
+  CUDA_CHECK(cudaEventElapsedTime(&milliseconds, earlier.event_, event_));
+  return static_cast<double>(milliseconds) / 1e3;
+}
+
+void clear_cuda(std::byte* memory, std::int64_t bytes) {
+  CUDA_CHECK(cudaMemset(memory, 0, static_cast<std::size_t>(bytes)));
+  finish_default_stream();
+}
+void copy_cuda_on(CUstream_st* stream, void* to, void const* from, std::int64_t bytes) {
+  CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, stream));
 }
 
 }  // namespace selenite

@@ -1,4 +1,5 @@
 #include "core/cuda.hpp"
+#include "core/cuda_event.hpp"
 #include "core/error.hpp"
 
 namespace selenite {
@@ -23,5 +24,17 @@ std::byte* allocate_pinned(std::int64_t) { missing(); }
 void free_cuda(std::byte*) noexcept {}
 void free_pinned(std::byte*) noexcept {}
 void copy_cuda(void*, void const*, std::int64_t) { missing(); }
+
+CudaEvent::CudaEvent(Kind) { missing(); }
+CudaEvent::~CudaEvent() = default;
+void CudaEvent::record(CUstream_st*) { missing(); }
+void CudaEvent::hold(CUstream_st*) const { missing(); }
+bool CudaEvent::passed() const { missing(); }
+void CudaEvent::wait() const { missing(); }
+void CudaEvent::choose_device() const {}
+double CudaEvent::seconds_since(CudaEvent const&) const { missing(); }
+
+void clear_cuda(std::byte*, std::int64_t) { missing(); }
+void copy_cuda_on(CUstream_st*, void*, void const*, std::int64_t) { missing(); }
 
 }  // namespace selenite

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "exec/price.hpp"
 
@@ -77,17 +78,54 @@ void Ctx::record(Cost const& cost, double seconds) {
   timeline_->add(lane, cost, cause_of(cost.work, optimizer_phase_), end - seconds, end);
 }
 
+void Ctx::begin_on_device(Cost const& cost) {
+  cuda_->clock().begin(lane_, cause_of(cost.work, optimizer_phase_), cuda_->cuda().stream);
+}
+void Ctx::end_on_device(Cost const& cost) {
+  if (cuda_->clock().times_operations())
+    cuda_->clock().end(lane_, std::string(name(cost.work)), cost, cuda_->cuda().stream);
+}
+
+void Ctx::open_span(std::string name, std::string_view category) {
+  if (cuda_) return cuda_->clock().open(std::move(name), category, cuda_->stream(Lane::compute));
+  open_.push_back({.name = std::move(name), .category = category, .start = now()});
+}
+
+void Ctx::close_span() {
+  if (cuda_) return cuda_->clock().close(cuda_->stream(Lane::compute));
+  TimelineSpan span = std::move(open_.back());
+  open_.pop_back();
+  span.end = now();
+  if (timeline_) timeline_->add(std::move(span));
+}
+
+void Ctx::start_timing() {
+  if (cuda_)
+    cuda_->clock().start(cuda_->stream(Lane::compute), timeline_);
+  else
+    at_start_ = tally_.seconds;
+}
+
+void Ctx::stop_timing() {
+  if (cuda_) return cuda_->clock().stop(cuda_->stream(Lane::compute));
+  stretch_.emplace();
+  for (std::size_t i = 0; i < cause_count; ++i) (*stretch_)[i] = tally_.seconds[i] - at_start_[i];
+}
+
+std::optional<CauseSeconds> Ctx::take_times() {
+  return cuda_ ? cuda_->clock().take() : std::exchange(stretch_, std::nullopt);
+}
+
 void Ctx::waited(double start) {
   double const end = now();
   tally_.seconds[static_cast<std::size_t>(Cause::communication)] += end - start;
   if (timeline_) timeline_->add({Lane::compute, "wait", name(Cause::communication), start, end});
 }
 
-void Ctx::go_to(Lane lane) {
+void Ctx::go_to(Lane lane, Event after) {
   if (cuda_ && lane != lane_) {
-    std::uint64_t const so_far = cuda_->record();
     cuda_->select(lane);
-    cuda_->wait(so_far);
+    cuda_->wait(after.number);
   }
   lane_ = lane;
 }
@@ -100,7 +138,7 @@ void Ctx::wait(Event event) {
   double const before = clocks_[index(lane_)];
   advance(lane_, event);
   if (lane_ == Lane::compute && event.time > before) expose_wait(before, event.time);
-  if (cuda_) return cuda_->wait(event.number);
+  if (cuda_) return wait_on_device([&] { cuda_->wait(event.number); });
   if (!comm_lane_ || event.number == 0) return;
   auto const start = now();
   comm_lane_->wait(event.number);
@@ -109,6 +147,7 @@ void Ctx::wait(Event event) {
 
 void Ctx::finish(Channel channel, Tensor const& data) {
   if (!running() || !comm_) return;
+  if (cuda_) return wait_on_device([&] { comm_->finish(channel, data); });
   auto const start = now();
   comm_->finish(channel, data);
   waited(start);

@@ -2,6 +2,8 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "comm/comm.hpp"
@@ -18,7 +20,7 @@ namespace selenite {
 
 /// What a context has run or priced.
 struct Tally {
-  std::array<double, cause_count> seconds{};
+  CauseSeconds seconds{};       ///< of the host's clock, or priced
   double flops = 0;             ///< executed FLOPs of matrix work, from cost()
   double model_flops = 0;       ///< by the published convention (Cost::model_flops), without recomputation
   double hardware_flops = 0;    ///< the same with recomputation
@@ -74,8 +76,7 @@ class Ctx {
     std::span<std::byte> const memory{work.raw(), static_cast<std::size_t>(bytes)};
     if (cuda_) {
       cuda_->cuda().workspace = memory;
-      launch(cuda_->cuda(), op);
-      return count(c, 0);  // the device works on beside this
+      return on_device(c, [&] { launch(cuda_->cuda(), op); });
     }
     cpu_->workspace = memory;
     launch(*cpu_, op);
@@ -108,9 +109,14 @@ class Ctx {
   /// Work that `body` gives to this context goes on `lane`, behind what the current lane has so far.
   template <class Body>
   Event on(Lane lane, Body&& body) {
+    return on(lane, {clocks_[index(lane_)], cuda_ && lane != lane_ ? cuda_->record() : 0}, body);
+  }
+  /// The same behind `after` alone.
+  template <class Body>
+  Event on(Lane lane, Event after, Body&& body) {
     Lane const before = lane_;
-    advance(lane, {clocks_[index(before)]});
-    go_to(lane);
+    advance(lane, after);
+    go_to(lane, after);
     body();
     Event const done{clocks_[index(lane)], cuda_ ? cuda_->record() : lane == Lane::comm ? posted_ : 0};
     if (lane == Lane::comm) posted_ = done.number;
@@ -153,6 +159,8 @@ class Ctx {
   /// Brings what the host has written (pinned memory, if there is a device) to where the work is; nothing where that is
   /// the same memory. The host may write there again after `wait_on_host` of a later event.
   void upload(Tensor const& host, Tensor const& to) const;
+  /// The current lane's stream of a CUDA device; null where there is none.
+  CUstream_st* stream() const { return cuda_ ? cuda_->cuda().stream : nullptr; }
   /// A moment of the current lane, for a wait.
   Event now_on_lane() { return {clocks_[index(lane_)], cuda_ ? cuda_->record() : 0}; }
   void wait_on_host(Event event) const;
@@ -177,6 +185,16 @@ class Ctx {
   void set_recomputing(bool on) { recomputing_ = on; }
   /// Work is recorded there from now on; null: nowhere.
   void set_timeline(Timeline* timeline) { timeline_ = timeline; }
+  /// A span of the timeline from now on, which holds others. On a device: when it gets there.
+  void open_span(std::string name, std::string_view category);
+  void close_span();
+  /// The time of what comes is taken, by cause. Without a device it always is: each call ends a stretch in the tally.
+  /// On one, events are put between the work, which takes some time itself; what it took is known once the device is
+  /// done.
+  void start_timing();
+  void stop_timing();
+  /// Seconds by cause of the oldest stretch that is over and done; never waits.
+  std::optional<CauseSeconds> take_times();
   /// The clock of running work, in seconds.
   static double now() { return std::chrono::duration<double>(Clock::now().time_since_epoch()).count(); }
 
@@ -190,11 +208,28 @@ class Ctx {
   void communicate(Op const& op) {
     Cost const c = cost(op);
     if (!running()) return price(c);
+    if (cuda_) return on_device(c, [&] { comm_->launch(op); });
     auto const start = now();
     comm_->launch(op);
-    ran(c, cuda_ ? 0 : now() - start);
+    ran(c, now() - start);
   }
-  void go_to(Lane lane);
+  /// The device works on beside the host: its clock takes the time.
+  template <class Body>
+  void on_device(Cost const& c, Body&& body) {
+    begin_on_device(c);
+    body();
+    end_on_device(c);
+    count(c, 0);
+  }
+  template <class Body>
+  void wait_on_device(Body&& body) {
+    cuda_->clock().begin(lane_, Cause::communication, cuda_->cuda().stream);
+    body();
+    cuda_->clock().end(lane_, "wait", {}, cuda_->cuda().stream);
+  }
+  void begin_on_device(Cost const& cost);
+  void end_on_device(Cost const& cost);
+  void go_to(Lane lane, Event after);
   void return_to(Lane lane);
   void price(Cost const& cost);
   double slowed(double seconds) const;
@@ -226,6 +261,9 @@ class Ctx {
   std::array<double, channel_count> messages_{};
   Tally tally_;
   Timeline* timeline_ = nullptr;
+  std::vector<TimelineSpan> open_;  ///< without a device
+  CauseSeconds at_start_{};         ///< of the stretch under way, likewise
+  std::optional<CauseSeconds> stretch_;
   bool optimizer_phase_ = false, recomputing_ = false;
 };
 

@@ -8,22 +8,28 @@
 namespace selenite {
 struct CudaLanes::Streams {
   static constexpr std::uint64_t kept = 256;
-  std::array<cudaStream_t, lane_count> streams{};
-  std::array<cudaEvent_t, kept> events{};
-  std::uint64_t recorded = 0;
+  struct OneLane {
+    cudaStream_t stream = nullptr;
+    std::array<CudaEvent, kept> events;
+    std::uint64_t recorded = 0;
+  };
+  std::array<OneLane, lane_count> lanes;
 
   Streams() {
-    for (cudaStream_t& s : streams) CUDA_CHECK(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
-    for (cudaEvent_t& e : events) CUDA_CHECK(cudaEventCreateWithFlags(&e, cudaEventDisableTiming));
+    for (OneLane& l : lanes) CUDA_CHECK(cudaStreamCreateWithFlags(&l.stream, cudaStreamNonBlocking));
   }
   ~Streams() {
-    for (cudaEvent_t const e : events) static_cast<void>(cudaEventDestroy(e));
-    for (cudaStream_t const s : streams) static_cast<void>(cudaStreamDestroy(s));
+    for (OneLane const& l : lanes)
+      if (l.stream) static_cast<void>(cudaStreamDestroy(l.stream));
   }
-  /// The event of a number; of one that has been used again since, the oldest that is known: it comes later.
-  cudaEvent_t event(std::uint64_t number) const {
-    std::uint64_t const oldest = recorded > kept ? recorded - kept + 1 : 1;
-    return events[static_cast<std::size_t>((number < oldest ? oldest : number) % kept)];
+  /// Numbers tell the lane, so that the oldest event that is known of it comes later than an older one.
+  static std::uint64_t number(Lane lane, std::uint64_t nth) {
+    return nth * lane_count + static_cast<std::uint64_t>(lane);
+  }
+  CudaEvent const& event(std::uint64_t number) const {
+    OneLane const& l = lanes[static_cast<std::size_t>(number % lane_count)];
+    std::uint64_t const oldest = l.recorded > kept ? l.recorded - kept + 1 : 1, nth = number / lane_count;
+    return l.events[static_cast<std::size_t>((nth < oldest ? oldest : nth) % kept)];
   }
 };
 
@@ -40,25 +46,29 @@ CudaLanes::~CudaLanes() {
   free_pinned(mailbox_);
 }
 
-void CudaLanes::select(Lane lane) { cuda_.stream = streams_->streams[static_cast<std::size_t>(lane)]; }
+CUstream_st* CudaLanes::stream(Lane lane) const { return streams_->lanes[static_cast<std::size_t>(lane)].stream; }
+
+void CudaLanes::select(Lane lane) {
+  lane_ = lane;
+  cuda_.stream = stream(lane);
+}
 
 std::uint64_t CudaLanes::record() {
-  std::uint64_t const number = ++streams_->recorded;
-  CUDA_CHECK(cudaEventRecord(streams_->event(number), cuda_.stream));
-  return number;
+  Streams::OneLane& lane = streams_->lanes[static_cast<std::size_t>(lane_)];
+  std::uint64_t const nth = ++lane.recorded;
+  lane.events[static_cast<std::size_t>(nth % Streams::kept)].record(cuda_.stream);
+  return Streams::number(lane_, nth);
 }
 
 void CudaLanes::wait(std::uint64_t number) {
-  if (number > 0) CUDA_CHECK(cudaStreamWaitEvent(cuda_.stream, streams_->event(number), 0));
+  if (number > 0) streams_->event(number).hold(cuda_.stream);
 }
 
 void CudaLanes::wait_on_host(std::uint64_t number) {
-  if (number > 0) CUDA_CHECK(cudaEventSynchronize(streams_->event(number)));
+  if (number > 0) streams_->event(number).wait();
 }
 
-void CudaLanes::copy(void* to, void const* from, std::int64_t bytes) {
-  CUDA_CHECK(cudaMemcpyAsync(to, from, static_cast<std::size_t>(bytes), cudaMemcpyDefault, cuda_.stream));
-}
+void CudaLanes::copy(void* to, void const* from, std::int64_t bytes) { copy_cuda_on(cuda_.stream, to, from, bytes); }
 
 void CudaLanes::synchronize() { CUDA_CHECK(cudaStreamSynchronize(cuda_.stream)); }
 

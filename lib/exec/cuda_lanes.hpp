@@ -6,7 +6,9 @@
 #include "core/cpu.hpp"
 #include "core/cuda.hpp"
 #include "core/tensor.hpp"
+#include "exec/device_clock.hpp"
 #include "exec/lanes.hpp"
+#include "exec/milestones.hpp"
 
 namespace selenite {
 
@@ -22,8 +24,9 @@ class CudaLanes {
 
   Cuda& cuda() { return cuda_; }
   void select(Lane lane);
-  /// Numbers, from 1, the moment when the current lane has done what it has so far. The latest 256 are known; an older
-  /// one counts as the oldest of them.
+  CUstream_st* stream(Lane lane) const;
+  /// Numbers the moment when the current lane has done what it has so far; never 0. The latest 256 of a lane are known;
+  /// an older one counts as the oldest of them.
   std::uint64_t record();
   /// The current lane goes on after that moment.
   void wait(std::uint64_t number);
@@ -36,10 +39,19 @@ class CudaLanes {
   /// A few bytes of pinned host memory, for values that go between host and device.
   std::byte* mailbox() { return mailbox_; }
 
+  /// How far the compute lane is.
+  std::uint64_t set_milestone() { return milestones_.set(stream(Lane::compute)); }
+  std::uint64_t passed_milestone() { return milestones_.passed(); }
+  /// What the lanes' work takes.
+  DeviceClock& clock() { return clock_; }
+
  private:
   struct Streams;
   Cuda cuda_;
+  Lane lane_ = Lane::compute;
   std::unique_ptr<Streams> streams_;
+  Milestones milestones_;
+  DeviceClock clock_;
   std::byte* mailbox_ = nullptr;
 };
 

@@ -13,11 +13,10 @@ std::string_view name(Cause cause) {
 }
 
 std::string_view name(Lane lane) {
-  constexpr std::array<std::string_view, lane_count> names{"compute", "comm", "copy", "tensor"};
+  constexpr std::array<std::string_view, lane_count> names{"compute", "comm", "tensor", "load", "save"};
   return names[static_cast<std::size_t>(lane)];
 }
 
-namespace {
 std::string_view name(Work work) {
   switch (work) {
     case Work::gemm:
@@ -45,7 +44,6 @@ std::string_view name(Work work) {
   }
   return "host";
 }
-}  // namespace
 
 void Timeline::add(TimelineSpan span) {
   std::lock_guard const lock(mutex_);
@@ -53,7 +51,7 @@ void Timeline::add(TimelineSpan span) {
 }
 
 void Timeline::add(Lane lane, Cost const& cost, Cause cause, double start, double end) {
-  add({lane, std::string(name(cost.work)), selenite::name(cause), start, end, cost});
+  add({lane, std::string(name(cost.work)), name(cause), start, end, cost});
 }
 
 std::vector<TimelineSpan> Timeline::spans() const {

@@ -18,6 +18,8 @@ struct TimelineSpan {
   Cost cost{};                ///< of work: its bytes, FLOPs and group
 };
 
+std::string_view name(Work work);
+
 /// What a rank does, while it is recorded: a Ctx adds its work, others what they see. Threads may add at once.
 class Timeline {
  public:

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/arena.hpp"
+#include "core/cuda_event.hpp"
 
 namespace selenite {
 namespace {
@@ -156,14 +157,18 @@ Box ChunkGrid::box(std::int64_t i) const { return intersect({offset(i), chunk}, 
 
 std::int64_t ChunkGrid::first(std::int64_t i) const { return ravel(offset(i), whole(extents)); }
 
-void pack(Tensor const& from, std::int64_t first, std::int64_t count, std::byte* to) {
+void pack(Tensor const& from, std::int64_t first, std::int64_t count, std::byte* to, CUstream_st* stream) {
   std::int64_t const element = size_of(from.dtype()), cols = from.cols();
-  if (from.contiguous()) {
-    return copy_to_host(to, from.raw() + first * element, count * element, from.device());
-  }
+  auto const copy = [&](std::byte* target, std::byte const* source, std::int64_t bytes) {
+    if (stream)
+      copy_cuda_on(stream, target, source, bytes);
+    else
+      copy_to_host(target, source, bytes, from.device());
+  };
+  if (from.contiguous()) return copy(to, from.raw() + first * element, count * element);
   while (count > 0) {
     std::int64_t const row = first / cols, col = first % cols, n = std::min(cols - col, count);
-    copy_to_host(to, from.raw() + (row * from.row_stride() + col) * element, n * element, from.device());
+    copy(to, from.raw() + (row * from.row_stride() + col) * element, n * element);
     to += n * element, first += n, count -= n;
   }
 }

@@ -6,6 +6,8 @@
 #include "core/param.hpp"
 #include "core/tensor.hpp"
 
+struct CUstream_st;
+
 /// Arithmetic of boxes of logical tensors, and the copies between a packed box and a tensor with strided rows.
 namespace selenite {
 
@@ -37,8 +39,9 @@ struct ChunkGrid {
   std::int64_t first(std::int64_t i) const;  ///< of its elements, in the packed box
 };
 
-/// Copies elements [first, first + count) of `from` in row-major order to packed memory.
-void pack(Tensor const& from, std::int64_t first, std::int64_t count, std::byte* to);
+/// Copies elements [first, first + count) of `from` in row-major order to packed memory. From a device by a stream,
+/// where one is given, to pinned memory: then it returns before that is done.
+void pack(Tensor const& from, std::int64_t first, std::int64_t count, std::byte* to, CUstream_st* stream = nullptr);
 /// Copies `part` out of packed `from`, which holds `from_box` in `dtype`, to its place in `to`, which holds `to_box`. A
 /// float type is rounded to another; an integer type must be the same.
 void unpack(Box const& part, std::byte const* from, DType dtype, Box const& from_box, Tensor const& to,

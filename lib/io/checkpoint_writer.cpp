@@ -5,6 +5,7 @@
 #include <memory>
 #include <xxhash.h>
 
+#include "core/cuda_event.hpp"
 #include "core/files.hpp"
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
@@ -14,6 +15,7 @@
 namespace selenite {
 namespace {
 
+constexpr std::size_t transfers_a_moment = 8;
 constexpr std::int64_t writeback_step = 32 << 20;  // bytes given to the disk at a time
 
 /// One chunk of a piece on its way: from the piece to staging memory to the file.
@@ -31,6 +33,7 @@ struct Save {
   std::vector<Transfer> transfers;
   std::vector<std::uint64_t> checksums;  // of the transfers
   std::vector<std::atomic<int>> ready;   // of the transfers
+  std::vector<CudaEvent> copied;         // each `transfers_a_moment` of the transfers, where a stream copies them
   std::int64_t bytes = 0;
 
   explicit Save(std::span<CheckpointPiece const> all) {
@@ -54,23 +57,45 @@ struct Save {
     return bytes + (1 << 20) + static_cast<std::int64_t>(transfers.size() + pieces.size()) * 4096;
   }
 
-  /// Copies chunk t, pads it at the edge, and takes its checksum while it is in the cache.
-  void stage(std::size_t t, std::byte* staging) {
+  std::int64_t elements(Transfer const& t) const { return grids[t.piece].box(t.chunk).count.count(); }
+  void copy(std::size_t t, std::byte* staging, CUstream_st* stream) const {
     Transfer const& transfer = transfers[t];
-    Tensor const& data = pieces[transfer.piece].data;
-    ChunkGrid const& grid = grids[transfer.piece];
-    std::byte* const to = staging + transfer.offset;
-    std::int64_t const count = grid.box(transfer.chunk).count.count(), used = count * size_of(data.dtype());
-    pack(data, grid.first(transfer.chunk), count, to);
-    std::memset(to + used, 0, static_cast<std::size_t>(grid.bytes - used));
-    checksums[t] = XXH3_64bits(to, static_cast<std::size_t>(grid.bytes));
+    pack(pieces[transfer.piece].data, grids[transfer.piece].first(transfer.chunk), elements(transfer),
+         staging + transfer.offset, stream);
+  }
+  /// Pads chunk t at the edge, and takes its checksum.
+  void seal(std::size_t t, std::byte* staging) {
+    Transfer const& transfer = transfers[t];
+    std::byte* const chunk = staging + transfer.offset;
+    std::int64_t const size = grids[transfer.piece].bytes,
+                       used = elements(transfer) * size_of(pieces[transfer.piece].data.dtype());
+    std::memset(chunk + used, 0, static_cast<std::size_t>(size - used));
+    checksums[t] = XXH3_64bits(chunk, static_cast<std::size_t>(size));
+  }
+  /// By a thread of the caller, while the chunk is in its cache.
+  void stage(std::size_t t, std::byte* staging) {
+    copy(t, staging, nullptr);
+    seal(t, staging);
     ready[t].store(1, std::memory_order_release);
     ready[t].notify_one();
   }
+  /// Gives the stream all copies.
+  void stage_on(CUstream_st* stream, std::byte* staging) {
+    for (std::size_t t = 0; t < transfers.size(); ++t) {
+      copy(t, staging, stream);
+      if (t % transfers_a_moment == transfers_a_moment - 1 || t + 1 == transfers.size())
+        copied.emplace_back(CudaEvent::Kind::sleeping).record(stream);
+    }
+  }
+  /// For the I/O thread: returns when chunk t is whole.
+  void expect(std::size_t t, std::byte* staging) {
+    if (copied.empty()) return ready[t].wait(0, std::memory_order_acquire);
+    copied[t / transfers_a_moment].wait();
+    seal(t, staging);
+  }
 };
 
-void write_shard(Save& save, std::filesystem::path const& path, std::int64_t step, int writer,
-                 std::byte const* staging) {
+void write_shard(Save& save, std::filesystem::path const& path, std::int64_t step, int writer, std::byte* staging) {
   auto file = hdf5::File::create(path);
   OpenFile disk(path, OpenFile::Mode::write);
   disk.reserve(save.file_bytes());  // a full disk is found now
@@ -85,7 +110,7 @@ void write_shard(Save& save, std::filesystem::path const& path, std::int64_t ste
     if (!file.exists("/" + piece.kind)) file.create_group("/" + piece.kind);
     auto dataset = file.create_dataset(save.datasets[p], piece.data.dtype(), piece.box.count, grid.chunk);
     for (std::int64_t i = 0; i < grid.total; ++i, ++t) {
-      save.ready[t].wait(0, std::memory_order_acquire);
+      save.expect(t, staging);
       dataset.write_chunk(grid.offset(i), {staging + save.transfers[t].offset, static_cast<std::size_t>(grid.bytes)});
       written += grid.bytes;
       if (written - given < writeback_step) continue;
@@ -102,8 +127,7 @@ void write_shard(Save& save, std::filesystem::path const& path, std::int64_t ste
 }
 
 /// On failure leaves no half shard behind, and says what was to be written where.
-void write_or_remove(Save& save, std::filesystem::path const& path, std::int64_t step, int writer,
-                     std::byte const* staging) {
+void write_or_remove(Save& save, std::filesystem::path const& path, std::int64_t step, int writer, std::byte* staging) {
   try {
     make_folder(path.parent_path());
     write_shard(save, path, step, writer, staging);
@@ -131,8 +155,8 @@ std::int64_t staging_bytes(std::span<CheckpointPiece const> pieces) {
   return bytes;
 }
 
-CheckpointWriter::CheckpointWriter(IoThread& io, std::int64_t staging_bytes) : io_(io) {
-  if (staging_bytes > 0) staging_ = Memory(staging_bytes);
+CheckpointWriter::CheckpointWriter(IoThread& io, std::int64_t staging_bytes, Memory::Kind kind) : io_(io) {
+  if (staging_bytes > 0) staging_ = Memory(staging_bytes, kind);
 }
 
 CheckpointWriter::~CheckpointWriter() {
@@ -140,15 +164,17 @@ CheckpointWriter::~CheckpointWriter() {
 }
 
 void CheckpointWriter::start(std::filesystem::path const& folder, std::int64_t step,
-                             std::vector<CheckpointPiece> const& pieces, int writer) {
+                             std::vector<CheckpointPiece> const& pieces, int writer, CUstream_st* stream) {
   validate(!active(), "A checkpoint save was started before the last one had ended.");
   auto save = std::make_shared<Save>(pieces);
   validate(save->bytes <= staging_.bytes(), "The pieces of a checkpoint take ", save->bytes, " bytes (",
            staging_.bytes(), " were planned).");
   if (save->pieces.empty()) return;
+  if (stream) save->stage_on(stream, staging_.base());
   end_ = io_.post([save, path = folder / shard_name(writer), step, writer, staging = staging_.base()] {
     write_or_remove(*save, path, step, writer, staging);
   });
+  if (stream) return;
   // The I/O thread writes the first chunks while the others are copied.
   parallel_for(static_cast<std::int64_t>(save->transfers.size()), 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t t = first; t < last; ++t) save->stage(static_cast<std::size_t>(t), staging_.base());

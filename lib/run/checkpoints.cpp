@@ -139,14 +139,19 @@ std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& 
   return std::nullopt;
 }
 
-void Checkpoints::start(Progress const& at) {
+void Checkpoints::start(Ctx& ctx, Progress const& at) {
   poll(true);
+  ctx.wait_for_comm();
   agree(comm_, error_of([&] {
           if (!writer_) {
             pieces_ = pieces_to_write(stage_);
-            writer_.emplace(io_, staging_bytes(pieces_));
+            writer_.emplace(io_, staging_bytes(pieces_),
+                            stage_.device() == Device::cuda ? Memory::Kind::pinned : Memory::Kind::host);
           }
-          writer_->start(partial_folder(root_, at.step), at.step, pieces_, static_cast<int>(*comm_.rank()));
+          stage_.copied = ctx.on(Lane::save, [&] {
+            writer_->start(partial_folder(root_, at.step), at.step, pieces_, static_cast<int>(*comm_.rank()),
+                           ctx.stream());
+          });
         }));
   under_way_ = at;
 }

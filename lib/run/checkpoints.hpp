@@ -31,8 +31,9 @@ class Checkpoints {
   /// checkpoint at all. `skipped` tells of newer ones that are damaged. Throws Error if there are checkpoints but none
   /// can be loaded: to begin anew in silence would lose them.
   std::optional<Progress> resume(Ctx& ctx, std::vector<std::string>& skipped);
-  /// Starts a save; waits for one still under way.
-  void start(Progress const& at);
+  /// Starts a save; waits for one still under way. On a device the state is copied beside what comes next: the
+  /// optimizer alone waits for that.
+  void start(Ctx& ctx, Progress const& at);
   /// To be called at every step boundary by all ranks: commits when all are done. Returns the folder when it did.
   std::optional<std::filesystem::path> poll(bool wait = false);
   std::filesystem::path const& root() const { return root_; }

@@ -4,6 +4,7 @@
 #include <array>
 #include <chrono>
 #include <cmath>
+#include <exception>
 #include <future>
 #include <thread>
 #include <unistd.h>
@@ -96,7 +97,8 @@ class Trainer {
         first_(*comm.rank() == 0),
         grid_(make_grid(config.layout)),
         watchdog_(config.run.watchdog, comm, grid_,
-                  {.expired = [this](std::string const& why) { hang(why); },
+                  {.expired = [this](std::string const& why) { end_job(why, hang_exit_code); },
+                   .failed = [this](std::string const& why) { end_job(why, 1); },
                    .alarm = [this](std::string const& text) { log_.alarm(text); }}) {
     validate(!config.layout.blocking_sends,
              "layout.blocking_sends = true can't be run (messages between stages always go "
@@ -106,6 +108,7 @@ class Trainer {
     tracer_.emplace(config_, comm_, grid_);
     int const device = device_of(config_, comm_);
     executor_ = Executor(config_.run.backend, device);
+    if (executor_.cuda) watchdog_.follow(*executor_.cuda);
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);
     stage_.emplace(config_, grid_, comm_.rank());
@@ -117,7 +120,7 @@ class Trainer {
     machine_ = find_machine(config_, comm_, grid_, executor_);
     plan_ = make_plan(config_, grid_, comm_.rank(), &machine_);
     if (first_) log_.line(describe(plan_, config_, &machine_));
-    stage_->take_memory();
+    stage_->take_memory(&comm_);
     if (!config_.layout.overlap.empty() && !executor_.cuda && !crowded(comm_)) lane_.emplace(comm_);
     ctx_.emplace(stage_->place(), executor_, &comm_, lane_ ? &*lane_ : nullptr);
     statistics_.emplace(config_, plan_, machine_);
@@ -145,6 +148,7 @@ class Trainer {
     tracer_->finish();
     watchdog_.announce("waiting for the last checkpoint");
     committed(checkpoints_->poll(true));
+    ctx_->synchronize();  // the times of the last step are known then
     if (signal && first_)
       log_.line(concat("Stopped ", at_.step > 0 ? concat("after step ", at_.step) : "before the first step",
                        " by signal ", signal, "; start the same command again to go on."));
@@ -158,11 +162,14 @@ class Trainer {
                ? concat(" The last good checkpoint is ", checkpoints_->last().string(), ".")
                : " There is no checkpoint yet.";
   }
-  void finish() { record_.summary = statistics_->summary(); }
+  void finish() {
+    take_times();
+    record_.summary = statistics_->summary();
+  }
 
  private:
   /// Says why, also where the file system is what hangs, and ends the job.
-  void hang(std::string const& why) {
+  void end_job(std::string const& why, int code) {
     constexpr std::chrono::seconds patience(2);
     record_of_hang_.result = "failed", record_of_hang_.error = why, record_of_hang_.ended = timestamp();
     std::packaged_task<void()> write([this, why] {
@@ -172,7 +179,7 @@ class Trainer {
     auto const written = write.get_future();
     std::thread(std::move(write)).detach();
     written.wait_for(patience);
-    comm_.abort(hang_exit_code);
+    comm_.abort(code);
   }
 
   void begin() {
@@ -214,6 +221,10 @@ class Trainer {
   void one_step() {
     std::int64_t const step = at_.step + 1;
     tracer_->begin_step(*ctx_, step);
+    // on a device events between the work cost time of their own: not in every step
+    bool const timed =
+        !executor_.cuda || tracer_->recording() || step % config_.log.every == 0 || step == config_.train.steps;
+    if (timed) ctx_->start_timing();
     double const start = now();
     double data_seconds = 0;
     auto const load = batches_->training(*stage_, at_.consumed);
@@ -227,11 +238,24 @@ class Trainer {
         },
         [&](Action action) {
           watchdog_.announce(concat("step ", step, " ", to_string(action)), Watchdog::Pace::timed);
-          tracer_->begin_action(to_string(action));
+          tracer_->begin_action(*ctx_, to_string(action));
         });
+    double const seconds = now() - start;
+    tracer_->end_action(*ctx_);
+    if (timed) ctx_->stop_timing();
+    if (tracer_->recording()) {
+      ctx_->wait_for_comm();
+      ctx_->synchronize();
+    }
+    take_times();
     tracer_->end_step(*ctx_);
-    statistics_->add(at_, stage_->global_batch(), result, now() - start, data_seconds, ctx_->tally());
+    statistics_->add(at_, stage_->global_batch(), result, seconds, data_seconds);
     report(result);
+  }
+
+  /// On a device those of a step before, which is done.
+  void take_times() {
+    while (auto const times = ctx_->take_times()) statistics_->add_times(*times);
   }
 
   void report(StepResult const& result) {
@@ -281,9 +305,7 @@ class Trainer {
   void save() {
     watchdog_.announce("starting a checkpoint");
     committed(checkpoints_->poll(true));
-    ctx_->wait_for_comm();
-    ctx_->synchronize();
-    checkpoints_->start(at_);
+    checkpoints_->start(*ctx_, at_);
   }
   void committed(std::optional<std::filesystem::path> const& folder) {
     if (folder && first_) log_.line("Checkpoint " + folder->string());
@@ -309,6 +331,14 @@ class Trainer {
   std::optional<MetricsFile> metrics_;
   std::optional<EventFile> events_;
   Progress at_ = Progress::initial(config_.train);
+  /// Leaving by an error, a rank ends what its device waits for: else whoever waits for the device would hang.
+  struct GiveUp {
+    Comm& comm;
+    int exceptions = std::uncaught_exceptions();
+    ~GiveUp() {
+      if (std::uncaught_exceptions() > exceptions) comm.give_up();
+    }
+  } give_up_{comm_};
   Watchdog watchdog_;  // last: it looks at the others
 };
 

@@ -13,8 +13,9 @@ class Statistics {
  public:
   Statistics(Config const& config, Plan const& plan, Machine const& machine);
   /// `after`: where the training stands after the step, which took `batch` samples.
-  void add(Progress const& after, std::int64_t batch, StepResult const& result, double seconds, double data_seconds,
-           Tally const& tally);
+  void add(Progress const& after, std::int64_t batch, StepResult const& result, double seconds, double data_seconds);
+  /// What a step took by cause; on a device, of some steps, and known later.
+  void add_times(CauseSeconds const& seconds);
   void add_validation(double loss) { valid_loss_ = loss; }
 
   /// "step 120/500  loss 5.1234  grad 0.81  lr 1.0e-3  31.2 k tokens/s  ..."
@@ -31,6 +32,7 @@ class Statistics {
 
  private:
   double peak_of_all() const;
+  std::string causes() const;
   /// The last step's batch as a part of the plan's, which is train.global_batch.
   double share() const {
     return static_cast<double>(steps_.back().batch) / static_cast<double>(config_.train.global_batch);
@@ -49,7 +51,8 @@ class Statistics {
   StepResult last_;
   std::vector<Step> steps_;
   double first_loss_ = 0, valid_loss_ = -1, data_seconds_ = 0, total_seconds_ = 0;
-  Tally tally_;
+  CauseSeconds times_{}, last_times_{};  ///< by cause, of the steps that were timed; and of the last of them
+  double timed_ = 0;                     ///< steps
 };
 
 /// Bytes of anonymous memory that this process holds (RssAnon); 0 if the system does not say.

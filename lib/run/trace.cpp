@@ -30,7 +30,8 @@ JsonObject details(TimelineSpan const& span) {
 
 }  // namespace
 
-Tracer::Tracer(Config const& config, Comm& comm, ProcessGrid const& grid) : path_(config.log.trace), comm_(comm) {
+Tracer::Tracer(Config const& config, Comm& comm, ProcessGrid const& grid)
+    : path_(config.log.trace), comm_(comm), on_device_(config.run.backend == BackendKind::cuda) {
   if (path_.empty()) return;
   steps_left_ = config.log.trace_steps;
   std::string const coords = describe(grid, comm.rank());
@@ -49,16 +50,16 @@ void Tracer::begin_step(Ctx& ctx, std::int64_t step) {
   ctx.set_timeline(&timeline_);
 }
 
-void Tracer::end_action(double time) {
-  if (!action_.empty()) timeline_.add({Lane::compute, action_, "action", action_start_, time});
-  action_.clear();
+void Tracer::end_action(Ctx& ctx) {
+  if (in_action_) ctx.close_span();
+  in_action_ = false;
 }
 
-void Tracer::begin_action(std::string const& name) {
+void Tracer::begin_action(Ctx& ctx, std::string const& name) {
   if (!recording()) return;
-  double const time = Ctx::now();
-  end_action(time);
-  action_ = name, action_start_ = time;
+  end_action(ctx);
+  ctx.open_span(name, "action");
+  in_action_ = true;
 }
 
 void Tracer::add(std::string const& name, double start) {
@@ -68,9 +69,7 @@ void Tracer::add(std::string const& name, double start) {
 void Tracer::end_step(Ctx& ctx) {
   if (!recording()) return;
   ctx.set_timeline(nullptr);
-  double const time = Ctx::now();
-  end_action(time);
-  timeline_.add({Lane::compute, step_, "step", step_start_, time});
+  timeline_.add({Lane::compute, step_, "step", step_start_, Ctx::now()});
   if (--steps_left_ == 0) write();
 }
 
@@ -86,9 +85,14 @@ void Tracer::write() {
   trace.name_process(rank, who_);
   for (Lane const lane : {Lane::compute, Lane::comm})
     trace.name_thread(rank, static_cast<std::int64_t>(lane), concat(name(lane)));
-  for (TimelineSpan const& s : timeline_.spans())
-    trace.add({rank, static_cast<std::int64_t>(s.lane), s.name, std::string(s.category), s.start - origin_,
-               s.end - origin_, details(s)});
+  // a device's lanes have times of their own: what the host does stands on a line of its own beside them
+  constexpr auto host_thread = static_cast<std::int64_t>(lane_count);
+  if (on_device_) trace.name_thread(rank, host_thread, "host");
+  for (TimelineSpan const& s : timeline_.spans()) {
+    bool const of_host = on_device_ && (s.category == "host" || s.category == "step");
+    trace.add({rank, of_host ? host_thread : static_cast<std::int64_t>(s.lane), s.name, std::string(s.category),
+               s.start - origin_, s.end - origin_, details(s)});
+  }
   write_file_atomically(path_of(path_, rank, world), trace.text());
   if (world == 1 || world > most_in_one_file) return;
   comm_.barrier();

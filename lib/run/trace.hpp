@@ -18,17 +18,18 @@ class Tracer {
   Tracer(Config const& config, Comm& comm, ProcessGrid const& grid);
   /// Times count from the first step's beginning, at which the ranks wait for each other.
   void begin_step(Ctx& ctx, std::int64_t step);
-  /// Ends the action before.
-  void begin_action(std::string const& name);
+  /// Ends the action before. On a device actions and work are when the device does them, batches when the host does.
+  void begin_action(Ctx& ctx, std::string const& name);
+  void end_action(Ctx& ctx);
   /// Something that is no work of a Ctx, from `start` (by Ctx::now) until now.
   void add(std::string const& name, double start);
+  /// The times of the step are known (Ctx::take_times).
   void end_step(Ctx& ctx);
   /// Writes what there is if the run ends before the last traced step.
   void finish();
+  bool recording() const { return steps_left_ > 0; }
 
  private:
-  bool recording() const { return steps_left_ > 0; }
-  void end_action(double time);
   void write();
 
   std::string path_;
@@ -36,8 +37,10 @@ class Tracer {
   Comm& comm_;
   std::string who_;
   Timeline timeline_;
-  double origin_ = 0, step_start_ = 0, action_start_ = 0;
-  std::string step_, action_;
+  double origin_ = 0, step_start_ = 0;
+  bool in_action_ = false;
+  bool const on_device_;
+  std::string step_;
 };
 
 /// The planned step, for the same viewer: a thread a stage.

@@ -26,6 +26,7 @@ Watchdog::Watchdog(double limit, Comm& comm, ProcessGrid const& grid, Handlers h
       comm_(comm),
       last_(comm.world() - 1),
       handlers_(std::move(handlers)),
+      grid_(grid),
       table_(grid, clock_seconds()) {
   moved_at_ = ticked_at_ = clock_seconds();
   if (limit > 0) thread_ = std::jthread([this] { watch(); });
@@ -40,10 +41,15 @@ Watchdog::~Watchdog() {
 }
 
 void Watchdog::announce(std::string action, Pace pace) {
+  std::uint64_t const milestone = device_ ? device_->set_milestone() : 0;
   std::lock_guard const lock(mutex_);
-  action_ = std::move(action);
-  pace_ = pace;
-  ++actions_;
+  if (!device_) announced_.clear();
+  announced_.push_back({std::move(action), pace, ++actions_, milestone});
+}
+
+void Watchdog::follow(CudaLanes& device) {
+  std::lock_guard const lock(mutex_);
+  device_ = &device;
 }
 
 void Watchdog::watch() {
@@ -71,20 +77,54 @@ void Watchdog::tick(double now) {
   }
   ticked_at_ = now;
   WatchPost const mine = own(now);
+  expect_working(now);
   heed_signal(now);
   if (now - posted_at_ >= period_) post();
   for (Rank const watcher : {Rank(0), last_})
     if (comm_.rank() == watcher) return table_.update(mine, now), look(now);
 }
 
-WatchPost Watchdog::own(double now) {
+/// Lets go of the actions that the device is through with.
+void Watchdog::look_at_device() {
+  flight_ = comm_.in_flight();
+  CudaLanes* device = nullptr;
+  {
+    std::lock_guard const lock(mutex_);
+    device = device_;
+  }
+  if (!device) return;
+  std::uint64_t const passed = device->passed_milestone();
   std::lock_guard const lock(mutex_);
-  WatchPost p{.rank = *comm_.rank(), .actions = actions_, .slow = pace_ == Pace::slow, .ended = closing_};
-  p.set_action(action_);
-  if (auto const call = comm_.calls().current()) p.call = packed(*call);
-  if (std::uint64_t const seen = actions_ + comm_.calls().count(); seen != seen_) seen_ = seen, moved_at_ = now;
+  while (announced_.size() > 1 && announced_[1].milestone <= passed) announced_.pop_front();
+}
+
+WatchPost Watchdog::own(double now) {
+  look_at_device();
+  std::lock_guard const lock(mutex_);
+  Announced const& under_way = announced_.front();
+  WatchPost p{
+      .rank = *comm_.rank(), .actions = under_way.number, .slow = under_way.pace == Pace::slow, .ended = closing_};
+  p.set_action(under_way.text);
+  auto const call = flight_.call ? flight_.call : comm_.calls().current();
+  if (call) p.call = packed(*call);
+  std::uint64_t const seen = actions_ + under_way.number + comm_.calls().count() + flight_.ended;
+  if (seen != seen_) seen_ = seen, moved_at_ = now;
   p.idle = now - moved_at_;
   return p;
+}
+
+void Watchdog::expect_working(double now) {
+  if (failed_) return;
+  try {
+    comm_.expect_working();
+  } catch (Stopped const&) {
+    // the rank is leaving
+  } catch (Error const& e) {
+    failed_ = true;
+    std::string const where = describe(grid_, comm_.rank());
+    handlers_.failed(concat("Rank ", comm_.rank(), where.empty() ? "" : concat(" (", where, ")"), ", in ",
+                            doing(own(now)), ": ", e.what()));
+  }
 }
 
 void Watchdog::post() {

@@ -1,6 +1,7 @@
 #include "train/optimizer.hpp"
 
 #include <cmath>
+#include <utility>
 
 #include "kernels/adamw/adamw.hpp"
 #include "kernels/cast/cast.hpp"
@@ -75,6 +76,7 @@ StepResult optimizer_step(Ctx& ctx, StageState& stage, Progress const& before) {
       t.precision == Precision::fp16 ? "train in bf16, whose range is that of fp32, " : "", "or skip the data.");
   double const clip = t.clip > 0 ? std::min(1.0, t.clip / (result.grad_norm + 1e-6)) : 1;
   ctx.put(stage.gradient_scale, 0, correction * clip);
+  ctx.wait(std::exchange(stage.copied, {}));
   if (!result.skipped)
     update(ctx, stage, before.step - before.skipped_steps + 1, result.lr, weight_decay(t, scheduled));
   gather_weights(ctx, stage);  // in a skipped step too: every step sends the same

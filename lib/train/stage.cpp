@@ -14,8 +14,11 @@
 namespace selenite {
 
 std::vector<std::pair<std::string, std::int64_t>> Footprint::rows() const {
-  return {{"weights", weights}, {"gradients", gradients}, {"master", master},     {"moments", moments},
-          {"slots", slots},     {"buckets", buckets},     {"messages", messages}, {"scratch", scratch}};
+  std::vector<std::pair<std::string, std::int64_t>> labels{
+      {"weights", weights}, {"gradients", gradients}, {"master", master},     {"moments", moments},
+      {"slots", slots},     {"buckets", buckets},     {"messages", messages}, {"scratch", scratch}};
+  if (nccl > 0) labels.emplace_back("nccl", nccl);
+  return labels;
 }
 std::int64_t Footprint::total() const {
   std::int64_t sum = 0;
@@ -45,6 +48,14 @@ std::vector<std::int64_t> Schedules::slots(Stage stage) const {
   }
   return most;
 }
+
+namespace {
+/// Do the ranks of this job communicate by NCCL? As apps/common/job.cpp decides.
+bool uses_nccl(RunConfig const& run, std::int64_t world) {
+  return run.backend == BackendKind::cuda && world > 1 &&
+         (run.comm == CommKind::automatic || run.comm == CommKind::nccl);
+}
+}  // namespace
 
 StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose,
                        std::shared_ptr<Schedules const> schedules)
@@ -183,6 +194,7 @@ void StageState::lay_out(std::byte* base) {
     return t;
   };
   footprint_ = {};
+  if (uses_nccl(config_.run, grid_.world())) footprint_.nccl = nccl_memory(grid_, rank_);
   weights = region(dtype_, all, footprint_.weights, true);
   gradients = region(DType::fp32, shards_gradients() ? own : all, footprint_.gradients, training);
   master = region(DType::fp32, own, footprint_.master, training && dtype_ != DType::fp32);
@@ -291,8 +303,14 @@ void StageState::walk() {
   count_passes();
 }
 
-void StageState::take_memory() {
-  memory_ = Memory(footprint_.total(), device() == Device::cuda ? Memory::Kind::cuda : Memory::Kind::host);
+void StageState::take_memory(Comm* comm) {
+  std::int64_t const bytes = footprint_.allocation();
+  if (device() == Device::cuda && comm) {
+    memory_ = comm->allocate_memory(bytes);
+    lent_ = std::make_unique<LentMemory>(*comm, memory_);
+  } else {
+    memory_ = Memory(bytes, device() == Device::cuda ? Memory::Kind::cuda : Memory::Kind::host);
+  }
   lay_out(memory_.base());
   lay_out_staging();
 }

@@ -23,8 +23,10 @@ struct Footprint {
   std::int64_t buckets = 0;   ///< gradients on their way to their owners, where each rank keeps only its own
   std::int64_t messages = 0;  ///< inputs of the passes: the micro-batches' tokens, and what goes between stages
   std::int64_t scratch = 0;   ///< temporaries and kernels' workspace
+  std::int64_t nccl = 0;      ///< what NCCL takes itself; an estimate, no part of the rank's one allocation
   std::vector<std::pair<std::string, std::int64_t>> rows() const;
   std::int64_t total() const;
+  std::int64_t allocation() const { return total() - nccl; }
   bool operator==(Footprint const&) const = default;
 };
 
@@ -48,6 +50,7 @@ std::vector<std::int64_t> chunk_layers(Config const& config, std::int64_t chunks
 struct HostBatch {
   Batch batch;
   Event uploaded;  ///< when it may be written again
+  Event released;  ///< when passes no longer need what was copied
 };
 
 /// One chunk of the model on this rank, with what its passes need.
@@ -88,8 +91,9 @@ class StageState {
   Footprint const& footprint() const { return footprint_; }
   /// Before take_memory: what the stage holds if its chunks have so many slots.
   Footprint const& use_slots(std::vector<std::int64_t> const& slots);
-  /// Allocates all memory of the rank at once and binds every tensor to it.
-  void take_memory();
+  /// Allocates all memory of the rank at once and binds every tensor to it. On a device `comm`, where given, chooses
+  /// its kind and knows it from then on: it outlives this.
+  void take_memory(Comm* comm = nullptr);
   /// Draws the initial weights into fresh memory, which is zero; the same bits under every layout.
   void initialize(Ctx& ctx);
 
@@ -133,6 +137,7 @@ class StageState {
   bool overlaps_parameters() const { return overlaps("parameters"); }
   /// Shared by the buckets in turns where gradients are sharded.
   std::size_t bucket_memories() const { return overlaps_gradients() ? 2 : 1; }
+  Event copied;           ///< weights and moments may change after this: a checkpoint copies them
   Tensor totals;          ///< fp64 [2]: sum of losses and number of counted tokens of the step
   Tensor norm;            ///< fp64 [1]: squared gradient norm
   Tensor gradient_scale;  ///< fp32 [1]
@@ -171,7 +176,8 @@ class StageState {
   std::int64_t scratch_bytes_ = INT64_MAX;
   Footprint footprint_;
   Memory memory_;
-  Memory staging_;  ///< of micro-batches on their way to a CUDA device
+  std::unique_ptr<LentMemory> lent_;  ///< after it: taken back before it goes
+  Memory staging_;                    ///< of micro-batches on their way to a CUDA device
   Arena buckets_{"buckets"}, messages_{"messages"}, scratch_{"scratch"};
 };
 

@@ -15,11 +15,20 @@ void load_batch(Ctx& ctx, ChunkState& chunk, Micro micro, LoadBatch const& load)
   ctx.wait_on_host(host.uploaded);
   load(micro, host.batch);
   Batch const& device = chunk.batch[slot];
-  for (Tensor Batch::*t : {&Batch::tokens, &Batch::labels, &Batch::weights, &Batch::positions, &Batch::places,
-                           &Batch::document_starts, &Batch::token_samples, &Batch::sample_ids})
-    if ((device.*t).defined()) ctx.upload(host.batch.*t, device.*t);
-  host.uploaded = ctx.now_on_lane();
+  host.uploaded = ctx.on(Lane::load, host.released, [&] {
+    for (Tensor Batch::*t : {&Batch::tokens, &Batch::labels, &Batch::weights, &Batch::positions, &Batch::places,
+                             &Batch::document_starts, &Batch::token_samples, &Batch::sample_ids})
+      if ((device.*t).defined()) ctx.upload(host.batch.*t, device.*t);
+  });
+  ctx.wait(host.uploaded);
 }
+
+namespace {
+/// The passes of a micro-batch are given: its slot may be loaded again behind them.
+void release_batch(Ctx& ctx, ChunkState& chunk, Micro micro) {
+  chunk.host[static_cast<std::size_t>(*micro) % chunk.slots].released = ctx.now_on_lane();
+}
+}  // namespace
 
 StepResult train_step(Ctx& ctx, StageState& stage, Progress& at, LoadBatch const& load, Announce const& announce) {
   StepResult result;
@@ -34,12 +43,14 @@ StepResult train_step(Ctx& ctx, StageState& stage, Progress& at, LoadBatch const
         break;
       case What::backward:
         backward_pass(ctx, stage, action.chunk, action.micro);
+        release_batch(ctx, chunk, action.micro);
         break;
       case What::backward_input:
         backward_input_pass(ctx, stage, action.chunk, action.micro);
         break;
       case What::backward_weight:
         backward_weight_pass(ctx, stage, action.chunk, action.micro);
+        release_batch(ctx, chunk, action.micro);
         break;
       case What::sync:
         sync_gradients(ctx, stage);
@@ -64,6 +75,7 @@ StepResult evaluate_batches(Ctx& ctx, StageState& stage, std::int64_t micros, Lo
     load_batch(ctx, chunk, action.micro, load);
     chunk.batch[slot].dropout = false;
     forward_pass(ctx, stage, action.chunk, action.micro);
+    release_batch(ctx, chunk, action.micro);
     chunk.batch[slot].dropout = true;
     chunk.slot[slot].release(0);
   }

@@ -24,7 +24,7 @@ class RankJob {
         stage_(config, grid_, comm.rank()),
         planned_(stage_.footprint()) {
     comm.set_grid(grid_);
-    stage_.take_memory();
+    stage_.take_memory(&comm_);
   }
 
   void run(Part const& part) {
@@ -50,7 +50,7 @@ class RankJob {
     ctx.synchronize();
     collect(stage_.exact_weights(), 1, trained_.weights);
     compare_with_plan(ctx.tally(), before, planned, !part.from.empty());
-    if (!part.to.empty()) save(part.to, at);
+    if (!part.to.empty()) save(ctx, part.to, at);
   }
 
  private:
@@ -75,9 +75,9 @@ class RankJob {
     validate(at && skipped.empty(), "The checkpoint in ", part.from.string(), " could not be loaded.");
     return *at;
   }
-  void save(std::filesystem::path const& folder, Progress const& at) {
+  void save(Ctx& ctx, std::filesystem::path const& folder, Progress const& at) {
     Checkpoints checkpoints(config_, comm_, stage_, folder);
-    checkpoints.start(at);
+    checkpoints.start(ctx, at);
     checkpoints.poll(true);
   }
   LoadBatch load(std::int64_t consumed) const {

@@ -1,30 +1,77 @@
 #!/usr/bin/env bash
 # Proves and measures the CUDA backend on the GPU of this machine, in ten minutes at most, without network or package manager.
 #   tests/gpu/check.sh [--bin FOLDER] [--out FOLDER] [--quick]
-#   --bin FOLDER   executables built before; else they are built here, by the preset cuda
+#   --bin FOLDER   executables built before; default: those that tests/gpu/pack.sh packed beside this, else they are built here
 #   --out FOLDER   where results go (default scaling/results/<name of the GPU>)
 #   --quick        correctness alone
 # First the tests, each against the double-precision references, PyTorch's golden values or one rank on the CPU; then the
-# machine's figures and the training step. The exit code is 1 if any test failed; measurements come in any case.
+# machine's ceilings, the operations' speed, training steps, and PyTorch training the same where a python3 has it.
+# Writes check.jsonl (each measurement), check.md (the figures beside their goals) and machine.toml (of selenite-pretrain
+# --calibrate). Exit code: 0; 1 if a test failed, while measurements come in any case; 77 if there is no GPU here.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 
 bin='' out='' quick=0
+ends=$((SECONDS + ${SELENITE_CHECK_SECONDS:-600}))
 while [ $# -gt 0 ]; do
   case $1 in
   --bin) bin=${2:?"--bin needs a folder"}; shift 2 ;;
   --out) out=${2:?"--out needs a folder"}; shift 2 ;;
   --quick) quick=1; shift ;;
-  -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
   *) echo "Unknown argument $1 (it is not in --help)." >&2; exit 2 ;;
   esac
 done
+[ -n "$bin" ] || { [ -d packed/bin ] && bin=$PWD/packed; }
+
+# --- the machine
 
 gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)
-[ -n "$gpu" ] || { echo "There is no GPU here (nvidia-smi shows none). Run this on a machine with an NVIDIA GPU and its driver." >&2; exit 1; }
-name=$(sed 's/^NVIDIA //; s/ .*//' <<<"$gpu" | tr '[:upper:]' '[:lower:]')
+name=$(sed 's/^NVIDIA //; s/ .*//' <<<"${gpu:-none}" | tr '[:upper:]' '[:lower:]')
+case $gpu in # dense bf16 of the data sheets
+*H100*PCIe*) peak=756e12 ;;
+*H100* | *H200*) peak=989e12 ;;
+*A100*) peak=312e12 ;;
+*B200*) peak=2250e12 ;;
+*) peak=0 ;;
+esac
+python=''
+for candidate in python3 /opt/torch/.venv/bin/python3; do
+  if command -v "$candidate" >/dev/null 2>&1; then python=${python:-$candidate}; fi
+done
+# CUDA's libraries: the toolkit's, or those that PyTorch brought
+site=$([ -z "$python" ] || "$python" -c 'import nvidia; print(list(nvidia.__path__)[0])' 2>/dev/null)
+for folder in /usr/local/cuda/lib64 "$site"/*/lib; do
+  if [ -d "$folder" ]; then LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder; fi
+done
+export LD_LIBRARY_PATH
+
+# What can be said without a GPU: do the executables start here?
+say_what_starts() {
+  local executable missing starts=0 all=0
+  for executable in "$bin"/bin/* "$bin"/tests/*; do
+    if [ ! -f "$executable" ] || [ ! -x "$executable" ]; then continue; fi
+    all=$((all + 1))
+    missing=$(LC_ALL=C ldd "$executable" 2>&1 | awk '/not found/ {print $1}' | sort -u | tr '\n' ' ')
+    if [ -n "$missing" ]; then echo "  $(basename "$executable") lacks $missing"; else starts=$((starts + 1)); fi
+  done
+  echo "  $starts of $all executables find their libraries."
+  if [ -x "$bin/bin/selenite-pretrain" ]; then
+    "$bin/bin/selenite-pretrain" --version 2>&1 | head -n 1 | sed 's/^/  selenite-pretrain --version: /'
+    "$bin/bin/selenite-pretrain" --set run.backend=cuda --calibrate /dev/null 2>&1 | grep . | head -n 1 | sed 's/^/  with run.backend=cuda: /'
+  fi
+}
+if [ -z "$gpu" ]; then
+  echo "There is no GPU here: nvidia-smi is missing or shows none. Run this on a machine with an NVIDIA GPU and its driver."
+  if [ -n "$bin" ]; then say_what_starts; else echo "  There are no executables here either: pass --bin, or pack them by tests/gpu/pack.sh."; fi
+  echo "Skipped, each for want of a GPU: the operations' tables; golden values; drawn layouts; kill and resume;"
+  echo "  compute-sanitizer; ceilings; the operations' speed; training steps; a layer of the 1T model; PyTorch."
+  exit 77
+fi
 out=${out:-scaling/results/$name}
-mkdir -p "$out"
+mkdir -p "$out" && out=$(cd "$out" && pwd) || exit
+results=$out/check.jsonl notes=$out/check.notes
+: >"$results"; : >"$notes"
 echo "GPU: $gpu. Results go to $out."
 
 if [ -z "$bin" ]; then
@@ -33,50 +80,148 @@ if [ -z "$bin" ]; then
   fi
   bin=$PWD/build/cuda
 fi
-# the toolkit's libraries, or those that PyTorch brought
-for folder in "$bin/lib" /usr/local/cuda/lib64 "$(python3 -c 'import nvidia, os; print(os.path.dirname(nvidia.__path__[0] + "/"))' 2>/dev/null)"/*/lib; do
-  if [ -d "$folder" ]; then LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}; fi
-done
-export LD_LIBRARY_PATH
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# --- tests
 
 failed=() passed=0
-check() { # NAME COMMAND... : runs it, keeps its output
-  local test=$1 started=$SECONDS; shift
-  if "$@" >"$out/$test.log" 2>&1; then
-    passed=$((passed + 1)); echo "passed  $test ($((SECONDS - started)) s)"; rm -f "$out/$test.log"
-  else
-    failed+=("$test"); echo "FAILED  $test ($((SECONDS - started)) s), see $out/$test.log"; tail -n 5 "$out/$test.log"
-  fi
+note() { echo "$*"; echo "$*" >>"$notes"; }
+left() { echo $((ends - SECONDS)); }
+# check NAME LIMIT COMMAND... : runs it for LIMIT seconds at most and keeps its output if it fails
+check() {
+  local test=$1 limit=$2 started=$SECONDS code; shift 2
+  if [ "$(left)" -lt 5 ]; then note "left out  $test: the time is over"; return; fi
+  timeout "$((limit < $(left) ? limit : $(left)))" "$@" >"$out/$test.log" 2>&1; code=$?
+  case $code in
+  0) passed=$((passed + 1)); note "passed    $test ($((SECONDS - started)) s)"; rm -f "$out/$test.log" ;;
+  77) note "skipped   $test: $(tail -n 1 "$out/$test.log")"; rm -f "$out/$test.log" ;;
+  *) failed+=("$test"); note "FAILED    $test (exit code $code, $((SECONDS - started)) s), see $out/$test.log"; tail -n 5 "$out/$test.log" ;;
+  esac
+}
+present() { [ -x "$1" ] || { note "left out  $(basename "$1"): it is not among the executables"; return 1; }; }
+
+losses() { sed -n 's/.*"step": *\([0-9]*\).*"loss": *\([^,}]*\).*/\1 \2/p' "$1/metrics.jsonl"; }
+# A run that was killed goes on as if nothing had been.
+kill_and_resume() {
+  local pid settings=() setting
+  awk '{gsub(/[\\"]/, " "); gsub(/[[:cntrl:]]/, " "); print "{\"text\": \"" $0 "\"}"}' tests/gpu/*.sh tests/gpu/*.py >"$work/text.jsonl"
+  "$bin/bin/selenite-preprocess" train-tokenizer --vocab-size 512 --output "$work/tokenizer" "$work/text.jsonl" || return
+  "$bin/bin/selenite-preprocess" tokenize --append-eod --tokenizer "$work/tokenizer" --output "$work/corpus" "$work/text.jsonl" || return
+  for setting in model.layers=4 model.hidden=256 model.heads=4 model.vocab_size=512 model.sequence_length=128 train.micro_batch=4 \
+    train.global_batch=16 train.steps=600 train.precision=fp32 train.deterministic=true checkpoint.every=20 checkpoint.keep=2 \
+    run.backend=cuda log.tensorboard=false data.train="$work/corpus" data.cache="$work/cache"; do
+    settings+=(--set "$setting")
+  done
+  "$bin/bin/selenite-pretrain" "${settings[@]}" --set run.folder="$work/whole" || return
+  "$bin/bin/selenite-pretrain" "${settings[@]}" --set run.folder="$work/killed" &
+  pid=$!
+  until [ "$(losses "$work/killed" 2>/dev/null | wc -l)" -ge 70 ] || ! kill -0 "$pid" 2>/dev/null; do sleep 0.02; done
+  kill -KILL "$pid" && echo "killed after step $(losses "$work/killed" | tail -n 1)"
+  wait "$pid"
+  "$bin/bin/selenite-pretrain" "${settings[@]}" --set run.folder="$work/killed" >"$work/again.log" 2>&1 || { cat "$work/again.log"; return 1; }
+  grep 'Resumed from' "$work/again.log" || { echo "It began anew."; return 1; }
+  # the last word on each step counts
+  diff <(losses "$work/whole" | tail -n 1) <(losses "$work/killed" | tail -n 1) && echo "the same loss after step 600"
 }
 
-for test in "$bin"/tests/*_cuda_test; do check "$(basename "$test")" timeout 120 "$test"; done
-check golden timeout 120 "$bin/tests/model_test" --run_test=golden -- --backend cuda
-check layouts timeout 180 "$bin/tests/layout_fuzz_test" -- --backend cuda --draws 30 --ranks 8
+for test in "$bin"/tests/*_cuda_test; do
+  if [ -x "$test" ]; then check "$(basename "$test")" 60 "$test"; fi
+done
+if present "$bin/tests/model_test"; then check golden 60 "$bin/tests/model_test" --run_test=golden -- --backend cuda; fi
+if present "$bin/tests/layout_fuzz_test"; then check layouts 90 "$bin/tests/layout_fuzz_test" -- --backend cuda --draws 20 --ranks 8; fi
+if present "$bin/bin/selenite-preprocess" && present "$bin/bin/selenite-pretrain"; then
+  export -f kill_and_resume losses; export bin work
+  check kill_and_resume 60 bash -c kill_and_resume
+fi
+# The quick ones: ten to fifty times as slow under a sanitizer.
 if command -v compute-sanitizer >/dev/null; then
-  for tool in memcheck racecheck; do
-    check "sanitizer_$tool" timeout 120 compute-sanitizer --tool "$tool" --error-exitcode 1 "$bin/tests/norm_cuda_test" --run_test='!@speed'
+  for quick_test in norm memcheck cross_entropy memcheck reduction memcheck embedding memcheck norm racecheck reduction racecheck; do
+    case $quick_test in
+    memcheck | racecheck) if [ -x "$bin/tests/${op}_cuda_test" ]; then
+        check "${op}_$quick_test" 30 compute-sanitizer --tool "$quick_test" --error-exitcode 1 "$bin/tests/${op}_cuda_test"
+      fi ;;
+    *) op=$quick_test ;;
+    esac
   done
 else
-  echo "compute-sanitizer is not here: left out."
+  note "left out  compute-sanitizer: it is not on the PATH"
 fi
 
-if [ "$quick" = 0 ]; then
-  run=(--set run.backend=cuda --set train.precision=bf16)
-  timeout 120 "$bin/bin/selenite-pretrain" "${run[@]}" --calibrate "$out/machine.toml" && cat "$out/machine.toml"
-  for model in gpt2-124m sc21-1.7b; do
-    timeout 120 "$bin/bin/bench_step" run.backend=cuda train.precision=bf16 "model.preset=$model" train.micro_batch=4 |
-      tee "$out/step-$model.txt"
+# --- measurements
+
+# measure NAME LIMIT COMMAND... : what it prints is shown; a line of why where it fails
+measure() {
+  local what=$1 limit=$2 code; shift 2
+  if [ "$(left)" -lt 5 ]; then note "left out  $what: the time is over"; return 1; fi
+  timeout "$((limit < $(left) ? limit : $(left)))" "$@" 2>"$work/why"; code=$?
+  [ "$code" = 0 ] || { note "left out  $what: exit code $code, $(grep . "$work/why" | tail -n 1)"; return 1; }
+}
+figure() { sed -n "s/.*\"question\": *\"$1\".*\"$2\": *\([-+.0-9e]*\).*/\1/p" "$results" | tail -n 1; }
+vocabulary=51200
+sizes() { # MODEL : layers, hidden, heads
+  case $1 in
+  1.3B) echo 24 2048 16 ;;
+  2.7B) echo 32 2560 32 ;;
+  6.7B) echo 32 4096 32 ;;
+  esac
+}
+# step MODEL SEQUENCE PRECISION MICRO_BATCH... : the largest micro-batch that fits counts
+step() {
+  local model=$1 sequence=$2 precision=$3 layers hidden heads b; shift 3
+  read -r layers hidden heads <<<"$(sizes "$model")"
+  for b in "$@"; do
+    if measure "step $model s $sequence $precision b $b" 60 "$bin/bin/bench_device" step --json "$results" --peak "$peak" \
+      --ceiling "$ceiling" model.layers="$layers" model.hidden="$hidden" model.heads="$heads" model.vocab_size=$vocabulary \
+      model.sequence_length="$sequence" train.micro_batch="$b" train.global_batch="$b" train.steps=1000 \
+      train.precision="$precision" run.backend=cuda; then
+      fitting=$b
+      return
+    fi
   done
+}
+torch() { # MODEL SEQUENCE MICRO_BATCH
+  local layers hidden heads
+  read -r layers hidden heads <<<"$(sizes "$1")"
+  measure "PyTorch $1 s $2" 150 "$python" tests/gpu/torch_baseline.py --layers "$layers" --hidden "$hidden" --heads "$heads" \
+    --sequence "$2" --vocabulary $vocabulary --micro-batch "$3" --peak "$peak" --limit 90 --seconds 3 --json "$results"
+}
+if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
+  measure ceilings 40 "$bin/bin/bench_device" ceilings --json "$results" run.backend=cuda
+  ceiling=$(figure ceilings gemm_held_flops) ceiling=${ceiling:-0}
+  step 1.3B 2048 bf16 16 8 4
+  if [ -n "$python" ] && "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    torch 1.3B 2048 "${fitting:-8}"
+  else
+    note "left out  PyTorch: there is no python3 with a torch that finds the GPU"
+  fi
+  step 1.3B 4096 bf16 8 4 2
+  step 2.7B 2048 bf16 8 4 2
+  step 2.7B 4096 bf16 4 2 1
+  step 6.7B 2048 bf16 4 2 1
+  step 6.7B 4096 bf16 2 1
+  step 6.7B 2048 fp8 4 2 1
+  measure "layer of the 1T model" 40 "$bin/bin/bench_device" layer --json "$results" --ceiling "$ceiling" model.preset=sc21-1008b \
+    layout.tensor=8 train.micro_batch=1 train.global_batch=1 train.steps=1000 train.precision=bf16 run.backend=cuda
+  for test in "$bin"/tests/*_cuda_test; do
+    if [ -x "$test" ]; then
+      measure "$(basename "$test") speed" 25 "$test" --run_test=@speed --report_level=no | tee "$work/speed"
+      if [ -n "$python" ]; then "$python" tests/gpu/report.py speed "$(basename "$test" _cuda_test)" <"$work/speed" >>"$results"; fi
+    fi
+  done
+  measure calibrate 30 "$bin/bin/selenite-pretrain" --set run.backend=cuda --set train.precision=bf16 --calibrate "$out/machine.toml"
 fi
 
-{
-  echo "# The CUDA backend on $gpu"
-  echo
-  echo "$(date -u +%F), $(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1) driver, commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)."
-  echo "$passed tests passed, ${#failed[@]} failed${failed[*]:+: ${failed[*]}}."
-  for file in "$out"/step-*.txt; do
-    if [ -s "$file" ]; then sed '1s/^/\n    /; 2,$s/^/    /' "$file"; fi
-  done
-} >"$out/report.md"
-cat "$out/report.md"
+# --- the report
+
+driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1)
+commit=$(cat "$bin/commit" 2>/dev/null || git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+summary="$passed tests passed, ${#failed[@]} failed${failed[*]:+: ${failed[*]}}."
+if [ -n "$python" ]; then
+  "$python" tests/gpu/report.py report "$gpu, driver $driver, commit $commit, $(date -u +%F). $summary" "$results" "$notes" >"$out/check.md"
+  cat "$out/check.md"
+else
+  echo "There is no python3: check.md is left out; the figures are in $results."
+fi
+echo "$summary It took $SECONDS s."
 [ "${#failed[@]}" = 0 ]

@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "core/kernel.hpp"
 #include "core/parallel_for.hpp"
 #include "core/tensor.hpp"
+#include "kernels/gemm/gemm.hpp"
 
 /// One table of cases an op drives its three tests. Everything an op adds is a `make` that asks `Tensors` for its
 /// arguments:
@@ -125,7 +127,14 @@ class GuardedWorkspace {
 
 namespace detail {
 void check_cost(Cost const& cost, double counted_flops);
-void print_speed(std::string const& name, DType type, Cost const& cost, std::function<void()> const& run);
+/// What is timed, on the Backend: calls that may return before they are done, and what waits for them.
+struct Runner {
+  std::function<void()> run, finish;
+  std::function<void(std::span<std::byte>, Gemm const&)> multiply;
+  std::function<void(Tensor const& from, Tensor const& to)> copy;
+  std::int64_t gemm_side = 0, copied = 0;  ///< of the products and copies (fp32 elements) that are the limits
+};
+void print_speed(std::string const& name, DType type, Cost const& cost, Runner const& runner);
 }  // namespace detail
 
 /// launch on the Backend against the reference, in every dtype, packed and strided, by teams of one and three, with
@@ -196,9 +205,10 @@ void measure(std::vector<Case<Op>> const& cases) {
       Tensors t(Tensors::rounded);
       Op const op = c.make(t, type);
       GuardedWorkspace scratch(workspace(op, 64 << 20));
-      Cpu cpu;
-      cpu.workspace = scratch.span();
-      detail::print_speed(c.name, type, cost(op), [&] { launch(cpu, op); });
+      detail::print_speed(c.name, type, cost(op),
+                          {[&] { Backend::start(scratch.span(), op); }, Backend::finish,
+                           [](std::span<std::byte> workspace, Gemm const& gemm) { Backend::start(workspace, gemm); },
+                           Backend::copy, Backend::gemm_side, Backend::copied});
     }
   }
 }

@@ -1,55 +1,48 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 
 #include "cases.hpp"
-#include "core/parallel_for.hpp"
-#include "kernels/gemm/gemm.hpp"
 
 namespace selenite::test::detail {
 namespace {
 
-double seconds(std::function<void()> const& run, int repeats) {
+double seconds(std::function<void()> const& run, std::function<void()> const& finish, int repeats) {
   auto const begin = std::chrono::steady_clock::now();
   for (int i = 0; i < repeats; ++i) run();
+  finish();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / repeats;
 }
 
-/// What the machine can do at best, to divide by: a copy of 256 MiB in bytes/s (read and written), or a GEMM of 2048^3
-/// in FLOP/s.
+/// What the machine can do at best, to divide by: a large copy in bytes/s (read and written), or a large GEMM in
+/// FLOP/s.
 class Limit {
  public:
-  explicit Limit(Cost const& cost)
-      : compute_(cost.work == Work::gemm || cost.work == Work::attention), t_(Tensors::rounded) {
+  Limit(Cost const& cost, Runner const& runner)
+      : runner_(runner), compute_(cost.work == Work::gemm || cost.work == Work::attention), t_(Tensors::rounded) {
     if (compute_) {
       DType const type = cost.dtype == DType::fp16 ? DType::bf16 : cost.dtype;  // no CPU multiplies fp16 faster
-      gemm_ = {t_.in(type, {size, size}), t_.in(type, {size, size}), t_.out(type, {size, size})};
+      std::int64_t const n = runner.gemm_side;
+      gemm_ = {t_.in(type, {n, n}), t_.in(type, {n, n}), t_.out(type, {n, n})};
       scratch_.resize(static_cast<std::size_t>(workspace(gemm_, 64 << 20)) + 256);
     } else {
-      from_ = t_.in(DType::fp32, {copied}, Values([](std::int64_t) { return 1.0; })),
-      to_ = t_.out(DType::fp32, {copied});
+      from_ = t_.in(DType::fp32, {runner.copied}, Values([](std::int64_t) { return 1.0; })),
+      to_ = t_.out(DType::fp32, {runner.copied});
     }
   }
   bool compute() const { return compute_; }
   double rate() {
-    if (compute_) return 2.0 * size * size * size / seconds([&] { multiply(); }, 2);
-    return 2.0 * copied * 4 / seconds([&] { copy(); }, 1);
+    double const n = static_cast<double>(runner_.gemm_side);
+    if (compute_) return 2 * n * n * n / seconds([&] { multiply(); }, runner_.finish, 2);
+    return 8.0 * static_cast<double>(runner_.copied) / seconds([&] { runner_.copy(from_, to_); }, runner_.finish, 1);
   }
 
  private:
-  static constexpr std::int64_t size = 2048, copied = 64 << 20;
   void multiply() {
-    Cpu cpu;
     auto const skew = (256 - reinterpret_cast<std::uintptr_t>(scratch_.data()) % 256) % 256;
-    cpu.workspace = {scratch_.data() + skew, scratch_.size() - 256};
-    launch(cpu, gemm_);
+    runner_.multiply({scratch_.data() + skew, scratch_.size() - 256}, gemm_);
   }
-  void copy() {
-    parallel_for(copied, 1 << 20, [&](std::int64_t first, std::int64_t last) {
-      std::memcpy(to_.data<float>() + first, from_.data<float>() + first, static_cast<std::size_t>(last - first) * 4);
-    });
-  }
+  Runner const& runner_;
   bool compute_;
   Tensors t_;
   Gemm gemm_;
@@ -59,18 +52,18 @@ class Limit {
 
 }  // namespace
 
-void print_speed(std::string const& name, DType type, Cost const& cost, std::function<void()> const& run) {
-  Limit limit(cost);
+void print_speed(std::string const& name, DType type, Cost const& cost, Runner const& runner) {
+  Limit limit(cost, runner);
   limit.rate();
-  run();
-  int const repeats = std::max(1, static_cast<int>(0.03 / seconds(run, 1)));
+  seconds(runner.run, runner.finish, 1);
+  int const repeats = std::max(1, static_cast<int>(0.03 / seconds(runner.run, runner.finish, 1)));
   double const work = limit.compute() ? cost.flops : cost.bytes;
   std::vector<double> ratios;
   double best = 1e30;
   auto const begin = std::chrono::steady_clock::now();
   for (int round = 0; round < 9 && (round < 3 || std::chrono::steady_clock::now() - begin < std::chrono::seconds(3));
        ++round) {
-    double const peak = limit.rate(), s = seconds(run, repeats);
+    double const peak = limit.rate(), s = seconds(runner.run, runner.finish, repeats);
     ratios.push_back(work / s / peak);
     best = std::min(best, s);
   }

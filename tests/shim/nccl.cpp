@@ -4,9 +4,11 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -260,7 +262,37 @@ ncclResult_t run(std::vector<Pending> const& calls) {
   return ncclSuccess;
 }
 
+std::atomic<int> failing_ranks{0};
+
+// --- memory: where it is registered, and with whom
+
+struct Region {
+  ncclComm_t comm;
+  std::byte const* begin;
+  std::size_t size;
+};
+std::mutex memory_mutex;
+std::list<Region> regions;
+NcclMemory memory_seen;
+
+template <class Concerns>
+void expect_unregistered(Concerns concerns, char const* what) {
+  std::lock_guard const lock(memory_mutex);
+  for (auto r = regions.begin(); r != regions.end();)
+    if (concerns(*r))
+      memory_seen.misuse += concat(what, " goes with ", r->size, " bytes registered; "), r = regions.erase(r);
+    else
+      ++r;
+}
+
 }  // namespace
+
+void plant_failure(int ranks) { failing_ranks = ranks; }
+
+NcclMemory take_nccl_memory() {
+  std::lock_guard const lock(memory_mutex);
+  return std::exchange(memory_seen, {});
+}
 
 std::vector<NcclLog> take_nccl_logs() {
   std::lock_guard const lock(logs_mutex);
@@ -343,16 +375,47 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
 }
 ncclResult_t ncclCommFinalize(ncclComm_t) { return ncclSuccess; }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
+  expect_unregistered([comm](Region const& r) { return r.comm == comm; }, "a communicator");
   delete comm;
   return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   comm->meeting->abort(comm->index);
+  {
+    std::lock_guard const lock(memory_mutex);  // an abort ends registrations, too
+    std::erase_if(regions, [comm](Region const& r) { return r.comm == comm; });
+  }
   return ncclCommDestroy(comm);
 }
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error) {
-  *error = comm->meeting->state();
+  *error = comm->meeting->ranks() == failing_ranks ? refuse(ncclRemoteError, "planted") : comm->meeting->state();
   return ncclSuccess;
+}
+ncclResult_t ncclGetVersion(int* version) {
+  *version = 22809;
+  return ncclSuccess;
+}
+ncclResult_t ncclMemAlloc(void** memory, std::size_t bytes) {
+  std::lock_guard const lock(memory_mutex);
+  memory_seen.taken += bytes;
+  *memory = std::aligned_alloc(512, (bytes + 511) / 512 * 512);
+  return *memory ? ncclSuccess : ncclSystemError;
+}
+ncclResult_t ncclMemFree(void* memory) {
+  expect_unregistered([memory](Region const& r) { return r.begin == memory; }, "memory");
+  std::free(memory);
+  return ncclSuccess;
+}
+ncclResult_t ncclCommRegister(ncclComm_t comm, void* memory, std::size_t bytes, void** handle) {
+  std::lock_guard const lock(memory_mutex);
+  *handle = &regions.emplace_back(Region{comm, static_cast<std::byte const*>(memory), bytes});
+  memory_seen.registered += bytes;
+  return ncclSuccess;
+}
+ncclResult_t ncclCommDeregister(ncclComm_t comm, void* handle) {
+  std::lock_guard const lock(memory_mutex);
+  bool const known = std::erase_if(regions, [&](Region const& r) { return &r == handle && r.comm == comm; }) == 1;
+  return known ? ncclSuccess : refuse(ncclInvalidArgument, "a registration that is not there");
 }
 
 ncclResult_t ncclAllReduce(void const* from, void* to, std::size_t count, ncclDataType_t type, ncclRedOp_t op,

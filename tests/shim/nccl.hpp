@@ -40,6 +40,17 @@ struct NcclLog {
 /// Of all threads that had communicators since this was called last; they have ended.
 std::vector<NcclLog> take_nccl_logs();
 
+/// From now on communicators of so many ranks have failed behind their calls, as ncclCommGetAsyncError tells; 0: none.
+void plant_failure(int ranks);
+
+/// Memory and its registrations, of all threads since this was called last.
+struct NcclMemory {
+  std::size_t taken = 0, registered = 0;
+  /// Communicators that went with registrations, and memory that went with them; "" if there were none.
+  std::string misuse;
+};
+NcclMemory take_nccl_memory();
+
 /// How long a call waits for the others, in seconds, as long as this lives.
 class Patience {
  public:

@@ -1,8 +1,13 @@
 #pragma once
 #include <cstddef>
+#include <functional>
 #include <vector>
 
-/// What host threads have asked of streams and events, in order, for those that check it.
+struct CUevent_st;
+
+/// Streams and events of the stand-in for the runtime. Work is done when it is asked for, unless a test holds a stream:
+/// then its copies and events come later, and a host that lets another stream wait for one of these waits itself. What
+/// host threads have asked is remembered, in order, for those that check it.
 namespace selenite::shim {
 
 struct Step {
@@ -12,10 +17,27 @@ struct Step {
   std::size_t first = 0, count = 0;  ///< of the calls that a transfer (tests/shim/nccl.hpp) is made of
 };
 
-/// A name for a stream or an event: there is nothing behind it.
+/// A name for a stream: there is nothing behind it.
 void* new_handle();
 /// This thread's steps go there from now on; null: nowhere.
 void remember_steps(std::vector<Step>* steps);
 void remember(Step const& step);
+
+/// From now on what `stream` is given, after `first` copies or events, waits; but for kernels and collectives, which
+/// are done at once.
+void hold(void const* stream, std::size_t first = 0);
+/// Does what was held back, and all that comes.
+void release(void const* stream);
+/// Now, or when the stream is released.
+void run_on(void const* stream, std::function<void()> work);
+
+CUevent_st* new_event();
+void destroy(CUevent_st* event);
+void record(CUevent_st* event, void const* stream);
+bool passed(CUevent_st const* event);
+void wait_for(CUevent_st const* event);
+void wait_for_stream(void const* stream);
+/// By the host's clock, when they passed.
+double milliseconds_between(CUevent_st const* first, CUevent_st const* second);
 
 }  // namespace selenite::shim

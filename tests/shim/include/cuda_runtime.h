@@ -26,17 +26,24 @@
 
 // --- runtime
 
-enum cudaError_t { cudaSuccess, cudaErrorInvalidConfiguration, cudaErrorMemoryAllocation, cudaErrorInvalidDevice };
+enum cudaError_t {
+  cudaSuccess,
+  cudaErrorInvalidConfiguration,
+  cudaErrorMemoryAllocation,
+  cudaErrorInvalidDevice,
+  cudaErrorNotReady
+};
 inline char const* cudaGetErrorName(cudaError_t e) {
   constexpr char const* names[] = {"cudaSuccess", "cudaErrorInvalidConfiguration", "cudaErrorMemoryAllocation",
-                                   "cudaErrorInvalidDevice"};
+                                   "cudaErrorInvalidDevice", "cudaErrorNotReady"};
   return names[e];
 }
 inline char const* cudaGetErrorString(cudaError_t e) {
   constexpr char const* texts[] = {"no error", "invalid configuration argument", "out of memory",
-                                   "invalid device ordinal"};
+                                   "invalid device ordinal", "device not ready"};
   return texts[e];
 }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 struct CUstream_st;
 using cudaStream_t = CUstream_st*;
@@ -60,8 +67,8 @@ cudaError_t cudaLaunchKernelEx(cudaLaunchConfig_t const* config, void (*kernel)(
   return cudaSuccess;
 }
 
-// --- the device: one, whose memory is the host's. Everything is done when it is called, so streams and events have
-// nothing to do; what they are asked for is remembered where somebody wants to know (tests/shim/streams.hpp).
+// --- the device: one, whose memory is the host's. Everything is done when it is called, but on streams that a test
+// holds; what streams and events are asked for is remembered where somebody wants to know (tests/shim/streams.hpp).
 
 struct cudaDeviceProp {
   char name[32] = "the host shim";
@@ -73,6 +80,10 @@ inline cudaError_t cudaGetDeviceCount(int* count) {
   return cudaSuccess;
 }
 inline cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
   return cudaSetDevice(device);
@@ -102,8 +113,9 @@ inline cudaError_t cudaMemcpy(void* to, void const* from, std::size_t bytes, cud
   std::memmove(to, from, bytes);
   return cudaSuccess;
 }
-inline cudaError_t cudaMemcpyAsync(void* to, void const* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
-  return cudaMemcpy(to, from, bytes, kind);
+inline cudaError_t cudaMemcpyAsync(void* to, void const* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
+  selenite::shim::run_on(stream, [=] { std::memmove(to, from, bytes); });
+  return cudaSuccess;
 }
 enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice };
 struct cudaPointerAttributes {
@@ -115,9 +127,8 @@ inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, v
   return cudaSuccess;
 }
 
-struct CUevent_st;
 using cudaEvent_t = CUevent_st*;
-enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
+enum { cudaEventDefault = 0, cudaStreamNonBlocking = 1, cudaEventBlockingSync = 1, cudaEventDisableTiming = 2 };
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = static_cast<cudaStream_t>(selenite::shim::new_handle());
   return cudaSuccess;
@@ -125,23 +136,38 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   selenite::shim::remember({.kind = selenite::shim::Step::Kind::host_waits_for_stream, .stream = stream});
+  selenite::shim::wait_for_stream(stream);
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   selenite::shim::remember({.kind = selenite::shim::Step::Kind::wait, .stream = stream, .event = event});
+  selenite::shim::wait_for(event);
   return cudaSuccess;
 }
 inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = static_cast<cudaEvent_t>(selenite::shim::new_handle());
+  *event = selenite::shim::new_event();
   return cudaSuccess;
 }
-inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  selenite::shim::destroy(event);
+  return cudaSuccess;
+}
 inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   selenite::shim::remember({.kind = selenite::shim::Step::Kind::record, .stream = stream, .event = event});
+  selenite::shim::record(event, stream);
   return cudaSuccess;
+}
+inline cudaError_t cudaEventQuery(cudaEvent_t event) {
+  return selenite::shim::passed(event) ? cudaSuccess : cudaErrorNotReady;
 }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   selenite::shim::remember({.kind = selenite::shim::Step::Kind::host_waits_for_event, .event = event});
+  selenite::shim::wait_for(event);
+  return cudaSuccess;
+}
+inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t first, cudaEvent_t second) {
+  if (!selenite::shim::passed(first) || !selenite::shim::passed(second)) return cudaErrorNotReady;
+  *milliseconds = static_cast<float>(selenite::shim::milliseconds_between(first, second));
   return cudaSuccess;
 }
 
