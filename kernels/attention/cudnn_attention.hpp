@@ -1,5 +1,7 @@
 #pragma once
 #include <compare>
+#include <cstddef>
+#include <string>
 
 #include "kernels/attention/cudnn_graph.hpp"
 
@@ -44,5 +46,21 @@ struct Plan {
 };
 /// plan.get() is null if there is none; `why` then says so.
 Plan make_plan(Target const& target, Problem const& problem, std::string& why);
+
+/// Where the tensors of a problem's graph are, and its numbers.
+class Arguments {
+ public:
+  Arguments(Problem const& problem, double scale);
+  Arguments(Arguments const&) = delete;
+  Arguments& operator=(Arguments const&) = delete;
+  void set(Number number, void* place) { numbers_.push_back(number), places_.push_back(place); }
+  /// Starts the plan on the handle's stream.
+  void run(cudnnHandle_t handle, Plan const& plan, std::span<std::byte> workspace) const;
+
+ private:
+  float scale_, hidden_, one_ = 1;  // read by the library when the plan is started
+  std::vector<std::int64_t> numbers_;
+  std::vector<void*> places_;
+};
 
 }  // namespace selenite::cudnn

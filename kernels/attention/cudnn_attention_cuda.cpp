@@ -1,6 +1,8 @@
-#include "kernels/attention/cudnn_attention.hpp"
+#include <algorithm>
+#include <limits>
 
 #include "core/error.hpp"
+#include "kernels/attention/cudnn_attention.hpp"
 
 namespace selenite::cudnn {
 namespace {
@@ -70,8 +72,7 @@ void backward(GraphBuilder& g, Problem const& p) {
               tdv = g.in_memory(dv, type, of_keys(p, p.dv));
 
   Value const sums = g.intermediate(CUDNN_DATA_FLOAT, statistics(p));
-  Value const together =
-      g.intermediate(CUDNN_DATA_FLOAT, {tout.layout.extents, packed(tout.layout.extents).strides});
+  Value const together = g.intermediate(CUDNN_DATA_FLOAT, {tout.layout.extents, packed(tout.layout.extents).strides});
   g.pointwise(CUDNN_POINTWISE_MUL, {tdout, tout}, together);
   g.reduce(CUDNN_REDUCE_TENSOR_ADD, together, sums);
   g.pointwise(CUDNN_POINTWISE_MUL, {sums, g.scalar(one)}, tdelta);
@@ -92,8 +93,7 @@ void backward(GraphBuilder& g, Problem const& p) {
   Value const tk_again = g.intermediate(type, swapped(tk.layout));
   g.reshape(tk, tk_again);
   if (!has_dq_sums(p)) return g.matmul(ds, tk_again, tdq);
-  Value const tdq_sums =
-      g.in_memory(dq_sums, CUDNN_DATA_FLOAT, packed({p.samples, p.heads, p.queries, p.head_dim}));
+  Value const tdq_sums = g.in_memory(dq_sums, CUDNN_DATA_FLOAT, packed({p.samples, p.heads, p.queries, p.head_dim}));
   g.matmul(ds, tk_again, tdq_sums);
   g.pointwise(CUDNN_POINTWISE_IDENTITY, {tdq_sums}, tdq);
 }
@@ -104,7 +104,8 @@ bool gives_same_bits(Descriptor const& configuration) {
   cudnnBackendDescriptor_t engine_of = engine.get();
   configuration.get(CUDNN_ATTR_ENGINECFG_ENGINE, std::span<cudnnBackendDescriptor_t>(&engine_of, 1));
   std::array<cudnnBackendNumericalNote_t, CUDNN_NUMERICAL_NOTE_TYPE_COUNT> notes{};
-  std::int64_t const count = engine.get(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, std::span<cudnnBackendNumericalNote_t>(notes));
+  std::int64_t const count =
+      engine.get(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, std::span<cudnnBackendNumericalNote_t>(notes));
   for (std::int64_t i = 0; i < count && i < std::ssize(notes); ++i)
     if (notes[static_cast<std::size_t>(i)] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC) return false;
   return true;
@@ -115,14 +116,15 @@ std::vector<Descriptor> configurations(Target const& target, Descriptor const& g
   heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph).set(CUDNN_ATTR_ENGINEHEUR_MODE, mode);
   if (target.properties) heuristic.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, target.properties);
   if (!heuristic.finalize_if_supported()) return {};
-  auto const count = static_cast<std::size_t>(
-      heuristic.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, std::span<cudnnBackendDescriptor_t>()));
+  auto const count =
+      static_cast<std::size_t>(heuristic.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, std::span<cudnnBackendDescriptor_t>()));
   std::vector<Descriptor> found;
   std::vector<cudnnBackendDescriptor_t> handles;
   for (std::size_t i = 0; i < count; ++i)
     handles.push_back(found.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR).get());
   if (count == 0) return found;
-  found.resize(std::min(count, static_cast<std::size_t>(heuristic.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, std::span<cudnnBackendDescriptor_t>(handles)))));
+  found.resize(std::min(count, static_cast<std::size_t>(heuristic.get(CUDNN_ATTR_ENGINEHEUR_RESULTS,
+                                                                      std::span<cudnnBackendDescriptor_t>(handles)))));
   return found;
 }
 
@@ -155,6 +157,23 @@ Plan make_plan(Target const& target, Problem const& problem, std::string& why) {
     }
   }
   return {};
+}
+
+Arguments::Arguments(Problem const& problem, double scale)
+    : scale_(static_cast<float>(scale)), hidden_(-std::numeric_limits<float>::infinity()) {
+  set(Number::scale, &scale_);
+  if (problem.causal) set(hidden, &hidden_);
+  if (problem.backward) set(one, &one_);
+}
+
+void Arguments::run(cudnnHandle_t handle, Plan const& plan, std::span<std::byte> workspace) const {
+  void* const scratch = workspace.data();
+  Descriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
+  pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<std::int64_t const>(numbers_));
+  pack.set_addresses(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, places_);
+  pack.set_addresses(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, std::span<void* const>(&scratch, 1));
+  pack.finalize();
+  CUDNN_CHECK(cudnnBackendExecute(handle, plan.plan.get(), pack.get()));
 }
 
 }  // namespace selenite::cudnn

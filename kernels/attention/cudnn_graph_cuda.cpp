@@ -1,6 +1,5 @@
-#include "kernels/attention/cudnn_graph.hpp"
-
 #include "core/error.hpp"
+#include "kernels/attention/cudnn_graph.hpp"
 
 namespace selenite::cudnn {
 
