@@ -25,6 +25,7 @@ class Cudnn {
   Cudnn(Cudnn const&) = delete;
   Cudnn& operator=(Cudnn const&) = delete;
 
+  bool knows(cudnn::Problem const& problem) const { return plans_.contains(problem); }
   /// The first time that a problem comes, the library chooses and compiles: seconds.
   Planned const& plan(cudnn::Problem const& problem) {
     auto const [at, is_new] = plans_.try_emplace(problem);
@@ -104,7 +105,12 @@ Cudnn::Planned const* find_plan(Cuda& cuda, Op const& op, Parts const& parts, st
   why = refusal_of_version(parts.block, std::is_same_v<Op, AttentionBackward>);
   if (!why.empty()) return nullptr;
   if (!cuda.cudnn) cuda.cudnn = std::make_shared<Cudnn>();
-  Cudnn::Planned const& planned = cuda.cudnn->plan(problem_of(op, parts));
+  cudnn::Problem const problem = problem_of(op, parts);
+  if (cuda.prepared && op.shape.library == AttentionLibrary::automatic && !cuda.cudnn->knows(problem)) {
+    why = "no plan was made for this shape before the first step";  // a text that grows has many shapes
+    return nullptr;
+  }
+  Cudnn::Planned const& planned = cuda.cudnn->plan(problem);
   why = planned.why;
   return planned.plan.plan.get() ? &planned : nullptr;
 }

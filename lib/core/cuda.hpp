@@ -38,6 +38,8 @@ class Cuda {
   std::shared_ptr<Cudnn> cudnn;
   /// What prepare() has to say of launches to come, for the log.
   std::set<std::string> notes;
+  /// All launches that matter have been prepared: for others nothing is made that takes seconds.
+  bool prepared = false;
   /// FLOPs from the sizes handed to the library, never from cost().
   double flops = 0;
 };

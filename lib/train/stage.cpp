@@ -55,6 +55,7 @@ StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank,
 void StageState::prepare(Cuda& cuda) {
   Ctx ctx(place(), cuda);
   walk(ctx);
+  cuda.prepared = true;
 }
 
 void StageState::begin_step(Progress const& before) {

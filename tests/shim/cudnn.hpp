@@ -1,6 +1,7 @@
 #pragma once
 #include <array>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "tests/shim/include/cudnn.h"

@@ -183,6 +183,11 @@ BOOST_AUTO_TEST_CASE(a_plan_is_made_once_a_problem) {
     Tensors t(Tensors::rounded);
     other.q = t.in(type, {48, 64});
     BOOST_CHECK_EQUAL(plans(other), 1);  // other strides
+    cuda.prepared = true;                // from now on other shapes are our kernel's
+    other.shape.library = AttentionLibrary::automatic, other.q = t.in(type, {48, 72}).columns(0, 64);
+    std::size_t const runs = dnn_record().runs.size();
+    BOOST_CHECK_EQUAL(plans(other), 0);
+    BOOST_CHECK_EQUAL(dnn_record().runs.size(), runs);
     BOOST_CHECK_EQUAL(dnn_record().handles, 1);
     BOOST_CHECK_EQUAL(dnn_record().destroyed, 0);
   }

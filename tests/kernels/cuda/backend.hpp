@@ -9,7 +9,7 @@
 
 namespace selenite::test {
 
-/// What the tables' operations are launched on: a CUDA device, which reads and writes the tests' pinned memory
+/// What the tables' operations are launched on: a CUDA device, which reads and writes the memory of the tests
 /// (memory.cpp).
 struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{AttentionLibrary::own,
