@@ -91,6 +91,8 @@ class StageState {
   Footprint const& footprint() const { return footprint_; }
   /// Before take_memory: what the stage holds if its chunks have so many slots.
   Footprint const& use_slots(std::vector<std::int64_t> const& slots);
+  /// What the launches to come need beforehand, such as libraries' plans, is made; before take_memory().
+  void prepare(Cuda& cuda);
   /// Allocates all memory of the rank at once and binds every tensor to it. On a device `comm`, where given, chooses
   /// its kind and knows it from then on: it outlives this.
   void take_memory(Comm* comm = nullptr);
@@ -157,7 +159,7 @@ class StageState {
   void draw(Ctx& ctx, std::size_t parameter, OwnedRun const& run);
   void lay_out_messages(std::byte* base);
   void lay_out_messages(ChunkState& chunk);
-  void walk();
+  void walk(Ctx& ctx);
   void count_passes();
   Batch lay_out_batch(Arena& arena) const;
 

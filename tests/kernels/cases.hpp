@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -134,7 +135,8 @@ struct Runner {
   std::function<void(Tensor const& from, Tensor const& to)> copy;
   std::int64_t gemm_side = 0, copied = 0;  ///< of the products and copies (fp32 elements) that are the limits
 };
-void print_speed(std::string const& name, DType type, Cost const& cost, Runner const& runner);
+/// Seconds of the best round.
+double print_speed(std::string const& name, DType type, Cost const& cost, Runner const& runner);
 }  // namespace detail
 
 /// launch on the Backend against the reference, in every dtype, packed and strided, by teams of one and three, with
@@ -143,10 +145,12 @@ void print_speed(std::string const& name, DType type, Cost const& cost, Runner c
 template <Kernel Op>
 void check(std::vector<Case<Op>> const& cases);
 
-/// Runs the large cases and prints ms, GB/s, GFLOP/s and the fraction of the copy bandwidth or the best GEMM rate,
-/// measured alternately with them.
+/// Seconds by the case's name and dtype: "causal s 512 d 64, bf16".
+using Speeds = std::map<std::string, double>;
+/// Runs the large cases on the Backend and prints ms, GB/s, GFLOP/s and the fraction of the copy bandwidth or the best
+/// GEMM rate, measured alternately with them.
 template <Kernel Op>
-void measure(std::vector<Case<Op>> const& cases);
+Speeds measure(std::vector<Case<Op>> const& cases);
 
 /// A tensor and its gradient.
 using Pairs = std::vector<std::pair<Tensor, Tensor>>;
@@ -198,19 +202,22 @@ void check(std::vector<Case<Op>> const& cases) {
 }
 
 template <Kernel Op>
-void measure(std::vector<Case<Op>> const& cases) {
+Speeds measure(std::vector<Case<Op>> const& cases) {
+  Speeds speeds;
   for (auto const& c : cases) {
     for (DType const type : c.options.dtypes) {
       if (!c.options.speed) continue;
       Tensors t(Tensors::rounded);
       Op const op = c.make(t, type);
-      GuardedWorkspace scratch(workspace(op, 64 << 20));
-      detail::print_speed(c.name, type, cost(op),
-                          {[&] { Backend::start(scratch.span(), op); }, Backend::finish,
-                           [](std::span<std::byte> workspace, Gemm const& gemm) { Backend::start(workspace, gemm); },
-                           Backend::copy, Backend::gemm_side, Backend::copied});
+      GuardedWorkspace scratch(workspace(op, std::int64_t{2} << 30));
+      speeds[concat(c.name, ", ", name(type))] = detail::print_speed(
+          c.name, type, cost(op),
+          {[&] { Backend::start(scratch.span(), op); }, Backend::finish,
+           [](std::span<std::byte> workspace, Gemm const& gemm) { Backend::start(workspace, gemm); }, Backend::copy,
+           Backend::gemm_side, Backend::copied});
     }
   }
+  return speeds;
 }
 
 }  // namespace selenite::test

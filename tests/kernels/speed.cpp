@@ -52,7 +52,7 @@ class Limit {
 
 }  // namespace
 
-void print_speed(std::string const& name, DType type, Cost const& cost, Runner const& runner) {
+double print_speed(std::string const& name, DType type, Cost const& cost, Runner const& runner) {
   Limit limit(cost, runner);
   limit.rate();
   seconds(runner.run, runner.finish, 1);
@@ -72,6 +72,7 @@ void print_speed(std::string const& name, DType type, Cost const& cost, Runner c
               std::string(selenite::name(type)).c_str(), best * 1e3, cost.bytes / best / 1e9, cost.flops / best / 1e9,
               100 * ratios[ratios.size() / 2], limit.compute() ? "best GEMM rate" : "copy bandwidth");
   std::fflush(stdout);
+  return best;
 }
 
 }  // namespace selenite::test::detail

@@ -41,7 +41,7 @@ class Selenite(CMakePackage, CudaPackage):
 
     with when("+cuda"):
         depends_on("cuda@12.4:")
-        depends_on("cudnn@9:")
+        depends_on("cudnn@9.10.2:")
         depends_on("nccl@2.17:")
         for _arch in CudaPackage.cuda_arch_values:  # dependencies do not take it over by themselves
             depends_on(f"nccl cuda_arch={_arch}", when=f"cuda_arch={_arch}")
@@ -60,6 +60,7 @@ class Selenite(CMakePackage, CudaPackage):
         args = [
             self.define_from_variant("SELENITE_CUDA", "cuda"),
             self.define_from_variant("SELENITE_NCCL", "cuda"),
+            self.define_from_variant("SELENITE_CUDNN", "cuda"),
             self.define_from_variant("SELENITE_ONEDNN", "onednn"),
             self.define_from_variant("SELENITE_MPI", "mpi"),
             self.define_from_variant("SELENITE_SENTENCEPIECE", "sentencepiece"),
