@@ -20,7 +20,7 @@ double ring_seconds(Cost const& cost, Machine const& machine, ProcessGrid const&
 }  // namespace
 
 double price(Cost const& cost, Machine const& machine, ProcessGrid const& grid) {
-  bool const half = size_of(cost.dtype) == 2;
+  bool const half = size_of(cost.dtype) <= 2;  // 8-bit products at the rate of bf16's
   switch (cost.work) {
     case Work::gemm:
       return compute_seconds(cost, half ? machine.gemm_bf16 : machine.gemm_fp32, machine);

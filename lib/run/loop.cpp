@@ -103,6 +103,7 @@ class Trainer {
     tracer_.emplace(config_, comm_, grid_);
     int const device = device_of(config_, comm_);
     executor_ = Executor(config_.run.backend, device);
+    if (executor_.cuda) require_products(config_.train.precision, executor_.cuda->cuda().device);
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);
     stage_.emplace(config_, grid_, comm_.rank());
