@@ -6,14 +6,17 @@ namespace selenite {
 
 /// out = scale op(a) op(b) (+ bias) (+ out if accumulate), row-major matrices with row strides.
 /// op(a) is [m, k], op(b) is [k, n], out is [m, n]. a and b have one dtype (fp32, bf16, fp16); out has that dtype or
-/// fp32. Sums are in fp32. A linear layer with weight W [out, in] is y = x W^T (transpose_b), dx = dy W, dW += dy^T x
+/// fp32. Or each is e4m3 or e5m2, and stands for its elements times a_scale or b_scale, powers of two; then out is bf16
+/// or fp32, and CUDA wants b transposed and a not (sums run along the rows of both), with rows of whole 16 elements.
+/// Sums are in fp32. A linear layer with weight W [out, in] is y = x W^T (transpose_b), dx = dy W, dW += dy^T x
 /// (transpose_a).
 struct Gemm {
   Tensor a, b, out;
   bool transpose_a = false, transpose_b = false;
-  Tensor bias;              ///< [n], of a's dtype; undefined: none
+  Tensor bias;              ///< [n], of a's dtype (bf16 where that has 8 bits); undefined: none
   bool accumulate = false;  ///< add to what out holds
   double scale = 1;         ///< of the product; 1 with a bias
+  Tensor a_scale, b_scale;  ///< fp32 [1], with 8-bit operands only
 
   std::int64_t m() const { return out.rows(); }
   std::int64_t n() const { return out.cols(); }

@@ -8,9 +8,9 @@
 namespace selenite {
 namespace {
 
-// Where the library has no kernel for a dtype (bf16 without AVX512_BF16, fp16 everywhere), blocks of the operands are
-// widened to fp32 in the workspace and multiplied there. An element that is widened once serves `edge` multiply-adds,
-// so that the passes over memory cost a few percent at the largest edge.
+// Where the library has no kernel for a dtype (bf16 without AVX512_BF16, fp16 and 8 bits everywhere), blocks of the
+// operands are widened to fp32 in the workspace and multiplied there. An element that is widened once serves `edge`
+// multiply-adds, so that the passes over memory cost a few percent at the largest edge.
 constexpr std::int64_t largest_edge = 1024, smallest_edge = 64;
 constexpr std::int64_t padding = 16;  // rows of a power of two bytes would fall into the same cache lines
 
@@ -43,15 +43,25 @@ Blocks fitting_blocks(Gemm const& op, std::int64_t bytes) {
   return blocks_of(op, edge);
 }
 
-// to(i, j) = from(i, j) in another dtype (and added to, where it holds something), row by row.
+bool is_fp8(DType type) { return size_of(type) == 1; }
+/// visit_float with the 8-bit floats too.
+template <class F>
+decltype(auto) visit_operand(DType type, F&& f) {
+  if (type == DType::e4m3) return f(e4m3{});
+  if (type == DType::e5m2) return f(e5m2{});
+  return simd::visit_float(type, f);
+}
+float value_of(Tensor const& scale) { return scale.defined() ? *scale.data<float>() : 1.0f; }
+
+/// to(i, j) = factor from(i, j) in another dtype, row by row.
 template <class From, class To>
 void convert(From const* from, std::int64_t from_stride, To* to, std::int64_t to_stride, std::int64_t rows,
-             std::int64_t cols) {
+             std::int64_t cols, float factor = 1) {
   std::int64_t const grain = std::max<std::int64_t>(1, (1 << 15) / std::max<std::int64_t>(1, cols));
   parallel_for(rows, grain, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; ++i) {
       simd::for_lanes(cols, [&](std::int64_t j, auto part) {
-        simd::store(to + i * to_stride + j, simd::load(from + i * from_stride + j, part), part);
+        simd::store(to + i * to_stride + j, factor * simd::load(from + i * from_stride + j, part), part);
       });
     }
   });
@@ -61,7 +71,7 @@ void convert(From const* from, std::int64_t from_stride, To* to, std::int64_t to
 Fp32Matrix widen(Tensor const& x, bool transposed, std::int64_t row, std::int64_t col, std::int64_t rows,
                  std::int64_t cols, float*& buffer) {
   if (transposed) std::swap(row, col), std::swap(rows, cols);
-  return simd::visit_float(x.dtype(), [&](auto type) -> Fp32Matrix {
+  return visit_operand(x.dtype(), [&](auto type) -> Fp32Matrix {
     using T = decltype(type);
     T* const data = x.data<T>() + row * x.row_stride() + col;
     if constexpr (std::is_same_v<T, float>) {
@@ -78,7 +88,7 @@ Fp32Matrix widen(Tensor const& x, bool transposed, std::int64_t row, std::int64_
 /// What the sums start from: out and bias.
 void start_sums(Gemm const& op, std::int64_t i0, std::int64_t j0, std::int64_t m, std::int64_t n, Fp32Matrix sums) {
   simd::visit_float(op.out.dtype(), [&](auto out_type) {
-    simd::visit_float(op.a.dtype(), [&](auto bias_type) {
+    simd::visit_float(op.bias.defined() ? op.bias.dtype() : DType::fp32, [&](auto bias_type) {
       auto const* const out = op.out.data<decltype(out_type)>();
       auto const* const bias = op.bias.defined() ? op.bias.data<decltype(bias_type)>() : nullptr;
       parallel_for(m, 16, [&](std::int64_t first, std::int64_t last) {
@@ -102,6 +112,7 @@ void multiply_blocks(Cpu& cpu, Gemm const& op) {
            " needs ", needed, " bytes of scratch (", cpu.workspace.size(),
            " are planned). Give scratch a larger budget.");
   bool const narrow = op.out.dtype() != DType::fp32;
+  auto const scale = static_cast<float>(op.scale * value_of(op.a_scale) * value_of(op.b_scale));
   for (std::int64_t j = 0; j < op.n(); j += size.n) {
     for (std::int64_t i = 0; i < op.m(); i += size.m) {
       std::int64_t const m = std::min(size.m, op.m() - i), n = std::min(size.n, op.n() - j);
@@ -119,7 +130,7 @@ void multiply_blocks(Cpu& cpu, Gemm const& op) {
         float* free = buffer;
         Fp32Matrix const a = widen(op.a, op.transpose_a, i, p, m, k, free),
                          b = widen(op.b, op.transpose_b, p, j, k, n, free);
-        multiply_fp32(m, n, k, static_cast<float>(op.scale), a, b, sums, started);
+        multiply_fp32(m, n, k, scale, a, b, sums, started);
         cpu.flops += 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k);
       }
       if (!narrow) continue;
@@ -131,12 +142,40 @@ void multiply_blocks(Cpu& cpu, Gemm const& op) {
   }
 }
 
+/// Whole operands as bf16, which holds every 8-bit float times a power of two: what the library multiplies fastest.
+std::int64_t bf16_bytes(Tensor const& x) { return align_up(2 * x.count(), Arena::alignment); }
+Gemm as_bf16(Gemm const& op, std::byte* memory) {
+  Gemm wide = op;
+  wide.a = Tensor(memory, DType::bf16, {op.a.rows(), op.a.cols()});
+  wide.b = Tensor(memory ? memory + bf16_bytes(op.a) : nullptr, DType::bf16, {op.b.rows(), op.b.cols()});
+  wide.a_scale = wide.b_scale = {};
+  return wide;
+}
+void multiply_fp8(Cpu& cpu, Gemm const& op) {
+  auto const copies = static_cast<std::size_t>(bf16_bytes(op.a) + bf16_bytes(op.b));
+  Gemm const wide = as_bf16(op, cpu.workspace.data());
+  auto const least = static_cast<std::size_t>(scratch_of(wide, blocks_of(wide, smallest_edge)));
+  if (cpu.workspace.size() < copies + least) return multiply_blocks(cpu, op);
+  auto widen_all = [](Tensor const& x, Tensor const& y, float factor) {
+    visit_operand(x.dtype(), [&](auto type) {
+      convert(x.data<decltype(type)>(), x.row_stride(), y.data<bf16>(), y.row_stride(), x.rows(), x.cols(), factor);
+    });
+  };
+  widen_all(op.a, wide.a, value_of(op.a_scale));
+  widen_all(op.b, wide.b, value_of(op.b_scale));
+  std::span<std::byte> const all = cpu.workspace;
+  cpu.workspace = all.subspan(copies);
+  launch(cpu, wide);
+  cpu.workspace = all;
+}
+
 }  // namespace
 
 /// The library's kernel; in halves of the output where it wants more scratch than the plan gave; else blocks in fp32.
 void launch(Cpu& cpu, Gemm const& op) {
   validate(!op.bias.defined() || op.scale == 1,
            "A matrix product has both a bias and a scale (libraries disagree which comes first). Use one.");
+  if (is_fp8(op.a.dtype())) return multiply_fp8(cpu, op);
   Direct const direct = multiply_direct(cpu, op);
   if (direct == Direct::done) return;
   constexpr std::int64_t worth_splitting = 512;
@@ -162,6 +201,11 @@ void launch(Cpu& cpu, Gemm const& op) {
 /// Enough for fp32 copies of blocks, and for the scratchpads of the library's kernels, which pack a part of the
 /// operands a thread.
 std::int64_t workspace(Gemm const& op, std::int64_t budget) {
+  if (is_fp8(op.a.dtype())) {
+    std::int64_t const copies = bf16_bytes(op.a) + bf16_bytes(op.b);
+    return copies < budget ? copies + workspace(as_bf16(op, nullptr), budget - copies)
+                           : std::min(budget, scratch_of(op, blocks_of(op, largest_edge)));
+  }
   std::int64_t const packed = 8 * (op.m() * op.k() + op.k() * op.n() + op.m() * op.n());
   std::int64_t const library = std::min<std::int64_t>(16 << 20, (256 << 10) + packed);
   return std::min(budget, std::max(library, scratch_of(op, blocks_of(op, largest_edge))));

@@ -28,9 +28,13 @@ cudaDataType_t cuda_type(DType type) {
       return CUDA_R_16BF;
     case DType::fp16:
       return CUDA_R_16F;
+    case DType::e4m3:
+      return CUDA_R_8F_E4M3;
+    case DType::e5m2:
+      return CUDA_R_8F_E5M2;
     default:
       throw Error(concat("There is no CUDA matrix product in ", name(type),
-                         " (there are fp32, bf16 and fp16). Use one of these."));
+                         " (there are fp32, bf16, fp16, e4m3 and e5m2). Use one of these."));
   }
 }
 
@@ -97,16 +101,34 @@ void describe(cublasLtMatrixLayoutOpaque_t& layout, Matrix const& x, std::int64_
   set(layout, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, x.batch_stride);
 }
 
-/// fp32 inputs are multiplied in fp32 (no TF32); all sums are in fp32.
-void describe(cublasLtMatmulDescOpaque_t& operation, Problem const& problem, void const* bias) {
+/// What a launch gives the library besides matrices; a problem's algorithm does not depend on where it lies, but for
+/// the bias' alignment.
+struct Extras {
+  void const *bias, *first_scale, *second_scale;  ///< null: none
+};
+Extras extras_of(Gemm const& op) {
+  auto address = [](Tensor const& x) -> void const* { return x.defined() ? x.raw() : nullptr; };
+  return {address(op.bias), address(op.b_scale), address(op.a_scale)};
+}
+void set(cublasLtMatmulDescOpaque_t& operation, Extras const& extras) {
+  if (extras.bias) set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, extras.bias);
+  if (!extras.first_scale) return;
+  set(operation, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, extras.first_scale);
+  set(operation, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, extras.second_scale);
+}
+
+/// fp32 inputs are multiplied in fp32 (no TF32); all sums are in fp32. Of 8 bits, too: fast accumulation, which keeps
+/// about 14 bits of a sum, stays off.
+void describe(cublasLtMatmulDescOpaque_t& operation, Problem const& problem, Extras const& extras) {
   auto transposition = [](Matrix const& x) { return x.transposed ? CUBLAS_OP_T : CUBLAS_OP_N; };
   CUBLAS_CHECK(cublasLtMatmulDescInit(&operation, CUBLAS_COMPUTE_32F, CUDA_R_32F));
   set(operation, CUBLASLT_MATMUL_DESC_TRANSA, transposition(problem.first));
   set(operation, CUBLASLT_MATMUL_DESC_TRANSB, transposition(problem.second));
-  if (!bias) return;
+  set(operation, extras);
+  if (!extras.bias) return;
   set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-  set(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(problem.second.type));
-  set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  set(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
+      cuda_type(size_of(problem.second.type) == 1 ? DType::bf16 : problem.second.type));
 }
 
 cublasLtMatmulPreferenceOpaque_t preference_of(Problem const& problem) {
@@ -125,16 +147,18 @@ cublasLtMatmulPreferenceOpaque_t preference_of(Problem const& problem) {
 }
 
 [[noreturn]] void no_algorithm(Problem const& p) {
-  throw Error(concat("cuBLASLt has no algorithm for ", p.batch, " matrix product(s) of ", p.out.cols, " x ", p.out.rows,
-                     " x ", p.k(), " of ", name(p.second.type), " and ", name(p.first.type), " into ", name(p.out.type),
-                     p.bias_alignment ? ", with a bias" : "", p.accumulate ? ", added" : "",
-                     " (it does not support this with ", p.workspace,
-                     " bytes of scratch). Give the output the inputs' dtype, or use run.backend = \"cpu\"."));
+  throw Error(
+      concat("cuBLASLt has no algorithm for ", p.batch, " matrix product(s) of ", p.out.cols, " x ", p.out.rows, " x ",
+             p.k(), " of ", name(p.second.type), " and ", name(p.first.type), " into ", name(p.out.type),
+             p.bias_alignment ? ", with a bias" : "", p.accumulate ? ", added" : "", " (it does not support this with ",
+             p.workspace, " bytes of scratch",
+             size_of(p.first.type) == 1 ? ", or sizes are no multiples of 16, or the device is older than sm_89" : "",
+             "). Give the output the inputs' dtype, or use run.backend = \"cpu\"."));
 }
 
 /// The library's descriptions of a problem and its algorithm: made once, used by every launch.
 struct Plan {
-  Plan(cublasLtHandle_t handle, Problem const& problem, void const* bias);
+  Plan(cublasLtHandle_t handle, Problem const& problem, Extras const& extras);
   Plan(Plan const&) = delete;
   Plan& operator=(Plan const&) = delete;
 
@@ -143,8 +167,8 @@ struct Plan {
   cublasLtMatmulAlgo_t algorithm{};
 };
 
-Plan::Plan(cublasLtHandle_t handle, Problem const& problem, void const* bias) {
-  describe(operation, problem, bias);
+Plan::Plan(cublasLtHandle_t handle, Problem const& problem, Extras const& extras) {
+  describe(operation, problem, extras);
   describe(first, problem.first, problem.batch);
   describe(second, problem.second, problem.batch);
   describe(out, problem.out, problem.batch);
@@ -170,9 +194,9 @@ class CublasLt {
   CublasLt& operator=(CublasLt const&) = delete;
 
   cublasLtHandle_t handle() const { return handle_; }
-  /// The first use of a problem asks the library's heuristic; `bias` matters by its alignment alone.
-  Plan& plan(Problem const& problem, void const* bias) {
-    return plans_.try_emplace(problem, handle_, problem, bias).first->second;
+  /// The first use of a problem asks the library's heuristic.
+  Plan& plan(Problem const& problem, Extras const& extras) {
+    return plans_.try_emplace(problem, handle_, problem, extras).first->second;
   }
 
  private:
@@ -184,9 +208,9 @@ void launch(Cuda& cuda, Gemm const& op, GemmBatch const& batch) {
   if (op.m() == 0 || op.n() == 0 || batch.count == 0) return;
   if (!cuda.cublas_lt) cuda.cublas_lt = std::make_shared<CublasLt>();
   Problem const problem = problem_of(op, batch, cuda.workspace.size());
-  void const* const bias = op.bias.defined() ? op.bias.raw() : nullptr;
-  Plan& plan = cuda.cublas_lt->plan(problem, bias);
-  if (bias) set(plan.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+  Extras const extras = extras_of(op);
+  Plan& plan = cuda.cublas_lt->plan(problem, extras);
+  set(plan.operation, extras);
   float const alpha = static_cast<float>(op.scale), beta = op.accumulate ? 1.0f : 0.0f;
   CUBLAS_CHECK(cublasLtMatmul(cuda.cublas_lt->handle(), &plan.operation, &alpha, op.b.raw(), &plan.first, op.a.raw(),
                               &plan.second, &beta, op.out.raw(), &plan.out, op.out.raw(), &plan.out, &plan.algorithm,

@@ -4,6 +4,7 @@
 namespace selenite {
 
 void reference(Gemm const& op) {
+  double const scale = op.scale * (op.a_scale.defined() ? load(op.a_scale, 0) * load(op.b_scale, 0) : 1);
   for (std::int64_t i = 0; i < op.m(); ++i) {
     for (std::int64_t j = 0; j < op.n(); ++j) {
       double sum = 0;
@@ -11,14 +12,14 @@ void reference(Gemm const& op) {
         sum += (op.transpose_a ? load(op.a, p, i) : load(op.a, i, p)) *
                (op.transpose_b ? load(op.b, j, p) : load(op.b, p, j));
       double const rest = (op.accumulate ? load(op.out, i, j) : 0) + (op.bias.defined() ? load(op.bias, j) : 0);
-      store(op.out, i, j, op.scale * sum + rest);
+      store(op.out, i, j, scale * sum + rest);
     }
   }
 }
 
 Cost cost(Gemm const& op) {
   auto const m = op.m(), n = op.n(), k = op.k();
-  double const inputs = static_cast<double>((m * k + k * n) * size_of(op.a.dtype()));
+  double const inputs = static_cast<double>(m * k * size_of(op.a.dtype()) + k * n * size_of(op.b.dtype()));
   double const outputs = static_cast<double>(m * n * size_of(op.out.dtype()) * (op.accumulate ? 2 : 1));
   return {.work = Work::gemm,
           .flops = 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k),

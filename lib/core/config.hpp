@@ -62,6 +62,7 @@ struct TrainConfig {
   std::int64_t steps = 0, samples = 0;  ///< one of the two; resolve() sets both
   Precision precision = Precision::bf16;
   Precision gradient_reduce = Precision::fp32;
+  std::int64_t fp8_history = 16, fp8_margin = 0, fp8_bf16_layers = 0;
   Recompute recompute = Recompute::none;
   std::int64_t recompute_layers = 1;
   std::int64_t optimizer_sharding = 0;

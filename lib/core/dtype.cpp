@@ -7,10 +7,12 @@
 
 namespace selenite {
 namespace {
-constexpr std::array<std::pair<DType, std::string_view>, 8> names{{{DType::fp64, "fp64"},
+constexpr std::array<std::pair<DType, std::string_view>, 10> names{{{DType::fp64, "fp64"},
                                                                    {DType::fp32, "fp32"},
                                                                    {DType::bf16, "bf16"},
                                                                    {DType::fp16, "fp16"},
+                                                                   {DType::e4m3, "e4m3"},
+                                                                   {DType::e5m2, "e5m2"},
                                                                    {DType::int64, "int64"},
                                                                    {DType::int32, "int32"},
                                                                    {DType::uint16, "uint16"},
@@ -26,7 +28,8 @@ std::string_view name(DType type) {
 DType parse_dtype(std::string_view text) {
   for (auto const& [t, known] : names)
     if (known == text) return t;
-  throw Error(concat("There is no dtype \"", text, "\". Use fp64, fp32, bf16, fp16, int64, int32, uint16 or uint8."));
+  throw Error(concat("There is no dtype \"", text,
+                     "\". Use fp64, fp32, bf16, fp16, e4m3, e5m2, int64, int32, uint16 or uint8."));
 }
 
 fp16::fp16(float value) {

@@ -1,12 +1,14 @@
 #pragma once
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <string_view>
 
 namespace selenite {
 
-/// Element types. Integers carry tokens and indices; fp64 exists for the reference kernels.
-enum class DType : std::uint8_t { fp64, fp32, bf16, fp16, int64, int32, uint16, uint8 };
+/// Element types. Integers carry tokens and indices; fp64 exists for the reference kernels; e4m3 and e5m2 are operands
+/// of matrix products.
+enum class DType : std::uint8_t { fp64, fp32, bf16, fp16, e4m3, e5m2, int64, int32, uint16, uint8 };
 
 constexpr std::int64_t size_of(DType type) {
   switch (type) {
@@ -21,6 +23,8 @@ constexpr std::int64_t size_of(DType type) {
     case DType::uint16:
       return 2;
     case DType::uint8:
+    case DType::e4m3:
+    case DType::e5m2:
       return 1;
   }
   return 0;
@@ -49,6 +53,50 @@ struct fp16 {
   explicit operator float() const;
 };
 
+/// The 8-bit floats of "FP8 Formats for Deep Learning" (Micikevicius et al. 2022): sign, exponent, mantissa. e4m3 has
+/// no infinity, and one NaN a sign; e5m2 is the upper half of an fp16. Conversion rounds to nearest even and saturates:
+/// what is larger than `largest`, infinity too, becomes it; NaN becomes the positive one of all ones.
+template <int exponent_bits>
+struct fp8 {
+  static constexpr int mantissa_bits = 7 - exponent_bits, bias = (1 << (exponent_bits - 1)) - 1;
+  static constexpr int shift = 23 - mantissa_bits;             ///< between its mantissa's place and an fp32's
+  static constexpr std::uint32_t rebias = (127 - bias) << 23;  ///< between the exponents of the two, in place
+  static constexpr float largest = exponent_bits == 4 ? 448.0f : 57344.0f;
+  /// The spacing of the subnormal numbers, and the smallest number above them.
+  static constexpr float smallest = 1.0f / (1 << (bias - 1 + mantissa_bits)), normal = 1.0f / (1 << (bias - 1));
+  static constexpr float rounder = smallest * 8388608.0f;  ///< the sum with it is a multiple of `smallest`
+  static constexpr std::uint8_t nan = 0x7f;
+
+  std::uint8_t bits = 0;
+  fp8() = default;
+  constexpr explicit fp8(float value) {
+    auto const u = std::bit_cast<std::uint32_t>(value);
+    bits = static_cast<std::uint8_t>(value != value ? nan : (u >> 24 & 0x80u) | code(u & 0x7fffffffu));
+  }
+  constexpr explicit operator float() const {
+    std::uint32_t const magnitude = bits & 0x7fu, sign = static_cast<std::uint32_t>(bits & 0x80u) << 24;
+    if (magnitude > code(std::bit_cast<std::uint32_t>(largest))) {
+      bool const infinite = exponent_bits == 5 && magnitude == 0x7cu;
+      return std::bit_cast<float>(sign | (infinite ? 0x7f800000u : 0x7fc00000u));
+    }
+    if (magnitude < 1u << mantissa_bits) {  // zero and subnormal
+      float const value = static_cast<float>(magnitude) * smallest;
+      return sign ? -value : value;
+    }
+    return std::bit_cast<float>(sign | ((magnitude << shift) + rebias));
+  }
+
+ private:
+  static constexpr std::uint32_t code(std::uint32_t magnitude) {
+    float const value = std::min(std::bit_cast<float>(magnitude), largest);
+    auto const u = std::bit_cast<std::uint32_t>(value);
+    if (value < normal) return std::bit_cast<std::uint32_t>(value + rounder) - std::bit_cast<std::uint32_t>(rounder);
+    return (u + ((1u << (shift - 1)) - 1) + (u >> shift & 1u) - rebias) >> shift;
+  }
+};
+using e4m3 = fp8<4>;
+using e5m2 = fp8<5>;
+
 template <class T>
 struct dtype_of;
 template <>
@@ -66,6 +114,14 @@ struct dtype_of<bf16> {
 template <>
 struct dtype_of<fp16> {
   static constexpr DType value = DType::fp16;
+};
+template <>
+struct dtype_of<e4m3> {
+  static constexpr DType value = DType::e4m3;
+};
+template <>
+struct dtype_of<e5m2> {
+  static constexpr DType value = DType::e5m2;
 };
 template <>
 struct dtype_of<std::int64_t> {

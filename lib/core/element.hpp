@@ -16,6 +16,10 @@ inline double load(Tensor const& x, std::int64_t row, std::int64_t col) {
       return static_cast<float>(*reinterpret_cast<bf16 const*>(p));
     case DType::fp16:
       return static_cast<float>(*reinterpret_cast<fp16 const*>(p));
+    case DType::e4m3:
+      return static_cast<float>(*reinterpret_cast<e4m3 const*>(p));
+    case DType::e5m2:
+      return static_cast<float>(*reinterpret_cast<e5m2 const*>(p));
     case DType::int64:
       return static_cast<double>(*reinterpret_cast<std::int64_t const*>(p));
     case DType::int32:
@@ -45,6 +49,12 @@ inline void store(Tensor const& x, std::int64_t row, std::int64_t col, double va
       break;
     case DType::fp16:
       *reinterpret_cast<fp16*>(p) = fp16(static_cast<float>(value));
+      break;
+    case DType::e4m3:
+      *reinterpret_cast<e4m3*>(p) = e4m3(static_cast<float>(value));
+      break;
+    case DType::e5m2:
+      *reinterpret_cast<e5m2*>(p) = e5m2(static_cast<float>(value));
       break;
     case DType::int64:
       *reinterpret_cast<std::int64_t*>(p) = static_cast<std::int64_t>(value);

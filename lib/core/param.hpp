@@ -31,7 +31,7 @@ struct Param {
   Init init;
   bool decay = false;  ///< weight decay applies
   bool beside_previous =
-      false;            ///< lies without a gap behind the parameter before it (q, k, v are one matrix to the GEMM)
+      false;          ///< lies without a gap behind the parameter before it (q, k, v are one matrix to the GEMM)
   bool tied = false;  ///< embedding and head at once: its gradient has parts from both ends of the model
   /// One of two copies of a tied parameter: the last pipeline stage's, which follows the first stage's.
   bool second_copy = false;
@@ -59,12 +59,27 @@ Box box_of(Param const& param, ProcessGrid const& grid, Rank rank);
 /// parameter count, what is saved)? The first does; of a tied parameter's copies the first stage's.
 bool counts(Param const& param, ProcessGrid const& grid, Rank rank, AxisSet axes = AxisSet::all());
 
+/// How a tensor is rounded to 8 bits: places in the stage's arrays, fp32 [1] each.
+struct Fp8Scale {
+  Tensor scale;    ///< a power of two: what is rounded is the tensor times it
+  Tensor inverse;  ///< by which products are multiplied
+  Tensor amax;     ///< the largest magnitude of the tensor in the step under way
+};
+/// What a linear layer that multiplies in 8 bits has besides its parameters. The stage binds it to memory, or leaves it
+/// undefined: then the layer multiplies in the dtype of its weight.
+struct Fp8Matrix {
+  Fp8Scale input, gradient, weight;  ///< gradient: of the output
+  Tensor rounded, transposed;        ///< the weight as e4m3, [outputs, inputs] and [inputs, outputs]
+  bool defined() const { return rounded.defined(); }
+};
+
 /// A parameter as a layer holds it: its declaration, and views of this rank's part once the stage has bound it to
 /// memory.
 struct Parameter {
   Param spec;
-  Tensor weight;    ///< compute dtype
-  Tensor gradient;  ///< fp32, accumulated over the micro-batches of a step
+  Tensor weight;             ///< compute dtype
+  Tensor gradient;           ///< fp32, accumulated over the micro-batches of a step
+  Fp8Matrix* fp8 = nullptr;  ///< of the matrix that begins with this parameter, if it may be multiplied in 8 bits
 };
 using ParameterList = std::vector<Parameter*>;
 

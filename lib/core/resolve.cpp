@@ -148,12 +148,33 @@ void resolve_train(Config& c) {
   if (t.loss_scale == 0 && t.precision != Precision::fp16) t.loss_scale = 1;
 }
 
+/// What 8-bit products ask of the config.
+void resolve_fp8(Config const& c) {
+  if (c.train.precision != Precision::fp8) return;
+  ModelConfig const& m = c.model;
+  validate(2 * c.train.fp8_bf16_layers < m.layers, "train.fp8_bf16_layers = ", c.train.fp8_bf16_layers,
+           " leaves none of ", m.layers,
+           " layers in fp8 (it counts at each end). Use less, or train.precision = bf16.");
+  if (c.run.backend != BackendKind::cuda) return;
+  std::int64_t const tensor = c.layout.tensor, kv_parts = std::min(tensor, m.kv_heads);
+  struct {
+    char const* what;
+    std::int64_t size;
+  } const sizes[] = {
+      {"model.hidden", m.hidden},
+      {"a rank's part of model.ffn_hidden", m.ffn_hidden / tensor},
+      {"a rank's width of attention heads", m.heads * m.head_dim / tensor},
+      {"a rank's width of q, k and v", m.heads * m.head_dim / tensor + 2 * m.kv_heads * m.head_dim / kv_parts},
+      {"the tokens of a micro-batch on a rank", c.train.micro_batch * m.sequence_length / c.layout.context}};
+  for (auto const& [what, size] : sizes)
+    validate(size % 16 == 0, "With train.precision = \"fp8\" ", what, " is ", size,
+             ", not a multiple of 16 (tensor cores take 8-bit operands by 16 elements). Choose one that is, or bf16.");
+}
+
 /// What the configuration can say but this version does not do yet is refused here, in one place, never ignored.
 void refuse_missing(Config const& c) {
   auto const& l = c.layout;
   validate(l.expert == 1, "layout.expert = ", l.expert, " can't be run (this version has no experts). Use 1.");
-  validate(c.train.precision != Precision::fp8,
-           "train.precision = \"fp8\" can't be run (this version trains in bf16, fp16 and fp32). Use one of these.");
   validate(
       c.train.gradient_reduce != Precision::fp8,
       "train.gradient_reduce = \"fp8\" can't be run (gradients are reduced in fp32, bf16 or fp16). Use one of these.");
@@ -171,6 +192,7 @@ Config resolve(Config config, std::int64_t world) {
   resolve_model(config.model);
   resolve_layout(config, world);
   resolve_train(config);
+  resolve_fp8(config);
   refuse_impossible(config);
   refuse_missing(config);
   return config;

@@ -27,6 +27,15 @@ SELENITE_INLINE Floats load(float const* p) { return *reinterpret_cast<FloatsIn 
 SELENITE_INLINE Floats load(bf16 const* p) { return as_floats(widen(*reinterpret_cast<HalvesIn const*>(p)) << 16); }
 SELENITE_INLINE Floats load(fp16 const* p) { return from_fp16(*reinterpret_cast<HalvesIn const*>(p)); }
 SELENITE_INLINE Words load(std::uint32_t const* p) { return *reinterpret_cast<WordsIn const*>(p); }
+/// By way of fp16: e5m2 is its upper half, and e4m3 in its place is 2^-8 of the value, NaN excepted.
+SELENITE_INLINE Floats load(e5m2 const* p) {
+  return from_fp16(__builtin_convertvector(*reinterpret_cast<BytesIn const*>(p), Halves) << 8);
+}
+SELENITE_INLINE Floats load(e4m3 const* p) {
+  Halves const code = __builtin_convertvector(*reinterpret_cast<BytesIn const*>(p), Halves);
+  Floats const v = from_fp16((code & 0x80) << 8 | (code & 0x7f) << 7) * 256.0f;
+  return as_floats(as_words(v) | (Words)(v == 480.0f || v == -480.0f));
+}
 
 /// One of two vectors that hold 2 * lanes elements between them, in an order that is cheap to load: for bf16 the even
 /// elements (each is the lower half of a word) and the odd ones, else the first half and the second.
@@ -55,6 +64,21 @@ SELENITE_INLINE void store(float* p, Floats v) { *reinterpret_cast<FloatsIn*>(p)
 SELENITE_INLINE void store(bf16* p, Floats v) { *reinterpret_cast<HalvesIn*>(p) = to_bf16(v); }
 SELENITE_INLINE void store(fp16* p, Floats v) { *reinterpret_cast<HalvesIn*>(p) = to_fp16(v); }
 SELENITE_INLINE void store(std::uint32_t* p, Words v) { *reinterpret_cast<WordsIn*>(p) = v; }
+/// Rounded and saturated as T(float) does.
+template <class T>
+SELENITE_INLINE Bytes to_fp8(Floats v) {
+  Floats const magnitude = as_floats(as_words(v) & 0x7fffffffu), bound = broadcast(T::largest),
+               bounded = magnitude > bound ? bound : magnitude;
+  Words const u = as_words(bounded), small = as_words(bounded + T::rounder) - as_words(broadcast(T::rounder)),
+              large = (u + ((1u << (T::shift - 1)) - 1) + ((u >> T::shift) & 1u) - T::rebias) >> T::shift;
+  Words const is_small = (Words)(bounded < T::normal), is_nan = (Words)(v != v),
+              code = (is_small & small) | (~is_small & large) | ((as_words(v) >> 24) & 0x80u);
+  return __builtin_convertvector((is_nan & T::nan) | (~is_nan & code), Bytes);
+}
+template <int exponent_bits>
+SELENITE_INLINE void store(fp8<exponent_bits>* p, Floats v) {
+  *reinterpret_cast<BytesIn*>(p) = to_fp8<fp8<exponent_bits>>(v);
+}
 
 /// What load(p, First) and load(p, Second) would give back.
 template <class T>

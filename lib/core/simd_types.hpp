@@ -10,7 +10,7 @@
 // Behind the parameters of a lambda that must be inlined into the loop that calls it.
 #define SELENITE_LAMBDA __attribute__((always_inline))
 
-// Floats, Ints, Words: `count` lanes of 32 bits; Halves: as many of 16; Longs, Doubles: half as many of 64; HalfFloats
+// Floats, Ints, Words: `count` lanes of 32 bits; Halves: as many of 16, Bytes of 8; Longs, Doubles: half as many of 64; HalfFloats
 // and HalfWords: half as many of 32. The ...In types are the same as they lie in memory: aligned to the element only
 // (words to 2 bytes: they are pairs of 16-bit elements, too),
 // aliasing anything.
@@ -20,6 +20,7 @@
   typedef std::int32_t Ints __attribute__((vector_size(4 * (count))));                             \
   typedef std::uint32_t Words __attribute__((vector_size(4 * (count))));                           \
   typedef std::uint16_t Halves __attribute__((vector_size(2 * (count))));                          \
+  typedef std::uint8_t Bytes __attribute__((vector_size(count)));                                  \
   typedef std::uint64_t Longs __attribute__((vector_size(4 * (count))));                           \
   typedef double Doubles __attribute__((vector_size(4 * (count))));                                \
   typedef float HalfFloats __attribute__((vector_size(2 * (count))));                              \
@@ -27,4 +28,5 @@
   typedef float FloatsIn __attribute__((vector_size(4 * (count)), aligned(4), may_alias));         \
   typedef std::uint32_t WordsIn __attribute__((vector_size(4 * (count)), aligned(2), may_alias));  \
   typedef std::uint16_t HalvesIn __attribute__((vector_size(2 * (count)), aligned(2), may_alias)); \
+  typedef std::uint8_t BytesIn __attribute__((vector_size(count), aligned(1), may_alias));         \
   typedef double DoublesIn __attribute__((vector_size(4 * (count)), aligned(8), may_alias));

@@ -159,7 +159,7 @@ Placement place(ProcessGrid const& grid, Rank rank, AxisSet group, std::int64_t 
 }
 
 double price(Cost const& cost, Machine const& machine, ProcessGrid const& grid, Rank rank) {
-  bool const half = size_of(cost.dtype) == 2;
+  bool const half = size_of(cost.dtype) <= 2;  // 8-bit products at the rate of bf16's
   switch (cost.work) {
     case Work::gemm:
       return machine.processor ? gemm_seconds(cost, machine)

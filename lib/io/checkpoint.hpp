@@ -13,7 +13,7 @@ namespace selenite {
 /// A part of one logical tensor of a checkpoint: what it is, which box of it, and the memory that holds (or receives)
 /// it. Checkpoints know boxes of named tensors only: no model, no layout, no ranks. So any layout loads any checkpoint.
 struct CheckpointPiece {
-  std::string kind;  ///< "weight" (master weights where there are such), "m", "v": the moments of AdamW
+  std::string kind;  ///< "weight" (master weights where there are such), "m", "v": the moments of AdamW; "amax"
   std::string name;  ///< global, as in the Param table
   Shape shape;       ///< global
   Box box;           ///< the part held here

@@ -1,8 +1,25 @@
 #include "model/linear.hpp"
 
 #include "kernels/gemm/gemm.hpp"
+#include "kernels/quantize/quantize.hpp"
 
 namespace selenite {
+namespace {
+
+/// x rounded to 8 bits, in a temporary; what is rounded counts for the scale of the next step.
+Tensor rounded(Ctx& ctx, Tensor const& x, DType dtype, Fp8Scale const& by) {
+  Tensor const y = ctx.temporary(dtype, x.shape());
+  ctx(Quantize{.x = x, .y = y, .scale = by.scale, .amax = by.amax});
+  return y;
+}
+/// The transpose of the same. It has been counted.
+Tensor rounded_transpose(Ctx& ctx, Tensor const& x, DType dtype, Fp8Scale const& by) {
+  Tensor const y = ctx.temporary(dtype, {x.cols(), x.rows()});
+  ctx(Quantize{.x = x, .transposed = y, .scale = by.scale});
+  return y;
+}
+
+}  // namespace
 
 Linear::Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, double init_std, CutBy cut,
                TensorParallel const& tensor)
@@ -24,6 +41,7 @@ Linear::Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, d
 }
 
 void Linear::list(ParameterList& parameters) {
+  weights_.front().fp8 = &fp8_;
   for (Parameter& p : weights_) parameters.push_back(&p);
   for (Parameter& p : biases_) parameters.push_back(&p);
 }
@@ -40,32 +58,58 @@ Tensor Linear::joined(std::vector<Parameter> const& parts, Tensor Parameter::*me
   return Tensor(first.raw(), first.dtype(), shape, first.device());
 }
 
-void Linear::forward(Ctx& ctx, Tensor const& x, Tensor const& y) const {
-  auto product = [&](Tensor const& input, Tensor const& output, Tensor const& bias) {
-    ctx(Gemm{.a = input, .b = joined(weights_, &Parameter::weight), .out = output, .transpose_b = true, .bias = bias});
-  };
-  if (cut_ == CutBy::inputs) return tensor_.reduce(ctx, y, [&](Tensor const& sum) { product(x, sum, {}); });
+void Linear::multiply(Ctx& ctx, Tensor const& x, Tensor const& y, Tensor const& bias) const {
+  if (!fp8_.defined())
+    return ctx(Gemm{.a = x, .b = joined(weights_, &Parameter::weight), .out = y, .transpose_b = true, .bias = bias});
   ScopedMark const mark(ctx.scratch());
-  product(tensor_.gathered(ctx, x), y, bias());
+  ctx(Gemm{.a = rounded(ctx, x, DType::e4m3, fp8_.input),
+           .b = fp8_.rounded,
+           .out = y,
+           .transpose_b = true,
+           .bias = bias,
+           .a_scale = fp8_.input.inverse,
+           .b_scale = fp8_.weight.inverse});
 }
 
-void Linear::input_product(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
-  ctx(Gemm{.a = dy, .b = joined(weights_, &Parameter::weight), .out = dx});
+void Linear::multiply_back(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
+  if (!fp8_.defined()) return ctx(Gemm{.a = dy, .b = joined(weights_, &Parameter::weight), .out = dx});
+  ScopedMark const mark(ctx.scratch());
+  ctx(Gemm{.a = rounded(ctx, dy, DType::e5m2, fp8_.gradient),
+           .b = fp8_.transposed,
+           .out = dx,
+           .transpose_b = true,
+           .a_scale = fp8_.gradient.inverse,
+           .b_scale = fp8_.weight.inverse});
 }
 
-void Linear::weight_product(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
-  ctx(Gemm{.a = dy, .b = x, .out = joined(weights_, &Parameter::gradient), .transpose_a = true, .accumulate = true});
+void Linear::multiply_gradient(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
+  Tensor const dw = joined(weights_, &Parameter::gradient);
   if (!biases_.empty()) ctx(SumRows{.x = dy, .out = bias_gradient(), .accumulate = true});
+  if (!fp8_.defined()) return ctx(Gemm{.a = dy, .b = x, .out = dw, .transpose_a = true, .accumulate = true});
+  ScopedMark const mark(ctx.scratch());
+  ctx(Gemm{.a = rounded_transpose(ctx, dy, DType::e5m2, fp8_.gradient),
+           .b = rounded_transpose(ctx, x, DType::e4m3, fp8_.input),
+           .out = dw,
+           .transpose_b = true,
+           .accumulate = true,
+           .a_scale = fp8_.gradient.inverse,
+           .b_scale = fp8_.input.inverse});
+}
+
+void Linear::forward(Ctx& ctx, Tensor const& x, Tensor const& y) const {
+  if (cut_ == CutBy::inputs) return tensor_.reduce(ctx, y, [&](Tensor const& sum) { multiply(ctx, x, sum, {}); });
+  ScopedMark const mark(ctx.scratch());
+  multiply(ctx, tensor_.gathered(ctx, x), y, bias());
 }
 
 void Linear::backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
-  if (cut_ == CutBy::inputs) return input_product(ctx, dy, dx);
-  tensor_.reduce(ctx, dx, [&](Tensor const& sum) { input_product(ctx, dy, sum); });
+  if (cut_ == CutBy::inputs) return multiply_back(ctx, dy, dx);
+  tensor_.reduce(ctx, dx, [&](Tensor const& sum) { multiply_back(ctx, dy, sum); });
 }
 
 void Linear::backward_weight(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
   ScopedMark const mark(ctx.scratch());
-  weight_product(ctx, cut_ == CutBy::outputs ? tensor_.gathered(ctx, x) : x, dy);
+  multiply_gradient(ctx, cut_ == CutBy::outputs ? tensor_.gathered(ctx, x) : x, dy);
 }
 
 void Linear::backward(Ctx& ctx, Tensor const& x, Tensor const& dy, Tensor const& dx) const {
@@ -73,10 +117,10 @@ void Linear::backward(Ctx& ctx, Tensor const& x, Tensor const& dy, Tensor const&
   ScopedMark const mark(ctx.scratch());
   auto const [input, gathered] = tensor_.start_gathering(ctx, x);
   Tensor const partial = tensor_.sequence() ? ctx.temporary(dx.dtype(), {dy.rows(), dx.cols()}) : dx;
-  input_product(ctx, dy, partial);
+  multiply_back(ctx, dy, partial);
   Event const summed = tensor_.start_sum(ctx, partial, dx);
   ctx.wait(gathered);
-  weight_product(ctx, input, dy);
+  multiply_gradient(ctx, input, dy);
   ctx.wait(summed);
 }
 

@@ -11,6 +11,10 @@ namespace selenite {
 /// y = x W^T + b with W [out, in]. Several logical matrices (q, k and v; gate and up) may lie side by side in the
 /// outputs, so that one GEMM reads them. A column-cut layer holds rows of W (outputs), a row-cut one columns (inputs)
 /// on each tensor rank.
+///
+/// Where the stage has bound an Fp8Matrix, the three products multiply 8-bit operands: x and W rounded to e4m3, dy to
+/// e5m2, sums in fp32, y and dx and the bias in bf16, dW and db in fp32. Every operand is laid out with rows along the
+/// sum (as sm_90 wants it), so that backward_weight rounds x and dy once more, transposed.
 class Linear {
  public:
   struct Part {
@@ -41,12 +45,15 @@ class Linear {
   Tensor bias_gradient() const { return biases_.empty() ? Tensor{} : joined(biases_, &Parameter::gradient); }
 
  private:
-  void input_product(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
-  void weight_product(Ctx& ctx, Tensor const& x, Tensor const& dy) const;  ///< x [all tokens]
   /// Neighbouring parameters seen as one tensor.
   static Tensor joined(std::vector<Parameter> const& parts, Tensor Parameter::*member);
+  // the three products; x and dy [all tokens]
+  void multiply(Ctx& ctx, Tensor const& x, Tensor const& y, Tensor const& bias) const;
+  void multiply_back(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
+  void multiply_gradient(Ctx& ctx, Tensor const& x, Tensor const& dy) const;
 
   std::vector<Parameter> weights_, biases_;
+  Fp8Matrix fp8_;
   CutBy cut_ = CutBy::outputs;
   TensorParallel tensor_;
 };

@@ -31,6 +31,14 @@ void append(std::vector<CheckpointPiece>& pieces, StageState const& stage, Kind 
   pieces.insert(pieces.end(), parts.begin(), parts.end());
 }
 
+/// The histories behind 8-bit scales, alike on all ranks that share the stage.
+std::vector<CheckpointPiece> fp8_pieces(StageState const& stage) {
+  std::vector<CheckpointPiece> pieces;
+  for (auto const& [name, row] : fp8_history_rows(stage))
+    pieces.push_back({"amax", name, row.shape(), {{0}, row.shape()}, row});
+  return pieces;
+}
+
 /// All ranks learn the first error that any of them had.
 void agree(Comm& comm, std::string const& error) {
   auto const all = comm.all_gather(error);
@@ -67,6 +75,10 @@ std::vector<CheckpointPiece> pieces_to_write(StageState const& stage) {
       if (run.count == 0) continue;
       for (OwnedRun const& owned : layout.owned({run})) append(pieces, stage, kind, i, owned);
     }
+  if (grid.index_in_group(stage.rank(), replicas.with(Axis::tensor)) == 0) {
+    auto const histories = fp8_pieces(stage);
+    pieces.insert(pieces.end(), histories.begin(), histories.end());
+  }
   return pieces;
 }
 
@@ -80,7 +92,9 @@ std::vector<CheckpointPiece> pieces_to_read(StageState const& stage, bool with_m
 }
 
 void restore(StageState& stage, CheckpointReader& reader, bool with_moments) {
-  auto const pieces = pieces_to_read(stage, with_moments);
+  auto pieces = pieces_to_read(stage, with_moments);
+  for (CheckpointPiece const& p : fp8_pieces(stage))  // none in a checkpoint of another precision: scales begin anew
+    if (reader.find(p.kind, p.name)) pieces.push_back(p);
   std::string last;
   for (CheckpointPiece const& p : pieces) {
     if (std::exchange(last, p.kind + "/" + p.name) == p.kind + "/" + p.name) continue;

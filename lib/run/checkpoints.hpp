@@ -13,7 +13,7 @@
 namespace selenite {
 
 /// The pieces that this rank writes: of every parameter its share among the ranks that hold the same, so that each
-/// value is written once. Kinds: weight (exact), and the moments m and v.
+/// value is written once. Kinds: weight (exact), the moments m and v, and amax: the histories behind 8-bit scales.
 std::vector<CheckpointPiece> pieces_to_write(StageState const& stage);
 /// The pieces that this rank needs back. `with_moments`: to go on training; else weights alone.
 std::vector<CheckpointPiece> pieces_to_read(StageState const& stage, bool with_moments);

@@ -60,8 +60,9 @@ Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string>
   if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
   grid_ = make_grid(config_.layout);
   comm_.set_grid(grid_);
-  stage_.emplace(config_, grid_, comm_.rank(), Purposes::evaluation);
   executor_ = Executor(config_.run.backend, static_cast<int>(*comm_.rank()) % std::max(1, cuda_devices()));
+  if (executor_.cuda) require_products(config_.train.precision, executor_.cuda->cuda().device);
+  stage_.emplace(config_, grid_, comm_.rank(), Purposes::evaluation);
   if (executor_.cuda) stage_->prepare(executor_.cuda->cuda());
   stage_->take_memory();
   ctx_.emplace(stage_->place(), executor_, &comm_);

@@ -108,7 +108,10 @@ class Trainer {
     tracer_.emplace(config_, comm_, grid_);
     int const device = device_of(config_, comm_);
     executor_ = Executor(config_.run.backend, device);
-    if (executor_.cuda) watchdog_.follow(*executor_.cuda);
+    if (executor_.cuda) {
+      require_products(config_.train.precision, executor_.cuda->cuda().device);
+      watchdog_.follow(*executor_.cuda);
+    }
     watchdog_.announce("opening the corpora");
     batches_.emplace(config_);
     stage_.emplace(config_, grid_, comm_.rank());

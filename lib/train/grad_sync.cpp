@@ -136,19 +136,31 @@ void publish_weights(Ctx& ctx, StageState& stage) {
   if (stage.master.defined())
     for (OwnedRun const& run : layout.owned({{0, layout.elements, false}}))
       ctx(Cast{.x = stage.owned(stage.master, run), .y = stage.owned(stage.weights, run)});
+  restore_scales(ctx, stage);
   gather_weights(ctx, stage);
 }
 
-void gather_weights(Ctx& ctx, StageState& stage) {
+namespace {
+
+void gather(Ctx& ctx, StageState& stage, std::size_t b) {
   FlatLayout const& layout = stage.layout();
+  stage.buckets[b].changed = true;
   if (layout.shards == 1) return;
-  for (std::size_t b = 0; b < layout.buckets.size(); ++b)
-    stage.buckets[b].gathered = ctx.on(stage.overlaps_parameters() ? Lane::comm : Lane::compute, [&] {
-      Bucket const& bucket = layout.buckets[b];
-      ctx(AllGather{.input = run_of(stage.weights, layout.shard_of(bucket, layout.shard)),
-                    .output = run_of(stage.weights, bucket.begin, bucket.count),
-                    .group = replicas});
-    });
+  stage.buckets[b].gathered = ctx.on(stage.overlaps_parameters() ? Lane::comm : Lane::compute, [&] {
+    Bucket const& bucket = layout.buckets[b];
+    ctx(AllGather{.input = run_of(stage.weights, layout.shard_of(bucket, layout.shard)),
+                  .output = run_of(stage.weights, bucket.begin, bucket.count),
+                  .group = replicas});
+  });
+}
+
+}  // namespace
+
+void gather_weights(Ctx& ctx, StageState& stage) {
+  for (std::size_t b = 0; b < stage.buckets.size(); ++b) {
+    gather(ctx, stage, b);
+    if (!stage.overlaps_parameters()) round_weights(ctx, stage, b);
+  }
 }
 
 void await_weights(Ctx& ctx, StageState& stage, Chunk c, std::size_t end) {
@@ -156,6 +168,7 @@ void await_weights(Ctx& ctx, StageState& stage, Chunk c, std::size_t end) {
   for (std::size_t b = chunk.first_bucket; b < chunk.last_bucket; ++b) {
     if (stage.layout().buckets[b].first >= chunk.first_parameter + end) break;
     ctx.wait(stage.buckets[b].gathered);
+    round_weights(ctx, stage, b);
   }
 }
 

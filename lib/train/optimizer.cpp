@@ -79,6 +79,7 @@ StepResult optimizer_step(Ctx& ctx, StageState& stage, Progress const& before) {
   ctx.wait(std::exchange(stage.copied, {}));
   if (!result.skipped)
     update(ctx, stage, before.step - before.skipped_steps + 1, result.lr, weight_decay(t, scheduled));
+  update_scales(ctx, stage);
   gather_weights(ctx, stage);  // in a skipped step too: every step sends the same
   ctx(Fill{.x = stage.gradients, .value = 0});
   ctx(Fill{.x = stage.totals, .value = 0});

@@ -102,6 +102,8 @@ void StageState::make_chunks() {
     ParameterList const list = chunk.model->parameters();
     chunk.first_parameter = parameters_.size();
     parameters_.insert(parameters_.end(), list.begin(), list.end());
+    auto const sites = fp8_sites(config_, *chunk.model, chunk.first_parameter);
+    fp8.sites.insert(fp8.sites.end(), sites.begin(), sites.end());
     if (purpose_ == Purposes::training) chunk.slots = static_cast<std::size_t>(slots[static_cast<std::size_t>(c)]);
     chunk.slot_bytes = INT64_MAX;
     chunk.saved.resize(chunk.slots);
@@ -205,6 +207,9 @@ void StageState::lay_out(std::byte* base) {
   footprint_ = {};
   if (uses_nccl(config_.run, grid_.world())) footprint_.nccl = nccl_memory(grid_, rank_);
   weights = region(dtype_, all, footprint_.weights, true);
+  std::int64_t const before_fp8 = arena.mark();
+  lay_out_fp8(fp8, *this, arena);
+  footprint_.weights += arena.mark() - before_fp8;
   gradients = region(DType::fp32, shards_gradients() ? own : all, footprint_.gradients, training);
   master = region(DType::fp32, own, footprint_.master, training && dtype_ != DType::fp32);
   moment1 = region(DType::fp32, own, footprint_.moments, training);

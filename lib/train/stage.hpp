@@ -12,6 +12,7 @@
 #include "model/gpt.hpp"
 #include "schedule/schedule.hpp"
 #include "train/flat.hpp"
+#include "train/fp8.hpp"
 #include "train/progress.hpp"
 
 namespace selenite {
@@ -77,6 +78,7 @@ struct BucketState {
   Tensor arrived;   ///< with sharded gradients: this rank's part of the sum, before it is added to the owned gradients
   Tensor travelling;  ///< with train.gradient_reduce in 16 bits: the gradient as it goes between ranks
   bool started = false;
+  bool changed = false;  ///< its weights are newer than their 8-bit copies
   Event reduced, gathered;
 };
 
@@ -130,6 +132,7 @@ class StageState {
   /// The rank that holds chunk `number` of the pipeline, with this rank's other coordinates.
   Rank holder(std::int64_t number) const;
   Arena& scratch() { return scratch_; }
+  Fp8State fp8;
   std::vector<BucketState> buckets;
   std::deque<std::size_t> in_flight;  ///< buckets under way to their owners, with sharded gradients
   /// Gradients go between ranks in fewer bits than they are accumulated in.

@@ -85,6 +85,7 @@ StepResult evaluate_batches(Ctx& ctx, StageState& stage, std::int64_t micros, Lo
   result.tokens = ctx.fetch(stage.totals, 1, 1);
   result.loss = ctx.fetch(stage.totals, 0, 0) / std::max(result.tokens, 1.0);
   ctx(Fill{.x = stage.totals, .value = 0});
+  if (stage.fp8.used()) ctx(Fill{.x = stage.fp8.amax, .value = 0});  // training scales by what training sees
   return result;
 }
 

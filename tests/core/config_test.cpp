@@ -170,10 +170,24 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_together_is_refused_with_the_nearest_that
 }
 
 BOOST_AUTO_TEST_CASE(what_this_version_lacks_is_refused_never_ignored) {
-  for (char const* setting :
-       {"train.precision=fp8", "train.gradient_reduce=fp8", "train.optimizer_sharding=3", "layout.overlap=pipe"})
+  for (char const* setting : {"train.gradient_reduce=fp8", "train.optimizer_sharding=3", "layout.overlap=pipe"})
     BOOST_TEST(!refusal({setting, "train.steps=1"}).empty(), setting);
   BOOST_TEST(contains(refusal({"layout.expert=2", "train.steps=1"}, 2), "layout.expert = 2 can't be run"));
+}
+
+BOOST_AUTO_TEST_CASE(fp8_asks_for_layers_and_on_cuda_for_sizes) {
+  std::vector<std::string> const small{"train.precision=fp8", "train.steps=1", "model.layers=2",
+                                       "model.hidden=40",     "model.heads=2", "model.sequence_length=32"};
+  auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), small.begin(), small.end());
+    return refusal(more);
+  };
+  BOOST_TEST(with({}).empty());
+  BOOST_TEST(contains(with({"train.fp8_bf16_layers=1"}), "train.fp8_bf16_layers = 1 leaves none of 2 layers in fp8"));
+  BOOST_TEST(contains(with({"run.backend=cuda"}), "model.hidden is 40, not a multiple of 16"));
+  BOOST_TEST(with({"run.backend=cuda", "model.hidden=64"}).empty());
+  BOOST_TEST(
+      contains(with({"run.backend=cuda", "model.hidden=64", "model.sequence_length=24"}), "tokens of a micro-batch"));
 }
 
 // Sizes whose products do not fit 64 bits, or whose divisors would be looked for for ever.

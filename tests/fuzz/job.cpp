@@ -49,6 +49,7 @@ class RankJob {
     ctx.wait_for_comm();
     ctx.synchronize();
     collect(stage_.exact_weights(), 1, trained_.weights);
+    collect_amaxes();
     compare_with_plan(ctx.tally(), before, planned, !part.from.empty());
     if (!part.to.empty()) save(ctx, part.to, at);
   }
@@ -107,6 +108,16 @@ class RankJob {
           whole.values[at] = factor * static_cast<double>(values[static_cast<std::size_t>(k)]), ++whole.written[at];
         }
       }
+    }
+  }
+
+  /// All ranks that share a matrix must have the same.
+  void collect_amaxes() {
+    std::lock_guard const lock(mutex_);
+    for (auto const& [name, row] : fp8_history_rows(stage_)) {
+      auto const [place, first] = trained_.amaxes.emplace(name, on_host(row));
+      if (!first && place->second != on_host(row))
+        trained_.wrong.push_back(concat("rank ", comm_.rank(), " has other largest magnitudes of ", name));
     }
   }
 

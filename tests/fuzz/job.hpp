@@ -21,10 +21,11 @@ using Wholes = std::map<std::string, Whole>;
 /// What a training left.
 struct Trained {
   std::vector<double> losses, norms;
-  Wholes gradients;                ///< of the first step: of the sum of the counted tokens' losses
-  Wholes weights;                  ///< after the last
-  std::int64_t bytes_sent = 0;     ///< by all ranks
-  std::vector<std::string> wrong;  ///< what did not equal the plan: bytes held, FLOPs, bytes sent
+  Wholes gradients;                                  ///< of the first step: of the sum of the counted tokens' losses
+  Wholes weights;                                    ///< after the last
+  std::map<std::string, std::vector<float>> amaxes;  ///< with fp8, the histories behind the scales
+  std::int64_t bytes_sent = 0;                       ///< by all ranks
+  std::vector<std::string> wrong;                    ///< what did not equal the plan: bytes held, FLOPs, bytes sent
 };
 
 /// Where a training begins and ends.

@@ -15,6 +15,7 @@ namespace {
 constexpr std::int64_t guard = 256;  // bytes before and after
 constexpr std::byte poison{0xff};    // a NaN in every floating dtype
 
+/// What the reference takes as fp64. The 8-bit floats stay what they are: saturation is a part of what they hold.
 bool floating(DType type) {
   return type == DType::fp64 || type == DType::fp32 || type == DType::bf16 || type == DType::fp16;
 }
@@ -27,6 +28,10 @@ double round_to(DType type, double value) {
       return static_cast<float>(bf16(static_cast<float>(value)));
     case DType::fp16:
       return static_cast<float>(fp16(static_cast<float>(value)));
+    case DType::e4m3:
+      return static_cast<float>(e4m3(static_cast<float>(value)));
+    case DType::e5m2:
+      return static_cast<float>(e5m2(static_cast<float>(value)));
     default:
       return value;
   }

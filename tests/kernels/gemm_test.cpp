@@ -1,6 +1,8 @@
 #define BOOST_TEST_MODULE gemm
 #include "kernels/gemm/gemm.hpp"
 
+#include <cmath>
+
 #include "cases.hpp"
 #include "core/element.hpp"
 
@@ -95,6 +97,39 @@ std::vector<Case<Gemm>> gemm_cases() {
   return cases;
 }
 
+/// Operands of 8 bits: forward (e4m3 and e4m3, bias), the input's gradient, the weight's (added to fp32).
+Gemm fp8_gemm(Tensors& t, DType a, DType b, DType out, Sizes s, bool bias, bool accumulate) {
+  auto power = [](int exponent) { return Values([=](std::int64_t) { return std::ldexp(1.0, exponent); }); };
+  auto operand = [&](DType type, Shape shape) { return t.in(type, shape, Uniform{-300, 300}); };
+  Gemm op{.a = operand(a, {s.m, s.k}),
+          .b = operand(b, {s.n, s.k}),
+          .out = accumulate ? t.inout(out, {s.m, s.n}, {}, strided) : t.out(out, {s.m, s.n}, strided),
+          .transpose_b = true,
+          .accumulate = accumulate,
+          .a_scale = t.in(DType::fp32, {1}, power(-6)),
+          .b_scale = t.in(DType::fp32, {1}, power(-9))};
+  if (bias) op.bias = t.in(DType::bf16, {s.n});
+  return op;
+}
+
+std::vector<Case<Gemm>> fp8_cases() {
+  std::vector<Case<Gemm>> cases;
+  std::vector<Sizes> all{{16, 16, 16}, {48, 80, 144}, {64, 32, 1040}};
+  if (Backend::any_fp8_size) all.insert(all.end(), {{1, 1, 1}, {67, 131, 33}, {5, 3, 130}});
+  for (Sizes const s : all) {
+    auto add = [&](char const* what, DType a, DType b, DType out, bool bias, bool accumulate) {
+      cases.push_back({concat(what, ", ", s.m, " x ", s.n, " x ", s.k),
+                       [=](Tensors& t, DType) { return fp8_gemm(t, a, b, out, s, bias, accumulate); },
+                       {.sum_length = static_cast<double>(s.k), .dtypes = {DType::bf16}}});
+    };
+    add("fp8 forward", DType::e4m3, DType::e4m3, DType::bf16, true, false);
+    add("fp8 forward without bias", DType::e4m3, DType::e4m3, DType::bf16, false, false);
+    add("fp8 dgrad", DType::e5m2, DType::e4m3, DType::bf16, false, false);
+    add("fp8 wgrad", DType::e5m2, DType::e4m3, DType::fp32, false, true);
+  }
+  return cases;
+}
+
 std::vector<Case<SumRows>> sum_rows_cases() {
   auto make = [](std::int64_t rows, std::int64_t cols, bool accumulate) {
     return [=](Tensors& t, DType type) {
@@ -127,6 +162,7 @@ BOOST_AUTO_TEST_CASE(gemm_by_hand) {
 }
 
 BOOST_AUTO_TEST_CASE(gemm_cases_on_cpu) { check(gemm_cases()); }
+BOOST_AUTO_TEST_CASE(fp8_cases_on_cpu) { check(fp8_cases()); }
 BOOST_AUTO_TEST_CASE(sum_rows_cases_on_cpu) { check(sum_rows_cases()); }
 
 // A linear layer's backward is two GEMMs and a SumRows.

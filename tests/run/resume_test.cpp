@@ -39,7 +39,7 @@ BOOST_AUTO_TEST_SUITE(resume)
 
 BOOST_AUTO_TEST_CASE(a_resumed_run_equals_one_that_never_stopped) {
   Workplace const work;
-  for (std::string const precision : {"fp32", "bf16"}) {
+  for (std::string const precision : {"fp32", "bf16", "fp8"}) {
     std::vector<std::string> const settings{"train.precision=" + precision, "train.valid_every=3",
                                             "train.valid_batches=1", "data.split=80,20,0"};
     auto const whole = work.pretrain("whole-" + precision, settings);
@@ -53,6 +53,11 @@ BOOST_AUTO_TEST_CASE(a_resumed_run_equals_one_that_never_stopped) {
     BOOST_TEST(got.size() == 4u);
     for (auto const& [step, text] : got) BOOST_TEST(text == expected.at(step));
     same_state(work.checkpoint("whole-" + precision, 12), work.checkpoint("resumed-" + precision, 12));
+    if (precision == "fp8") {
+      auto const amaxes = values_of(work.checkpoint("whole-fp8", 12), "amax");
+      BOOST_TEST(!amaxes.empty());
+      BOOST_TEST((amaxes == values_of(work.checkpoint("resumed-fp8", 12), "amax")));
+    }
   }
 }
 

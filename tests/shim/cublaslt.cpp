@@ -36,6 +36,8 @@ struct Operation {
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   int bias_type = -1;  ///< of D
   void const* bias = nullptr;
+  float const *a_scale = nullptr, *b_scale = nullptr;
+  std::int8_t fast_accumulation = 0;
 };
 struct Preference {
   std::uint64_t mark = initialized;
@@ -84,11 +86,16 @@ cublasStatus_t assign(Field& field, void const* value, std::size_t bytes) {
 
 // --- elements
 
-std::int64_t size_of(cudaDataType_t type) { return type == CUDA_R_64F ? 8 : type == CUDA_R_32F ? 4 : 2; }
+bool is_fp8(cudaDataType_t type) { return type == CUDA_R_8F_E4M3 || type == CUDA_R_8F_E5M2; }
+std::int64_t size_of(cudaDataType_t type) {
+  return type == CUDA_R_64F ? 8 : type == CUDA_R_32F ? 4 : is_fp8(type) ? 1 : 2;
+}
 
 double load(cudaDataType_t type, void const* data, std::int64_t i) {
   if (type == CUDA_R_32F) return static_cast<float const*>(data)[i];
   if (type == CUDA_R_16F) return static_cast<float>(static_cast<fp16 const*>(data)[i]);
+  if (type == CUDA_R_8F_E4M3) return static_cast<float>(static_cast<e4m3 const*>(data)[i]);
+  if (type == CUDA_R_8F_E5M2) return static_cast<float>(static_cast<e5m2 const*>(data)[i]);
   return static_cast<float>(static_cast<bf16 const*>(data)[i]);
 }
 void store(cudaDataType_t type, void* data, std::int64_t i, double value) {
@@ -103,10 +110,21 @@ void store(cudaDataType_t type, void* data, std::int64_t i, double value) {
 
 // --- checks
 
+/// 8-bit inputs as an sm_90 has them: not both e5m2, sums along the rows of both, sizes of whole 16 bytes.
+bool supported_fp8(LtProblem const& p) {
+  bool const types = is_fp8(p.b.type) && (p.a.type != CUDA_R_8F_E5M2 || p.b.type != CUDA_R_8F_E5M2),
+             order = p.op_a == CUBLAS_OP_T && p.op_b == CUBLAS_OP_N, sizes = p.m() % 16 == 0 && p.k() % 16 == 0;
+  for (LtMatrix const& x : {p.a, p.b, p.d})
+    if (x.leading_dimension * size_of(x.type) % 16 != 0) return false;
+  bool const output = p.d.type == CUDA_R_16BF || p.d.type == CUDA_R_32F;
+  return types && order && sizes && output && (p.epilogue == CUBLASLT_EPILOGUE_DEFAULT || p.bias_type == CUDA_R_16BF);
+}
+
 /// The rows that COMPUTE_32F has in the documentation's table: inputs, output, bias.
 bool supported(LtProblem const& p) {
-  if (p.compute != CUBLAS_COMPUTE_32F || p.scale != CUDA_R_32F || p.a.type != p.b.type || p.c.type != p.d.type)
-    return false;
+  if (p.compute != CUBLAS_COMPUTE_32F || p.scale != CUDA_R_32F || p.c.type != p.d.type) return false;
+  if (is_fp8(p.a.type)) return supported_fp8(p);
+  if (p.a.type != p.b.type) return false;
   bool const floating = p.a.type == CUDA_R_32F || p.a.type == CUDA_R_16F || p.a.type == CUDA_R_16BF;
   if (!floating || (p.d.type != p.a.type && p.d.type != CUDA_R_32F)) return false;
   return p.epilogue == CUBLASLT_EPILOGUE_DEFAULT || p.bias_type == p.d.type;
@@ -151,9 +169,10 @@ cublasStatus_t problem_of(LtProblem& problem, cublasLtHandle_t handle, cublasLtM
   for (auto const* layout : {a, b, c, d}) whole &= read<Layout>(layout).mark == initialized;
   if (!whole) return refuse(invalid, "a description was not initialized");
   auto matrix = [](cublasLtMatrixLayout_t layout) { return read<Layout>(layout).matrix; };
-  problem = {op.compute, op.scale,  op.op_a,   op.op_b,   op.epilogue,
-             CUDA_R_32F, matrix(a), matrix(b), matrix(c), matrix(d)};
+  problem = {op.compute,           op.scale,  op.op_a,   op.op_b,   op.epilogue, CUDA_R_32F,
+             op.fast_accumulation, matrix(a), matrix(b), matrix(c), matrix(d)};
   problem.bias_type = op.bias_type < 0 ? problem.d.type : static_cast<cudaDataType_t>(op.bias_type);
+  if ((op.a_scale || op.b_scale) && !is_fp8(problem.a.type)) return refuse(unsupported, "scales of other than 8 bits");
   return check(problem, op.bias);
 }
 
@@ -201,6 +220,8 @@ std::vector<double> terms_of(LtMatrix const& x, void const* data, std::int64_t b
 
 void multiply(LtProduct const& product) {
   LtProblem const& p = product.problem;
+  double const alpha =
+      product.alpha * (product.a_scale ? *product.a_scale : 1.0) * (product.b_scale ? *product.b_scale : 1.0);
   auto const m = static_cast<std::size_t>(p.m()), n = static_cast<std::size_t>(p.n()),
              k = static_cast<std::size_t>(p.k());
   for (std::int64_t batch = 0; batch < p.d.batch; ++batch) {
@@ -210,7 +231,7 @@ void multiply(LtProduct const& product) {
       for (std::size_t i = 0; i < m; ++i) {
         auto const row = static_cast<std::int64_t>(i),
                    d = batch * p.d.batch_stride + static_cast<std::int64_t>(j) * p.d.leading_dimension + row;
-        double sum = std::inner_product(&a[i * k], &a[i * k] + k, &b[j * k], 0.0) * product.alpha;
+        double sum = std::inner_product(&a[i * k], &a[i * k] + k, &b[j * k], 0.0) * alpha;
         if (product.beta != 0) sum += product.beta * load(p.d.type, product.d, d);  // with 0, C is not read
         if (product.bias) sum += load(p.bias_type, product.bias, row);
         store(p.d.type, product.d, d, sum);
@@ -278,6 +299,9 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cu
   if (what == CUBLASLT_MATMUL_DESC_TRANSB) status = assign(inside.op_b, value, bytes);
   if (what == CUBLASLT_MATMUL_DESC_EPILOGUE) status = assign(inside.epilogue, value, bytes);
   if (what == CUBLASLT_MATMUL_DESC_BIAS_POINTER) status = assign(inside.bias, value, bytes);
+  if (what == CUBLASLT_MATMUL_DESC_A_SCALE_POINTER) status = assign(inside.a_scale, value, bytes);
+  if (what == CUBLASLT_MATMUL_DESC_B_SCALE_POINTER) status = assign(inside.b_scale, value, bytes);
+  if (what == CUBLASLT_MATMUL_DESC_FAST_ACCUM) status = assign(inside.fast_accumulation, value, bytes);
   if (what == CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE) status = assign(inside.bias_type, value, bytes);
   write(operation, inside);
   return status;
@@ -340,6 +364,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
                     .a = a,
                     .b = b,
                     .bias = read<Operation>(operation).bias,
+                    .a_scale = read<Operation>(operation).a_scale,
+                    .b_scale = read<Operation>(operation).b_scale,
                     .d = d,
                     .workspace = workspace_bytes,
                     .stream = stream};

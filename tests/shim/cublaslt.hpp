@@ -22,6 +22,7 @@ struct LtProblem {
   cublasOperation_t op_a, op_b;
   cublasLtEpilogue_t epilogue;
   cudaDataType_t bias_type;
+  std::int8_t fast_accumulation;
   LtMatrix a, b, c, d;
   bool operator==(LtProblem const&) const = default;
 
@@ -35,6 +36,7 @@ struct LtProduct {
   LtProblem problem;
   float alpha, beta;
   void const *a, *b, *bias;
+  float const *a_scale, *b_scale;  ///< null: 1
   void* d;
   std::size_t workspace;
   cudaStream_t stream;

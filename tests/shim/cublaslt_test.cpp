@@ -107,6 +107,60 @@ BOOST_AUTO_TEST_CASE(products_of_a_linear_layer) {
   BOOST_CHECK_EQUAL(lt_record().products.size(), 3u);
 }
 
+// The same in 8 bits: all three with sums along the rows of both operands, scales on the device, full accumulation.
+BOOST_AUTO_TEST_CASE(products_of_a_linear_layer_in_8_bits) {
+  constexpr std::int64_t rows = 32, inputs = 16, outputs = 48;
+  Tensor const x = memory(DType::e4m3, {rows, inputs}), xt = memory(DType::e4m3, {inputs, rows}),
+               w = memory(DType::e4m3, {outputs, inputs}), wt = memory(DType::e4m3, {inputs, outputs}),
+               dy = memory(DType::e5m2, {rows, outputs}), dyt = memory(DType::e5m2, {outputs, rows}),
+               y = memory(DType::bf16, {rows, outputs}), dx = memory(DType::bf16, {rows, inputs}),
+               bias = memory(DType::bf16, {outputs}), dw = memory(DType::fp32, {outputs, inputs}),
+               scales = memory(DType::fp32, {3});
+  auto scale = [&](std::int64_t i) { return scales.columns(i, 1); };
+  Cuda cuda;
+  cuda.workspace = memory.workspace(1 << 16);
+  auto check = [&](Gemm const& op, std::uint64_t m, std::uint64_t n, std::uint64_t k) {
+    launch(cuda, op);
+    auto const& p = last().problem;
+    BOOST_TEST((p.m() == m && p.n() == n && p.k() == k));
+    BOOST_CHECK(p.op_a == CUBLAS_OP_T && p.op_b == CUBLAS_OP_N);
+    BOOST_CHECK(last().a_scale == op.b_scale.data<float>() && last().b_scale == op.a_scale.data<float>());
+    BOOST_TEST(int{p.fast_accumulation} == 0);
+    BOOST_CHECK(p.compute == CUBLAS_COMPUTE_32F && p.scale == CUDA_R_32F);
+  };
+  Gemm const forward{
+      .a = x, .b = w, .out = y, .transpose_b = true, .bias = bias, .a_scale = scale(0), .b_scale = scale(1)};
+  check(forward, outputs, rows, inputs);
+  BOOST_CHECK(last().problem.a.type == CUDA_R_8F_E4M3 && last().problem.b.type == CUDA_R_8F_E4M3);
+  BOOST_CHECK(last().bias == bias.raw() && last().problem.bias_type == CUDA_R_16BF);
+  check({.a = dy, .b = wt, .out = dx, .transpose_b = true, .a_scale = scale(2), .b_scale = scale(1)}, inputs, rows,
+        outputs);
+  BOOST_CHECK(last().problem.a.type == CUDA_R_8F_E4M3 && last().problem.b.type == CUDA_R_8F_E5M2);
+  check(
+      {.a = dyt, .b = xt, .out = dw, .transpose_b = true, .accumulate = true, .a_scale = scale(2), .b_scale = scale(0)},
+      inputs, outputs, rows);
+  BOOST_CHECK(last().beta == 1 && last().problem.d.type == CUDA_R_32F);
+
+  // the same problem with other scales needs no other algorithm
+  std::size_t const before = choices();
+  Gemm other = forward;
+  other.a_scale = scale(2);
+  check(other, outputs, rows, inputs);
+  BOOST_TEST(choices() == before);
+
+  // what sm_90 has no algorithm for is said
+  Gemm turned = forward;
+  turned.b = wt, turned.transpose_b = false;
+  BOOST_TEST(message_of([&] { launch(cuda, turned); }).find("no algorithm") != std::string::npos);
+  Gemm const ragged{.a = x.row_range(0, 8).columns(0, 8),
+                    .b = w.columns(0, 8),
+                    .out = y.row_range(0, 8),
+                    .transpose_b = true,
+                    .a_scale = scale(0),
+                    .b_scale = scale(1)};
+  BOOST_TEST(message_of([&] { launch(cuda, ragged); }).find("multiples of 16") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(an_algorithm_is_chosen_once_a_problem) {
   Tensor const x = memory(type, {tokens, in}), w = memory(type, {out, in}), y = memory(type, {tokens, out}),
                bias = memory(type, {out});

@@ -307,6 +307,30 @@ BOOST_AUTO_TEST_CASE(every_layout_trains_as_one_rank) {
   }
 }
 
+/// Products by the stand-in for cuBLASLt, which takes 8-bit operands as sm_90 does, against the emulation on the cores.
+BOOST_AUTO_TEST_CASE(in_8_bits_a_layout_trains_as_one_rank_on_the_cores) {
+  Draw const d = parse_draw(
+      "model.layers=2 model.hidden=64 model.heads=4 model.ffn_hidden=96 model.activation=swiglu model.vocab_size=61 "
+      "model.sequence_length=32 train.global_batch=4 train.steps=10 train.lr=1e-3 | layout.tensor=2 layout.data=2 "
+      "layout.pipe=1 layout.sequence_parallel=true train.micro_batch=1 train.optimizer_sharding=1");
+  Settings const fp8{"train.precision=fp8", "train.fp8_history=2"};
+  Settings on_devices = fp8;
+  on_devices.push_back("run.backend=cuda");
+  Trained const one = train_as_threads(config_of(d, false, fp8), {.until = 3});
+  take_nccl_logs();
+  Trained const all = train_as_threads(config_of(d, true, on_devices), {.until = 3}, nccl);
+  for (std::string const& problem : all.wrong) BOOST_ERROR(problem);
+  for (std::size_t i = 0; i < 3; ++i) {
+    BOOST_TEST(all.losses[i] == one.losses[i], boost::test_tools::tolerance(2e-3));
+    BOOST_TEST(all.norms[i] == one.norms[i], boost::test_tools::tolerance(3e-2));
+  }
+  BOOST_TEST(all.amaxes.size() == 16u);
+  for (auto const& [name, history] : one.amaxes)
+    for (std::size_t i = 0; i < history.size(); ++i)
+      BOOST_TEST(all.amaxes.at(name)[i] == history[i], boost::test_tools::tolerance(0.1f));
+  check_record(take_nccl_logs(), all.bytes_sent);
+}
+
 /// The other path of attention, which has no context ranks.
 BOOST_AUTO_TEST_CASE(layouts_with_matrix_attention_train_as_one_rank) {
   int trained = 0;

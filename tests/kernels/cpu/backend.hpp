@@ -13,6 +13,7 @@ namespace selenite::test {
 /// What the tables' operations are launched on: the cores of this machine.
 struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{AttentionLibrary::own};
+  static constexpr bool any_fp8_size = true;  ///< products of 8 bits of any size
   /// Threads of the launches from now on; 0: as many as there are cores.
   static void set_team(int threads) { set_threads(threads); }
   /// FLOPs that the launch counted.

@@ -15,6 +15,7 @@ namespace selenite::test {
 struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{AttentionLibrary::own,
                                                                                AttentionLibrary::automatic};
+  static constexpr bool any_fp8_size = false;  ///< products of 8 bits of any size, not of whole 16 elements alone
   static void set_team(int) {}
   template <class Op>
   static double run(std::span<std::byte> workspace, Op const& op) {
