@@ -35,16 +35,9 @@ enum Number : std::int64_t { q = 1, k, v, out, logsumexp, scale, hidden, one, do
 /// fit the graph; those that remain keep dP whole in their scratch.
 constexpr bool has_dq_sums(Problem const& p) { return p.backward && !p.deterministic; }
 
-/// The graph of the problem.
+/// The graph of the problem; `builder` must outlive its plans' making.
 Descriptor make_graph(GraphBuilder& builder, Target const& target, Problem const& problem);
-
-/// The best plan that the library has for the problem and device: its heuristics' first choice that can be built, needs
-/// no more scratch than there is and, if so asked, gives the same bits every time.
-struct Plan {
-  Descriptor plan;
-  std::int64_t workspace = 0;  ///< bytes that it needs
-};
-/// plan.get() is null if there is none; `why` then says so.
+/// Its plan (see make_plan above).
 Plan make_plan(Target const& target, Problem const& problem, std::string& why);
 
 /// Where the tensors of a problem's graph are, and its numbers.
@@ -55,7 +48,9 @@ class Arguments {
   Arguments& operator=(Arguments const&) = delete;
   void set(Number number, void* place) { numbers_.push_back(number), places_.push_back(place); }
   /// Starts the plan on the handle's stream.
-  void run(cudnnHandle_t handle, Plan const& plan, std::span<std::byte> workspace) const;
+  void run(cudnnContext* handle, Plan const& plan, std::span<std::byte> workspace) const {
+    cudnn::run(handle, plan, numbers_, places_, workspace.data());
+  }
 
  private:
   float scale_, hidden_, one_ = 1;  // read by the library when the plan is started

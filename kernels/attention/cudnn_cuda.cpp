@@ -1,3 +1,4 @@
+#include <cudnn.h>
 #include <map>
 #include <memory>
 

@@ -1,103 +1,51 @@
 #pragma once
 #include <array>
-#include <cudnn.h>
+#include <cstdint>
+#include <initializer_list>
 #include <span>
-#include <utility>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/dtype.hpp"
 
-/// cuDNN's backend API as far as attention needs it: descriptors that check and free themselves, and a builder of
-/// operation graphs. For the cudnn_*.cpp files of this folder only.
+struct cudnnContext;  // cudnnHandle_t points to one; no cuDNN header is needed to hold it
+
+/// cuDNN's backend API as far as attention needs it: operation graphs, and plans that run them. For the cudnn_* files
+/// of this folder only.
 namespace selenite::cudnn {
 
-/// Throws Error with the expression, its place and the library's own last words, unless the status is success.
-void check(cudnnStatus_t status, char const* expression, char const* file, int line);
+/// Throws Error with the expression, its place and the library's own last words, unless the status (a cudnnStatus_t) is
+/// success.
+void check(int status, char const* expression, char const* file, int line);
 /// Around every call into cuDNN.
 #define CUDNN_CHECK(expression) ::selenite::cudnn::check((expression), #expression, __FILE__, __LINE__)
-/// The library can't do it here, as opposed to: it was asked wrongly.
-constexpr bool not_supported(cudnnStatus_t status) {
-  return status >= CUDNN_STATUS_NOT_SUPPORTED && status < CUDNN_STATUS_INTERNAL_ERROR;
-}
 
-template <class T>
-struct AttributeType;
-#define SELENITE_CUDNN_ATTRIBUTE(T, type)                      \
-  template <>                                                  \
-  struct AttributeType<T> {                                    \
-    static constexpr cudnnBackendAttributeType_t value = type; \
-  }
-SELENITE_CUDNN_ATTRIBUTE(std::int64_t, CUDNN_TYPE_INT64);
-SELENITE_CUDNN_ATTRIBUTE(bool, CUDNN_TYPE_BOOLEAN);
-SELENITE_CUDNN_ATTRIBUTE(char, CUDNN_TYPE_CHAR);
-SELENITE_CUDNN_ATTRIBUTE(cudnnHandle_t, CUDNN_TYPE_HANDLE);
-SELENITE_CUDNN_ATTRIBUTE(cudnnDataType_t, CUDNN_TYPE_DATA_TYPE);
-SELENITE_CUDNN_ATTRIBUTE(cudnnPointwiseMode_t, CUDNN_TYPE_POINTWISE_MODE);
-SELENITE_CUDNN_ATTRIBUTE(cudnnReduceTensorOp_t, CUDNN_TYPE_REDUCTION_OPERATOR_TYPE);
-SELENITE_CUDNN_ATTRIBUTE(cudnnBackendHeurMode_t, CUDNN_TYPE_HEUR_MODE);
-SELENITE_CUDNN_ATTRIBUTE(cudnnBackendNumericalNote_t, CUDNN_TYPE_NUMERICAL_NOTE);
-SELENITE_CUDNN_ATTRIBUTE(cudnnBackendDescriptor_t, CUDNN_TYPE_BACKEND_DESCRIPTOR);  // a void*
-#undef SELENITE_CUDNN_ATTRIBUTE
-
-/// A backend descriptor; owns it.
+/// A finished descriptor of the library's; owns it.
 class Descriptor {
  public:
   Descriptor() = default;
-  explicit Descriptor(cudnnBackendDescriptorType_t type) { CUDNN_CHECK(cudnnBackendCreateDescriptor(type, &it_)); }
-  Descriptor(Descriptor&& other) noexcept : it_(std::exchange(other.it_, nullptr)) {}
+  explicit Descriptor(void* it) : it_(it) {}
+  Descriptor(Descriptor&& other) noexcept : it_(other.it_) { other.it_ = nullptr; }
   Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(it_, other.it_);
+    void* const it = it_;
+    it_ = other.it_, other.it_ = it;
     return *this;
   }
-  ~Descriptor() {
-    if (it_) cudnnBackendDestroyDescriptor(it_);
-  }
-
-  cudnnBackendDescriptor_t get() const { return it_; }
-  template <class T>
-  Descriptor& set(cudnnBackendAttributeName_t name, std::span<T const> values) {
-    CUDNN_CHECK(cudnnBackendSetAttribute(it_, name, AttributeType<T>::value, std::ssize(values), values.data()));
-    return *this;
-  }
-  template <class T>
-  Descriptor& set(cudnnBackendAttributeName_t name, T const& value) {
-    return set(name, std::span<T const>(&value, 1));
-  }
-  Descriptor& set(cudnnBackendAttributeName_t name, Descriptor const& value) { return set(name, value.it_); }
-  /// Addresses of data, whose type is that of descriptors.
-  Descriptor& set_addresses(cudnnBackendAttributeName_t name, std::span<void* const> values) {
-    CUDNN_CHECK(cudnnBackendSetAttribute(it_, name, CUDNN_TYPE_VOID_PTR, std::ssize(values), values.data()));
-    return *this;
-  }
-  void finalize() { CUDNN_CHECK(cudnnBackendFinalize(it_)); }
-  /// False where the library does not support what was described.
-  bool finalize_if_supported();
-
-  /// At most values.size() elements; how many there are in all. Elements that are descriptors are filled in place.
-  template <class T>
-  std::int64_t get(cudnnBackendAttributeName_t name, std::span<T> values) const {
-    std::int64_t count = 0;
-    CUDNN_CHECK(cudnnBackendGetAttribute(it_, name, AttributeType<T>::value, std::ssize(values), &count,
-                                         values.empty() ? nullptr : static_cast<void*>(values.data())));
-    return count;
-  }
-  std::int64_t get_integer(cudnnBackendAttributeName_t name) const {
-    std::int64_t value = 0;
-    get(name, std::span<std::int64_t>(&value, 1));
-    return value;
-  }
+  ~Descriptor();
+  void* get() const { return it_; }
 
  private:
-  cudnnBackendDescriptor_t it_ = nullptr;
+  void* it_ = nullptr;
 };
 
 /// What plans are made for: the device of a handle, or (without one) properties that describe a device.
 struct Target {
-  cudnnHandle_t handle = nullptr;
-  cudnnBackendDescriptor_t properties = nullptr;
+  cudnnContext* handle = nullptr;
+  void* properties = nullptr;
 };
-
-cudnnDataType_t data_type(DType type);
+/// A device that need not be there, by its properties in JSON.
+Descriptor device_properties(std::string_view json);
 
 using Extents = std::array<std::int64_t, 4>;
 /// Extents and strides in elements.
@@ -111,41 +59,59 @@ Layout swapped(Layout layout);
 
 /// A tensor of the graph under construction.
 struct Value {
-  cudnnBackendDescriptor_t tensor = nullptr;
+  void* tensor = nullptr;
   Layout layout;
 };
 
+enum class Pointwise : std::uint8_t { add, subtract, multiply, divide, exponential, logarithm, identity };
+enum class Reduction : std::uint8_t { sum, largest };
+
 /// Builds an operation graph on tensors of four dimensions. What lies in memory has a number of the caller's, by which
-/// it is found when the graph runs; virtual tensors, which never reach memory, get numbers beyond. All arithmetic is in
-/// fp32.
+/// it is found when the graph runs; intermediate tensors, which never reach memory, get numbers beyond. All arithmetic
+/// is in fp32. The builder must outlive the graph and what is made of it.
 class GraphBuilder {
  public:
-  Value in_memory(std::int64_t number, cudnnDataType_t type, Layout const& layout);
+  Value in_memory(std::int64_t number, DType type, Layout const& layout);
   /// An fp32 number that is given when the graph runs.
   Value scalar(std::int64_t number);
-  Value intermediate(cudnnDataType_t type, Layout const& layout);
+  Value intermediate(DType type, Layout const& layout);
 
-  /// The pointwise operation on one, two or three inputs; the result goes to `out`.
-  void pointwise(cudnnPointwiseMode_t mode, std::initializer_list<Value> inputs, Value const& out,
-                 cudnnDataType_t math = CUDNN_DATA_FLOAT);
+  /// The operation on one or two inputs; an extent of 1 stands for any. The result goes to `out`.
+  void pointwise(Pointwise mode, std::initializer_list<Value> inputs, Value const& out);
   /// The same into a new fp32 intermediate, laid out as the first input.
-  Value pointwise(cudnnPointwiseMode_t mode, std::initializer_list<Value> inputs);
-  /// int32 index along a dimension.
-  Value index(Value const& of, std::int64_t dimension);
-  void reduce(cudnnReduceTensorOp_t op, Value const& x, Value const& y);
+  Value pointwise(Pointwise mode, std::initializer_list<Value> inputs);
+  /// x where the third index is not below the fourth, else `otherwise`.
+  Value lower_triangle(Value const& x, Value const& otherwise);
+  void reduce(Reduction how, Value const& x, Value const& y);
   void matmul(Value const& a, Value const& b, Value const& c);
+  /// The same memory under another layout.
   void reshape(Value const& x, Value const& y);
 
-  /// The finished graph. The builder must outlive it.
   Descriptor finish(Target const& target);
 
  private:
-  Value tensor(std::int64_t number, cudnnDataType_t type, Layout const& layout, bool is_virtual, bool by_value);
-  Descriptor& add(cudnnBackendDescriptorType_t type) { return parts_.emplace_back(type); }
-
   std::vector<Descriptor> parts_;  ///< tensors and what operations are described by
   std::vector<Descriptor> operations_;
-  std::int64_t next_virtual_ = 1'000'000;
+  std::int64_t next_intermediate_ = 1'000'000;
 };
+
+/// What a plan may be.
+struct Limits {
+  std::int64_t workspace = 0;  ///< bytes of scratch
+  bool deterministic = false;  ///< the same bits every time
+};
+struct Plan {
+  Descriptor plan;
+  std::int64_t workspace = 0;  ///< bytes that it needs
+};
+/// The best plan that the library has for a graph on the target: its heuristics' first choice that can be built and is
+/// within the limits. plan.get() is null if there is none; `why` then says so.
+Plan make_plan(Target const& target, Descriptor const& graph, Limits const& limits, std::string& why);
+/// How many engines its heuristics propose, whether or not their plans can be built here.
+std::int64_t proposals(Target const& target, Descriptor const& graph);
+
+/// Starts a plan on the handle's stream, with the tensors of these numbers at these places.
+void run(cudnnContext* handle, Plan const& plan, std::span<std::int64_t const> numbers, std::span<void* const> places,
+         void* workspace);
 
 }  // namespace selenite::cudnn

@@ -24,16 +24,10 @@ constexpr std::string_view h100 =
 
 /// Engines that the library proposes for a problem on that device.
 std::int64_t proposals(Problem const& problem) {
-  Descriptor properties(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR);
-  properties.set(CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, std::span<char const>(h100)).finalize();
+  Descriptor const properties = device_properties(h100);
+  Target const target{.properties = properties.get()};
   GraphBuilder builder;
-  Descriptor const graph = make_graph(builder, {.properties = properties.get()}, problem);
-  Descriptor heuristic(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
-  heuristic.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph)
-      .set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_HEUR_MODE_A)
-      .set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, properties.get());
-  if (!heuristic.finalize_if_supported()) return 0;
-  return heuristic.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, std::span<cudnnBackendDescriptor_t>());
+  return cudnn::proposals(target, make_graph(builder, target, problem));
 }
 
 Problem problem(std::int64_t queries, std::int64_t keys, std::int64_t heads, std::int64_t kv_heads,
@@ -66,8 +60,8 @@ BOOST_AUTO_TEST_CASE(it_has_engines_for_all_that_it_is_given) {
 
 BOOST_AUTO_TEST_CASE(it_refuses_what_does_not_fit) {
   GraphBuilder g;
-  Value const a = g.in_memory(1, CUDNN_DATA_BFLOAT16, packed({1, 2, 64, 32})),
-              b = g.in_memory(2, CUDNN_DATA_BFLOAT16, packed({1, 2, 48, 64})),
-              c = g.in_memory(3, CUDNN_DATA_BFLOAT16, packed({1, 2, 64, 64}));
+  Value const a = g.in_memory(1, DType::bf16, packed({1, 2, 64, 32})),
+              b = g.in_memory(2, DType::bf16, packed({1, 2, 48, 64})),
+              c = g.in_memory(3, DType::bf16, packed({1, 2, 64, 64}));
   BOOST_CHECK_THROW(g.matmul(a, b, c), Error);
 }
