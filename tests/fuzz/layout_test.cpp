@@ -98,13 +98,18 @@ Difference rounded_gradients(Config const& config, Trained const& exact, Trained
   return d;
 }
 
-/// Scales come from maxima of the same tensors, whose elements differ by what layouts round differently.
-void compare_amaxes(Findings& f, Trained const& one, Trained const& many) {
+/// Scales come from maxima of the same tensors, whose elements differ by what layouts round differently. But for one:
+/// where tensor ranks hold copies of a key-value head, each has the gradient from its own query heads alone, and rounds
+/// that part of the sum.
+void compare_amaxes(Findings& f, Config const& config, Trained const& one, Trained const& many,
+                    std::int64_t other_tensor = 1) {
   if (one.amaxes.size() != many.amaxes.size()) return f.problem("The layout has other 8-bit matrices");
+  bool const parts = config.model.kv_heads < std::max(config.layout.tensor, other_tensor);
   Difference d;
   for (auto const& [name, history] : one.amaxes) {
     auto const other = many.amaxes.find(name);
     if (other == many.amaxes.end()) return f.problem(name, " is missing");
+    if (parts && name.ends_with("attention.q.weight.gradient")) continue;
     for (std::size_t i = 0; i < history.size(); ++i)
       d.see(history[i] == other->second[i] ? 0 : std::abs(other->second[i] / history[i] - 1), name);
   }
@@ -205,7 +210,7 @@ BOOST_AUTO_TEST_CASE(in_8_bits_every_layout_is_as_exact_as_one_rank) {
                   one = train_as_threads(config_of(d, false, fp8), {.until = steps}),
                   exact = train_as_threads(config_of(d, false, {"train.precision=fp32"}), {.until = steps});
     compare_rounded(f, config, exact, one, many);
-    compare_amaxes(f, one, many);
+    compare_amaxes(f, config, one, many);
   });
 }
 
@@ -229,7 +234,7 @@ BOOST_AUTO_TEST_CASE(in_8_bits_a_checkpoint_goes_on_exactly_and_under_any_layout
     for (auto list : {&Trained::losses, &Trained::norms})
       (rest.*list).insert((rest.*list).begin(), (begun.*list).begin(), (begun.*list).end());
     compare_rounded(f, config, exact, whole, rest);
-    compare_amaxes(f, whole, rest);
+    compare_amaxes(f, config, whole, rest, config_of(other, true, fp8).layout.tensor);
   });
 }
 
