@@ -112,7 +112,7 @@ class Ctx {
     advance(lane, {clocks_[index(before)]});
     go_to(lane);
     body();
-    Event const done{clocks_[index(lane)], cuda_ ? cuda_->record() : posted_};
+    Event const done{clocks_[index(lane)], cuda_ ? cuda_->record() : lane == Lane::comm ? posted_ : 0};
     if (lane == Lane::comm) posted_ = done.number;
     return_to(before);
     return done;
@@ -197,8 +197,8 @@ class Ctx {
   void go_to(Lane lane);
   void return_to(Lane lane);
   void price(Cost const& cost);
+  double slowed(double seconds) const;
   void price_message(Cost const& cost, Channel channel);
-  double slowed_by_comm(double seconds) const;
   void expose_wait(double from, double to);
   void count(Cost const& cost, double seconds);
   void record(Cost const& cost, double seconds);

@@ -11,9 +11,9 @@ constexpr std::size_t cause_count = 5;
 std::string_view name(Cause cause);
 
 /// Queues of work that run beside each other: on CUDA streams; on CPU the comm lane a thread, where there is one;
-/// priced a clock each.
-enum class Lane : std::uint8_t { compute, comm, copy };
-constexpr std::size_t lane_count = 3;
+/// priced a clock each. What tensor ranks exchange has a lane of its own, so that a layer never waits for gradients.
+enum class Lane : std::uint8_t { compute, comm, copy, tensor };
+constexpr std::size_t lane_count = 4;
 std::string_view name(Lane lane);
 
 }  // namespace selenite

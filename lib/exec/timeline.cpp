@@ -13,7 +13,7 @@ std::string_view name(Cause cause) {
 }
 
 std::string_view name(Lane lane) {
-  constexpr std::array<std::string_view, lane_count> names{"compute", "comm", "copy"};
+  constexpr std::array<std::string_view, lane_count> names{"compute", "comm", "copy", "tensor"};
   return names[static_cast<std::size_t>(lane)];
 }
 

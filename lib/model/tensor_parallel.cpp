@@ -22,11 +22,11 @@ Tensor TensorParallel::gathered(Ctx& ctx, Tensor const& x) const {
 TensorParallel::Started TensorParallel::start_gathering(Ctx& ctx, Tensor const& x) const {
   if (!sequence_) return {x, {}};
   Tensor const all = ctx.temporary(x.dtype(), {x.rows() * ranks_, x.cols()});
-  return {all, ctx.on(Lane::comm, [&] { gather(ctx, x, all); })};
+  return {all, ctx.on(Lane::tensor, [&] { gather(ctx, x, all); })};
 }
 
 Event TensorParallel::start_sum(Ctx& ctx, Tensor const& partial, Tensor const& y) const {
-  return ctx.on(Lane::comm, [&] {
+  return ctx.on(Lane::tensor, [&] {
     if (sequence_)
       ctx(ReduceScatter{.input = partial, .output = y, .group = {Axis::tensor}});
     else

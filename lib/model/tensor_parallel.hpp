@@ -37,14 +37,14 @@ class TensorParallel {
     ctx(AllGather{.input = x, .output = all, .group = {Axis::tensor}});
   }
 
-  /// What the comm lane is bringing: `data` is there after `done`.
+  /// What the tensor lane is bringing: `data` is there after `done`.
   struct Started {
     Tensor data;
     Event done;
   };
-  /// gathered(), begun on the comm lane. The temporary must not be released before it is waited for.
+  /// gathered(), begun on the tensor lane. The temporary must not be released before it is waited for.
   Started start_gathering(Ctx& ctx, Tensor const& x) const;
-  /// Begins on the comm lane what reduce() does last. `partial` is this rank's part of the sum for all tokens: `y`
+  /// Begins on the tensor lane what reduce() does last. `partial` is this rank's part of the sum for all tokens: `y`
   /// itself, but with sequence parallelism.
   Event start_sum(Ctx& ctx, Tensor const& partial, Tensor const& y) const;
 

@@ -142,9 +142,6 @@ std::vector<std::vector<std::int64_t>> Pipeline::kinds(Walking walking) const {
     std::vector<std::int64_t> key{s == 0, s + 1 == stages(), sums_more};
     for (std::int64_t c = 0; c < schedule().chunks; ++c)
       key.push_back(layers_[static_cast<std::size_t>(schedule().virtual_stage(Stage(s), Chunk(c)))]);
-    // prices depend on which ranks share a node: so on where in its node the stage's rank sits
-    std::int64_t const on_a_node = machine_ ? machine_->cluster.ranks_per_node : 0;
-    if (on_a_node > 0) key.push_back(*rank_of(s) % on_a_node);
     if (walking == Walking::each) key.push_back(s);
     auto const [at, fresh] = place.emplace(key, kinds.size());
     if (fresh) kinds.emplace_back();
