@@ -30,6 +30,19 @@ struct Table {
 Table main_table(StudyResult const& result);
 /// Predicted against measured step time, point by point and by cause, with the error.
 Table prediction_table(StudyResult const& result);
+/// A row of the study's published set and the fastest point of the study that is that run.
+struct PublishedPoint {
+  std::string row, unit;
+  bool fitted = false;  ///< a constant of the machine file was fitted on it
+  double published = 0, ours = 0;
+  Shown shown;
+};
+/// Measured and predicted ones apart; none if the study names no set. Throws Error if there is no such set.
+std::vector<PublishedPoint> published_points(StudyResult const& result);
+/// Ours beside the published figures with the error, row by row.
+Table published_table(StudyResult const& result);
+/// The same as a chart with a band of 10 %.
+Plot published_plot(StudyResult const& result);
 /// Median, least and most over the repeats.
 Table spread_table(StudyResult const& result);
 /// Failed and infeasible points with their reasons.
@@ -44,8 +57,13 @@ std::string markdown_text(StudyResult const& result);
 std::string html_text(StudyResult const& result, std::vector<Plot> const& plots,
                       std::vector<std::string> const& pictures, std::string const& problem);
 
-/// Both tables that a paper prints, as LaTeX tables (plain tabular, no package).
+/// The tables that a paper prints, as LaTeX tables (plain tabular, no package).
 std::string latex_text(StudyResult const& result);
+
+/// Three or four digits that count; "" where there is no figure. Of shares: per cent with one decimal.
+std::string figure(double x);
+std::string percent(double x);
+std::string signed_percent(double x);
 
 /// Days in which a run at this speed goes through so many tokens.
 double days_to_train(double tokens, RepeatResult const& r);

@@ -113,7 +113,8 @@ std::string html_text(StudyResult const& result, std::vector<Plot> const& plots,
     html += concat("<figure><h3>", escaped(plots[i].title), "</h3>\n", pictures[i], "<figcaption>",
                    escaped(plots[i].caption), "</figcaption></figure>\n");
   if (!pictures.empty()) html += "</div>\n";
-  for (Table const& t : {main_table(result), prediction_table(result), spread_table(result), failure_table(result)})
+  for (Table const& t : {main_table(result), published_table(result), prediction_table(result), spread_table(result),
+                         failure_table(result)})
     html += table_html(t);
   html += concat(
       "<footer>Made by selenite-sweep report, ", timestamp(),

@@ -206,8 +206,8 @@ std::vector<Plot> plots_of(StudyResult const& result) {
   Bars const bars = bars_of(result);
   std::vector<Plot> plots = scaling_plots(result);
   if (bars.rows.empty()) return {};
-  for (Plot& plot :
-       std::vector{throughput(bars), utilization(bars), times(bars), memory(bars), predictions(result), losses(result)})
+  for (Plot& plot : std::vector{throughput(bars), utilization(bars), times(bars), memory(bars), predictions(result),
+                                published_plot(result), losses(result)})
     if (!plot.script.empty()) plots.push_back(std::move(plot));
   return plots;
 }

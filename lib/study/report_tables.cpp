@@ -9,9 +9,7 @@
 #include "study/report.hpp"
 
 namespace selenite {
-namespace {
 
-/// Three or four digits that count; "" where there is no figure.
 std::string figure(double x) {
   if (!std::isfinite(x)) return "";
   std::array<char, 32> buffer;
@@ -36,6 +34,8 @@ std::string signed_percent(double x) {
   std::string const text = percent(x);
   return text.empty() || x < 0 ? text : "+" + text;
 }
+
+namespace {
 
 double memory_gib(RunResult const& run) {
   double sum = 0;

@@ -133,8 +133,9 @@ std::string latex_text(StudyResult const& result) {
   std::string text = concat("% Study ", result.study.name, "; \\input this file.\n"), rest;
   for (auto const& [name, what] : conditions(result))
     if (name != "Set for all" && name != "Libraries") rest += concat(" ", name, ": ", what, ".");
-  Table const main = main_table(result), predictions = prediction_table(result);
+  Table const main = main_table(result), predictions = prediction_table(result), published = published_table(result);
   return text + latex_table(main, result.study.name, concat(result.study.description, ". ", main.note, rest)) +
+         latex_table(published, result.study.name + "-published", concat(published.title, ". ", published.note)) +
          latex_table(predictions, result.study.name + "-predicted", concat(predictions.title, ". ", predictions.note));
 }
 
@@ -142,7 +143,8 @@ std::string markdown_text(StudyResult const& result) {
   std::string text = concat("# Study ", result.study.name, "\n\n", result.study.description,
                             result.study.description.empty() ? "" : "\n\n");
   for (auto const& [name, what] : conditions(result)) text += concat("- ", name, ": ", what, "\n");
-  for (Table const& t : {main_table(result), prediction_table(result), spread_table(result), failure_table(result)})
+  for (Table const& t : {main_table(result), published_table(result), prediction_table(result), spread_table(result),
+                         failure_table(result)})
     text += markdown_table(t);
   return text;
 }

@@ -233,9 +233,9 @@ Launcher launcher_of(TomlNode const& node, std::string const& file) {
 void read_head(Study& study, TomlNode const& node) {
   std::string const& file = study.file;
   validate(node.table(), Place{file, node.line}, "study is a section. Write [study] and its keys below.");
-  static constexpr std::array<std::string_view, 10> known{"name",         "description",    "base",    "repeats",
-                                                          "ranks",        "drop_steps",     "machine", "launcher",
-                                                          "train_tokens", "timeout_minutes"};
+  static constexpr std::array<std::string_view, 11> known{"name",      "description",  "base",           "repeats",
+                                                          "ranks",     "drop_steps",   "machine",        "launcher",
+                                                          "published", "train_tokens", "timeout_minutes"};
   for (auto const& [key, value] : *node.table()) {
     std::string const full = "study." + key;
     if (key == "name")
@@ -254,6 +254,8 @@ void read_head(Study& study, TomlNode const& node) {
       read_machine(study, value);
     else if (key == "launcher")
       study.launcher = launcher_of(value, file);
+    else if (key == "published")
+      study.published = exact<std::string>(value, full, "the name of a set in quotes", file);
     else if (key == "train_tokens")
       study.train_tokens = number_at_least_0(value, full, file);
     else if (key == "timeout_minutes")

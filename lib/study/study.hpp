@@ -46,6 +46,7 @@ struct Study {
   std::int64_t repeats = 1;
   std::int64_t drop_steps = 0;  ///< first steps that no figure counts
   double timeout_minutes = 0;   ///< of one repeat of one point; 0: none
+  std::string published;        ///< a set of scaling/published that the report holds the figures against; or empty
   double train_tokens = 0;      ///< days to train so many are reported; 0: not asked for
   std::vector<Setting> set;
   std::vector<StudyAxis> axes;
