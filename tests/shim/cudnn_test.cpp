@@ -194,25 +194,41 @@ BOOST_AUTO_TEST_CASE(a_plan_is_made_once_a_problem) {
   BOOST_CHECK_EQUAL(dnn_record().destroyed, 1);
 }
 
-// The tables' problems (attention_shim_test has their results) go where the one pure function says.
-BOOST_AUTO_TEST_CASE(every_problem_goes_where_it_should) {
-  int by_library = 0;
-  for (Problem const& p : problems_of(AttentionLibrary::automatic)) {
-    if (p.speed) continue;
-    BOOST_TEST_CONTEXT(p.name) {
-      for (bool const accumulate : {false, true}) {
-        Tensors t(Tensors::rounded);
-        AttentionBackward const op = backward(t, type, p, accumulate);
-        bool const covered = library_refusal(op, workspace(op, budget)).empty();
-        std::size_t const before = dnn_record().runs.size();
-        Cuda cuda;
-        run_on(cuda, op);
-        BOOST_CHECK_EQUAL(dnn_record().runs.size() - before, covered ? 1u : 0u);
-        by_library += covered;
-      }
+/// The case as the tables run it, by the library if the one pure function says so, and else not at all. Whether it was.
+template <class Op>
+bool check_case(std::string const& name, std::function<Op(Tensors&, DType)> const& make, Problem const& p, DType dtype,
+                Rows rows) {
+  Tensors probe(Tensors::rounded, rows);
+  Op const op = make(probe, dtype);
+  std::size_t const before = dnn_record().runs.size();
+  if (library_refusal(op, budget).empty()) {
+    BOOST_TEST_CONTEXT(name << ", " << selenite::name(dtype) << (rows == strided ? ", strided" : "")) {
+      check_launch(Case<Op>{name, make, options(p)}, dtype, rows, budget);
+      BOOST_CHECK_EQUAL(dnn_record().runs.size() - before, 2u);  // each case is launched twice
     }
+    return true;
   }
-  BOOST_CHECK_GE(by_library, 20);
+  return false;
+}
+
+// attention_shim_test has our kernel's results on the same problems.
+BOOST_AUTO_TEST_CASE(the_tables_problems) {
+  int forward_cases = 0, backward_cases = 0;
+  for (Problem const& p : problems_of(AttentionLibrary::automatic))
+    for (DType const dtype : {DType::bf16, DType::fp16})
+      for (Rows const rows : {test::packed, strided}) {
+        if (p.speed) continue;
+        auto const of = [&](auto make) { return [=](Tensors& t, DType as) { return make(t, as, p); }; };
+        forward_cases += check_case<Attention>(p.name, of(forward), p, dtype, rows);
+        forward_cases += check_case<Attention>(p.name + ", merged", of(merged), p, dtype, rows);
+        if (p.slope > 0) continue;  // as in the tables
+        for (bool const added : {false, true})
+          backward_cases += check_case<AttentionBackward>(
+              p.name + (added ? ", added" : ""), [=](Tensors& t, DType as) { return backward(t, as, p, added); }, p,
+              dtype, rows);
+      }
+  BOOST_CHECK_GE(forward_cases, 40);
+  BOOST_CHECK_GE(backward_cases, 36);
 }
 
 BOOST_AUTO_TEST_CASE(sums_in_any_order) {
