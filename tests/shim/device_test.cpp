@@ -68,16 +68,17 @@ BOOST_AUTO_TEST_CASE(a_device_that_gets_on_has_moved) {
   CudaLanes lanes(0);
   auto const comm = make_self_comm();
   Said said;
-  Watchdog dog(1, *comm, ProcessGrid(),
+  Watchdog dog(2, *comm, ProcessGrid(),
                {.expired = [&](std::string const& text) { said.add(text); }, .failed = {}, .alarm = {}});
   dog.follow(lanes);
   shim::hold(lanes.stream(Lane::compute), 0);
   for (int i = 0; i < 3; ++i) dog.announce(concat("step 1 F", i), timed);
   pause(0.7);
-  shim::release(lanes.stream(Lane::compute));  // it gets to F2
-  pause(0.7);
   BOOST_TEST(said.count() == 0u);
-  BOOST_TEST_REQUIRE(wait_until(20, [&] { return said.count() == 1; }));
+  double const released = Ctx::now();
+  shim::release(lanes.stream(Lane::compute));  // it gets to F2
+  BOOST_TEST_REQUIRE(wait_until(30, [&] { return said.count() == 1; }));
+  BOOST_TEST(Ctx::now() - released > 1.9);  // counted from there, not from what the host did
   BOOST_TEST(contains(said.texts[0], "its last action was step 1 F2 ("), said.texts[0]);
 }
 
@@ -189,8 +190,8 @@ BOOST_AUTO_TEST_CASE(a_failure_behind_the_calls_is_told_with_action_group_and_ra
   BOOST_TEST(Ctx::now() - start < 20);
   BOOST_TEST_REQUIRE(two.failed.count() >= 1u);
   for (std::string const& text : two.failed.texts) {
-    bool const first = contains(text, "Rank 0 (data 0), in step 3 G: all-reduce over data: ");
-    BOOST_TEST((first || contains(text, "Rank 1 (data 1), in step 3 F0")), text);
+    bool const first = text.starts_with("Rank 0 (data 0), in step 3 G: ");
+    BOOST_TEST((first || text.starts_with("Rank 1 (data 1), in step 3 F0: ")), text);
     BOOST_TEST(contains(text, "NCCL failed in the group over data (remote process exited"), text);
   }
   BOOST_TEST(two.expired.count() == 0u);
@@ -225,9 +226,10 @@ BOOST_AUTO_TEST_CASE(nccl_takes_more_the_more_communicators_there_are) {
                      both = nccl_memory(ProcessGrid({1, 1, 1, 8, 4}), Rank(0));
   BOOST_TEST(data > 0);
   BOOST_TEST(both > data);
-  Config config = config_of({"run.backend=cuda"});
   ProcessGrid const grid({1, 1, 1, 2, 1});
-  config.layout.data = 2, config.train.global_batch = 2;
+  Config const config = resolve(
+      parse_config("", {"run.backend=cuda", "layout.data=2", "train.micro_batch=1", "train.global_batch=2"}, "test"),
+      2);
   Footprint const planned = StageState(config, grid, Rank(0)).footprint();
   BOOST_TEST(planned.nccl == nccl_memory(grid, Rank(0)));
   BOOST_TEST(planned.total() == planned.allocation() + planned.nccl);
@@ -339,16 +341,18 @@ BOOST_AUTO_TEST_CASE(a_timeline_of_a_device_has_every_operation_inside_its_actio
   BOOST_TEST(d.ctx.take_times().has_value());
   std::vector<std::string> seen;
   TimelineSpan action;
+  constexpr double resolution = 1e-5;  // milliseconds are floats
   for (TimelineSpan const& span : timeline.spans()) {
     seen.push_back(concat(name(span.lane), " ", span.name, " ", span.category));
     BOOST_TEST(span.start <= span.end);
-    BOOST_TEST(span.start >= before);
-    BOOST_TEST(span.end <= after);
+    BOOST_TEST(span.start >= before - resolution);
+    BOOST_TEST(span.end <= after + resolution);
     if (span.category == "action") action = span;
-    if (span.name == "gemm") BOOST_TEST((action.start <= span.start && span.end <= action.end && span.cost.m == 192));
+    if (span.name == "gemm")
+      BOOST_TEST((action.start <= span.start && span.end <= action.end + resolution && span.cost.m == 192));
   }
-  std::vector<std::string> const expected{"compute F0.0 action", "compute gemm gemm",       "compute B0.0 action",
-                                          "compute gemm gemm",   "comm wait communication", "comm stream memory_bound"};
+  std::vector<std::string> const expected{"compute F0.0 action", "compute gemm gemm", "compute B0.0 action",
+                                          "compute gemm gemm", "comm stream memory_bound"};
   BOOST_TEST(seen == expected, boost::test_tools::per_element());
 }
 
@@ -388,11 +392,12 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_is_copied_while_training_goes_on_up_to_the_opt
       BOOST_TEST(!checkpoints.poll());
       std::atomic<int> actions{0};
       std::atomic<bool> over{false};
+      int const all = static_cast<int>(rank.stage().schedule().rows[0].size());
       int actions_then = 0;
       bool over_then = true;
       std::jthread const disk([&] {
         // all passes are given; the optimizer waits
-        static_cast<void>(wait_until(30, [&] { return actions == 5; }));
+        static_cast<void>(wait_until(30, [&] { return actions == all; }));
         pause(0.3);
         actions_then = actions, over_then = over;
         shim::release(save);
@@ -400,7 +405,7 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_is_copied_while_training_goes_on_up_to_the_opt
       train_step(rank.ctx(), rank.stage(), at, toy_loader(config, 2), [&](Action) { ++actions; });
       over = true;
       checkpoints.poll(true);
-      BOOST_TEST(actions_then == 5);  // two micro-batches forward and backward, and the optimizer step
+      BOOST_TEST(actions_then == all);  // the last is the optimizer step
       BOOST_TEST(!over_then);
     }
     BOOST_TEST((on_host(rank.stage().exact_weights()) != at_the_save));
