@@ -82,13 +82,17 @@ std::vector<std::int64_t> divisors(std::int64_t n, std::int64_t most) {
   return list;
 }
 
-/// The configs that a row may stand for: all micro-batches up to 16 samples and all even numbers of chunks where the
-/// source does not say.
+/// The configs that a row may stand for, where the source does not say: micro-batches of 1, 2, 4, 8 and 16 samples, as
+/// SC21 sweeps them, and every number of chunks that splits the stages' layers evenly.
 std::vector<Config> candidates(PublishedRow const& row) {
   constexpr std::int64_t largest_micro_batch = 16;
   Config const& c = row.config;
   std::vector<std::int64_t> micro_batches{c.train.micro_batch}, chunks{c.layout.interleave};
-  if (row.any_micro_batch) micro_batches = divisors(c.train.global_batch / c.layout.data, largest_micro_batch);
+  if (row.any_micro_batch) {
+    micro_batches.clear();
+    for (std::int64_t b = 1; b <= largest_micro_batch; b *= 2)
+      if (c.train.global_batch / c.layout.data % b == 0) micro_batches.push_back(b);
+  }
   if (row.any_interleave)
     chunks =
         c.layout.pipe == 1 ? std::vector<std::int64_t>{1} : divisors(c.model.layers / c.layout.pipe, c.model.layers);
