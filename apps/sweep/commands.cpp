@@ -8,6 +8,7 @@
 #include "apps/sweep/print.hpp"
 #include "core/error.hpp"
 #include "study/report.hpp"
+#include "study/validate.hpp"
 
 namespace selenite::app {
 namespace {
@@ -66,6 +67,16 @@ int report_command(SweepOptions const& o) {
   auto const written = write_report(collect(study, folder), folder);
   for (std::string const& file : written.files) std::cout << file << "\n";
   validate(written.problem.empty(), written.problem);
+  return 0;
+}
+
+int validate_command(ValidateOptions const& o) {
+  std::string const folder = o.folder.empty() ? published_folder() : o.folder;
+  for (std::string const& name : o.sets.empty() ? published_names(folder) : o.sets) {
+    PublishedSet const set = load_published(folder, name);
+    auto const rows = validate_set(set);
+    std::cout << (o.json ? to_json(set, rows) : describe(set, rows) + "\n") << std::flush;
+  }
   return 0;
 }
 

@@ -29,6 +29,12 @@ int main(int argc, char** argv) {
     command("report", "Write report.html, report.csv and report.md from the records", app::report_command);
     app::add_predict(line);
     app::add_search(line);
+    app::ValidateOptions v;
+    auto validate = line.subcommand("validate", "Predict published measurements and print both with the errors",
+                                    [&v] { return app::validate_command(v); });
+    validate.repeated("--set", v.sets, "Only this set of scaling/published (may be repeated)");
+    validate.option("--folder", v.folder, "Where the sets lie; default: scaling/published of this program");
+    validate.flag("--json", v.json, "One JSON object a set instead of tables");
     line.footer(
         "A study, for example:\n"
         "  [study]\n"

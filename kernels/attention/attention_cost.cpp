@@ -61,6 +61,7 @@ Cost attention_cost(AttentionShape const& s, DType dtype, double flops_a_pair, d
   cost.model_flops = (flops_a_pair > 4 ? 8.0 : 4.0) * static_cast<double>(s.head_dim * s.samples * s.heads) *
                      static_cast<double>(s.queries) * static_cast<double>(s.keys);
   cost.bytes = bytes;
+  cost.backward = flops_a_pair > 4;
   cost.m = s.queries, cost.n = s.keys, cost.k = s.head_dim, cost.batch = s.samples * s.heads;
   cost.dtype = dtype;
   return cost;

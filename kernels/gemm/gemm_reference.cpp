@@ -26,6 +26,7 @@ Cost cost(Gemm const& op) {
           .m = m,
           .n = n,
           .k = k,
+          .result_bytes = outputs,
           .dtype = op.a.dtype()};
 }
 

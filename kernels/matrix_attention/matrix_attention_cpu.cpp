@@ -34,16 +34,20 @@ std::int64_t workspace(SumOverGroup const& part, std::int64_t budget) {
          workspace(part.gemm(0, 0, part.direct() ? keys_of(s, part.out, 0, 0) : sum), budget - part.sum_bytes());
 }
 
-Cost batched_cost(AttentionShape const& s, DType type, double products, double bytes) {
-  double const flops = 2 * static_cast<double>(s.samples * s.heads) * static_cast<double>(s.queries * s.keys) *
-                       static_cast<double>(s.head_dim);
+/// Products of all heads, each [m, k] x [k, n].
+struct Products {
+  std::int64_t m, n, k, count = 1;
+};
+Cost batched_cost(AttentionShape const& s, DType type, Products const& each, std::int64_t read, std::int64_t written) {
+  std::int64_t const batch = each.count * s.samples * s.heads;
   return {.work = Work::gemm,
-          .flops = products * flops,
-          .bytes = bytes,
-          .m = s.queries,
-          .n = s.keys,
-          .k = s.head_dim,
-          .batch = static_cast<std::int64_t>(products) * s.samples * s.heads,
+          .flops = 2 * static_cast<double>(batch) * static_cast<double>(each.m * each.n) * static_cast<double>(each.k),
+          .bytes = static_cast<double>(read + written),
+          .m = each.m,
+          .n = each.n,
+          .k = each.k,
+          .batch = batch,
+          .result_bytes = static_cast<double>(written),
           .dtype = type};
 }
 
@@ -56,7 +60,8 @@ std::int64_t workspace(AttentionScores const& op, std::int64_t budget) {
   return workspace(scores_gemm(op, 0, 0), budget);
 }
 Cost cost(AttentionScores const& op) {
-  return batched_cost(op.shape, op.q.dtype(), 1, static_cast<double>(op.q.bytes() + op.k.bytes() + op.scores.bytes()));
+  AttentionShape const& s = op.shape;
+  return batched_cost(s, op.q.dtype(), {s.queries, s.keys, s.head_dim}, op.q.bytes() + op.k.bytes(), op.scores.bytes());
 }
 
 void launch(Cpu& cpu, AttentionValues const& op) {
@@ -66,8 +71,9 @@ std::int64_t workspace(AttentionValues const& op, std::int64_t budget) {
   return workspace(values_gemm(op, 0, 0), budget);
 }
 Cost cost(AttentionValues const& op) {
-  return batched_cost(op.shape, op.v.dtype(), 1,
-                      static_cast<double>(op.probabilities.bytes() + op.v.bytes() + op.out.bytes()));
+  AttentionShape const& s = op.shape;
+  return batched_cost(s, op.v.dtype(), {s.queries, s.head_dim, s.keys}, op.probabilities.bytes() + op.v.bytes(),
+                      op.out.bytes());
 }
 
 void launch(Cpu& cpu, MatrixAttentionBackward const& op) {
@@ -85,9 +91,12 @@ std::int64_t workspace(MatrixAttentionBackward const& op, std::int64_t budget) {
                    workspace(parts.dv, budget)});
 }
 Cost cost(MatrixAttentionBackward const& op) {
-  std::int64_t const matrices = op.probabilities.bytes() * (op.dropped.defined() ? 3 : 2) + 5 * op.dscores.bytes();
-  std::int64_t const rows = 2 * (op.q.bytes() + op.k.bytes() + op.v.bytes()) + op.dout.bytes() * 2;
-  return batched_cost(op.shape, op.q.dtype(), 4, static_cast<double>(matrices + rows));
+  // Softmax's backward pass, between the products, hides nothing either: it counts with what is written.
+  AttentionShape const& s = op.shape;
+  std::int64_t const rows = op.q.bytes() + op.k.bytes() + op.v.bytes(), matrix = op.dscores.bytes();
+  std::int64_t const read = op.probabilities.bytes() + 2 * matrix + rows + 2 * op.dout.bytes(),
+                     softmax = op.probabilities.bytes() * (op.dropped.defined() ? 2 : 1) + 2 * matrix;
+  return batched_cost(s, op.q.dtype(), {s.queries, s.keys, s.head_dim, 4}, read, softmax + matrix + rows);
 }
 
 }  // namespace selenite

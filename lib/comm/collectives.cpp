@@ -7,6 +7,11 @@ namespace {
 Cost message(Work work, Tensor const& whole, AxisSet group = {}) {
   return {.work = work, .bytes = static_cast<double>(whole.bytes()), .dtype = whole.dtype(), .group = group};
 }
+Cost message(Work work, Tensor const& data, Rank peer) {
+  Cost c = message(work, data, AxisSet{});
+  c.peer = *peer;
+  return c;
+}
 }  // namespace
 
 Cost cost(AllReduce const& op) { return message(Work::all_reduce, op.data, op.group); }
@@ -14,8 +19,8 @@ Cost cost(AllGather const& op) { return message(Work::all_gather, op.output, op.
 Cost cost(ReduceScatter const& op) { return message(Work::reduce_scatter, op.input, op.group); }
 Cost cost(Broadcast const& op) { return message(Work::broadcast, op.data, op.group); }
 Cost cost(RingShift const& op) { return message(Work::send, op.send, op.group); }
-Cost cost(Send const& op) { return message(Work::send, op.data); }
-Cost cost(Recv const& op) { return message(Work::recv, op.data); }
+Cost cost(Send const& op) { return message(Work::send, op.data, op.to); }
+Cost cost(Recv const& op) { return message(Work::recv, op.data, op.from); }
 
 std::int64_t sent_bytes(AllReduce const& op, std::int64_t n, std::int64_t index) {
   std::int64_t const size = size_of(op.data.dtype());

@@ -51,7 +51,7 @@ struct LayoutConfig {
   std::int64_t interleave = 1, interleave_group = 0;  ///< group = 0: as many micro-batches as stages
   std::string stages;
   std::vector<std::string> overlap;
-  bool split_p2p = true;
+  bool split_p2p = true, blocking_sends = false;
   bool operator==(LayoutConfig const&) const = default;
 };
 

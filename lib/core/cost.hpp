@@ -30,9 +30,13 @@ struct Cost {
   double model_flops = -1;
   double bytes = 0;  ///< bytes read and written in memory; for a collective, the bytes of the whole message
   std::int64_t m = 0, n = 0, k = 0,
-               batch = 1;     ///< GEMM sizes; attention: m queries, n keys, k head size, batch = samples x heads
+               batch = 1;  ///< GEMM sizes; attention: m queries, n keys, k head size, batch = samples x heads
+  bool backward = false;   ///< of attention
+  /// Of `bytes` of a GEMM: its results, written (and, accumulating, read) when the multiplying is done.
+  double result_bytes = 0;
   DType dtype = DType::fp32;  ///< of the GEMM's or attention's inputs, of the collective's elements
   AxisSet group;              ///< of a collective: the axes it runs over
+  std::int64_t peer = -1;     ///< of a message: the rank at its other end
 };
 
 }  // namespace selenite

@@ -71,20 +71,25 @@ std::vector<Field> fields(LayoutConfig& c) {
            "micro-batches that go through a chunk before the next chunk's turn; 0: as many as stages", "", 0, 1 << 20},
           {"stages", &c.stages,
            "layers of each virtual stage, for example 3,4,4,3; auto: balanced by FLOPs; empty: as even as can be"},
-          {"overlap", &c.overlap, "communication hidden behind computation: gradients, parameters, tensor, pipe"},
-          {"split_p2p", &c.split_p2p, "pipeline messages are cut over the tensor ranks"}};
+          {"overlap", &c.overlap, "communication hidden behind computation: gradients, parameters, tensor"},
+          {"split_p2p", &c.split_p2p, "pipeline messages are cut over the tensor ranks"},
+          {"blocking_sends", &c.blocking_sends,
+           "a stage waits until its message has arrived; for predictions of programs that do, can't be run"}};
 }
 
 std::vector<Field> fields(TrainConfig& c) {
   return {{"micro_batch", &c.micro_batch, "samples a pass", "samples", 1, 1 << 20},
           {"global_batch", &c.global_batch, "samples a step, over all data ranks", "samples", 1, 1 << 30},
-          {"batch_ramp", &c.batch_ramp, "sample count:batch pairs, for example 0:16 1000:32, the last batch being global_batch; empty: none"},
+          {"batch_ramp", &c.batch_ramp,
+           "sample count:batch pairs, for example 0:16 1000:32, the last batch being global_batch; empty: none"},
           {"steps", &c.steps, "length of the training; 0: from samples", "steps", 0, 1e15},
           {"samples", &c.samples, "length of the training; 0: from steps", "samples", 0, 1e15},
           {"precision", choice(c.precision, precision_names),
            "of weights and activations; sums, master weights and moments are fp32"},
-          {"gradient_reduce", choice(c.gradient_reduce, precision_names), "of gradients as they go between ranks; they are accumulated, and sums are made, in fp32"},
-          {"recompute", choice(c.recompute, recompute_names), "activations made again in backward: none; selective, all that costs no GEMM; full, whole layers"},
+          {"gradient_reduce", choice(c.gradient_reduce, precision_names),
+           "of gradients as they go between ranks; they are accumulated, and sums are made, in fp32"},
+          {"recompute", choice(c.recompute, recompute_names),
+           "activations made again in backward: none; selective, all that costs no GEMM; full, whole layers"},
           {"recompute_layers", &c.recompute_layers, "layers between kept activations with recompute = full", "layers",
            1, 1e6},
           {"optimizer_sharding", &c.optimizer_sharding, "0 none, 1 optimizer state, 2 and gradients, 3 and parameters",

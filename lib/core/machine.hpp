@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,23 +16,55 @@ struct RateCurve {
   double at(double size) const;
 };
 
+/// Flash attention in one direction: seconds + FLOPs (1 + ramp / keys) / rate(head size), FLOPs of visible pairs.
+struct AttentionLaw {
+  double seconds = 0;  ///< of a call however small
+  double ramp = 0;     ///< tokens: blocks of keys that are begun and ended, or cut by the mask
+  RateCurve rates;     ///< FLOP/s by head size
+};
+
+/// A device by its physical figures, where there is no measurement by size. A GEMM multiplies tiles of its result on
+/// its multiprocessors, in waves; lib/exec/price says how.
+struct Processor {
+  double multiprocessors = 0;
+  double gemm_efficiency = 0;    ///< of the peak, while all multiprocessors multiply
+  double gemm_ramp = 0;          ///< depth that filling a tile's pipeline costs
+  double wave_tail = 0;          ///< of what the last wave leaves idle, the part that is lost
+  double result_exposure = 0;    ///< of the time to write (and, accumulating, read) results, the part not hidden
+  double memory_bandwidth = 0;   ///< bytes/s, data sheet
+  double memory_efficiency = 0;  ///< of it, what copies and the products' operands and results reach
+  double stream_efficiency = 0;  ///< of it, what memory-bound kernels reach, counted in the bytes that ours move
+  AttentionLaw attention_forward, attention_backward;
+};
+
+/// What connects ranks beyond the links inside a node. Zero ranks a node: all ranks are on one.
+struct Cluster {
+  std::int64_t ranks_per_node = 0;
+  double network_bandwidth = 0;   ///< bytes/s of a node, all its adapters together, one direction, as messages reach it
+  double network_latency = 0;     ///< s of a step between nodes
+  double collective_seconds = 0;  ///< of any collective or message, before its first step
+  double overlap_cost = 0;        ///< of the compute rate, lost while communication goes on beside
+};
+
 /// What one rank's device and its links can do. From a file in scaling/machines, or measured at start ("auto").
 /// All rates are of one rank; FLOPs count a multiply-add as two.
 struct Machine {
   std::string name, source;
   std::int64_t memory_bytes = 0;                       ///< a rank may use; 0: unknown
   double peak_fp32 = 0, peak_bf16 = 0, peak_fp16 = 0;  ///< FLOP/s; the denominator of MFU and HFU
-  RateCurve gemm_fp32, gemm_bf16;                      ///< FLOP/s by FLOPs of the call
-  RateCurve attention_fp32, attention_bf16;            ///< FLOP/s by FLOPs of the call
-  RateCurve stream;                                    ///< bytes/s, read and written, by bytes of the call
   double launch_seconds = 0;                           ///< fixed time of a call
-  double link_bandwidth = 0, link_latency = 0;         ///< bytes/s and s between two ranks
+  double link_bandwidth = 0, link_latency = 0;         ///< bytes/s (one direction, as reached) and s a step, in a node
+  Cluster cluster;
+  std::optional<Processor> processor;        ///< else these, by size:
+  RateCurve gemm_fp32, gemm_bf16;            ///< FLOP/s by FLOPs of the call
+  RateCurve attention_fp32, attention_bf16;  ///< FLOP/s by FLOPs of the call
+  RateCurve stream;                          ///< bytes/s, read and written, by bytes of the call
   double peak(DType dtype) const {
     return dtype == DType::fp32 ? peak_fp32 : dtype == DType::fp16 && peak_fp16 > 0 ? peak_fp16 : peak_bf16;
   }
 };
 
-/// From and to TOML. Missing or negative figures are errors that name the key.
+/// From and to TOML. Missing, unknown or negative figures are errors that name the key.
 Machine load_machine(std::string const& path);
 std::string to_toml(Machine const& machine);
 

@@ -160,8 +160,9 @@ void refuse_missing(Config const& c) {
   validate(c.train.optimizer_sharding <= 2,
            "train.optimizer_sharding = 3 can't be run (this version keeps the weights whole on every rank). Use 2.");
   for (std::string const& what : l.overlap)
-    validate(what == "gradients" || what == "parameters", "layout.overlap = \"", what,
-             "\" can't be run (this version overlaps gradients and parameters). Leave it out.");
+    validate(what == "gradients" || what == "parameters" || what == "tensor", "layout.overlap = \"", what,
+             "\" is not known (gradients, parameters and the tensor ranks' sums can go on beside computation; messages "
+             "between stages always do). Leave it out.");
 }
 
 }  // namespace

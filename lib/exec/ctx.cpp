@@ -1,5 +1,6 @@
 #include "exec/ctx.hpp"
 
+#include <algorithm>
 #include <numeric>
 
 #include "exec/price.hpp"
@@ -17,7 +18,8 @@ Cause cause_of(Work work, bool optimizer) {
 }  // namespace
 
 void Ctx::price(Cost const& cost) {
-  double const seconds = machine_ ? selenite::price(cost, *machine_, place_.grid) : 0;
+  double seconds = machine_ ? selenite::price(cost, *machine_, place_.grid, place_.rank) : 0;
+  if (lane_ == Lane::compute) seconds += slowed_by_comm(seconds);
   double& clock = clocks_[index(lane_)];
   Cause const cause = cause_of(cost.work, optimizer_phase_);
   if (lane_ == Lane::compute)
@@ -29,17 +31,6 @@ void Ctx::price(Cost const& cost) {
   record(cost, seconds);
 }
 
-void Ctx::price_message(Cost const& cost, Channel channel) {
-  double const seconds = machine_ ? selenite::price(cost, *machine_, place_.grid) : 0;
-  bool const sends = cost.work == Work::send;
-  if (sends) messages_[static_cast<std::size_t>(channel)] = seconds;
-  if (!sends && channel == Channel::tied) {
-    clocks_[index(lane_)] += seconds;
-    exposed_.of(Cause::communication, {Axis::pipe}, false) += seconds;
-  }
-  count(cost, sends ? seconds : 0);  // once
-}
-
 /// While the compute lane waits for another, that one is busy: the wait is for what it does meanwhile.
 void Ctx::expose_wait(double from, double to) {
   for (Beside const& b : beside_) {
@@ -47,6 +38,25 @@ void Ctx::expose_wait(double from, double to) {
     if (end > start) exposed_.of(b.cause, b.group, false) += end - start;
   }
   std::erase_if(beside_, [&](Beside const& b) { return b.end <= to; });
+}
+
+/// What work of the compute lane takes longer because the comm lane is busy beside its beginning, or all of it.
+double Ctx::slowed_by_comm(double seconds) const {
+  double const lost = machine_ ? machine_->cluster.overlap_cost : 0,
+               beside = clocks_[index(Lane::comm)] - clocks_[index(Lane::compute)];
+  if (lost <= 0 || beside <= 0) return 0;
+  return std::min(beside * lost, seconds * lost / (1 - lost));
+}
+
+void Ctx::price_message(Cost const& cost, Channel channel) {
+  double const seconds = machine_ ? selenite::price(cost, *machine_, place_.grid, place_.rank) : 0;
+  bool const sends = cost.work == Work::send, blocks = sends && place_.blocking_sends && channel != Channel::tied;
+  if (sends && !blocks) messages_[static_cast<std::size_t>(channel)] = seconds;
+  if (blocks || (!sends && channel == Channel::tied)) {
+    clocks_[index(lane_)] += seconds;
+    exposed_.of(Cause::communication, {Axis::pipe}, false) += seconds;
+  }
+  count(cost, sends ? seconds : 0);  // once
 }
 
 void Ctx::count(Cost const& cost, double seconds) {

@@ -47,6 +47,7 @@ class Ctx {
     Arena* save = nullptr;
     Arena* scratch = nullptr;
     std::int64_t workspace_budget = 0;
+    bool blocking_sends = false;  ///< priced: messages to other stages hold up their sender
   };
   /// Runs. `comm` may be null for one rank; `comm_lane` for none of its own: then nothing is overlapped.
   Ctx(Place place, Cpu& cpu, Comm* comm, CommLane* comm_lane = nullptr)
@@ -162,9 +163,9 @@ class Ctx {
   double elapsed() const { return clocks_[index(Lane::compute)]; }
   /// What they went to; the sum is elapsed().
   Exposed const& exposed() const { return exposed_; }
-  /// Seconds that the latest priced Send of the channel is on its way. It leaves the lane free; the played schedule
-  /// knows when a neighbour's message comes, so a Recv takes no time here but on the tied channel, whose two ends
-  /// exchange.
+  /// Seconds that the latest priced Send of the channel is on its way. It leaves the lane free (but blocking sends);
+  /// the played schedule knows when a neighbour's message comes, so a Recv takes no time here but on the tied channel,
+  /// whose two ends exchange.
   double message(Channel channel) const { return messages_[static_cast<std::size_t>(channel)]; }
   bool running() const { return cpu_ != nullptr || cuda_ != nullptr; }
   ProcessGrid const& grid() const { return place_.grid; }
@@ -196,6 +197,7 @@ class Ctx {
   void go_to(Lane lane);
   void return_to(Lane lane);
   void price(Cost const& cost);
+  double slowed_by_comm(double seconds) const;
   void price_message(Cost const& cost, Channel channel);
   void expose_wait(double from, double to);
   void count(Cost const& cost, double seconds);

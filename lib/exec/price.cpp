@@ -1,43 +1,184 @@
 #include "exec/price.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 namespace selenite {
 namespace {
 
-double compute_seconds(Cost const& cost, RateCurve const& curve, Machine const& machine) {
+double memory_rate(Processor const& p) { return p.memory_bandwidth * p.memory_efficiency; }
+
+/// x rounded up, but on a slope: half a piece is where the next one is paid in full. So a row more never costs a jump.
+double pieces(double x) {
+  double const whole = std::floor(x);
+  return whole + std::min(1.0, 2 * (x - whole));
+}
+
+/// Seconds in which all multiprocessors together multiply.
+double tile_seconds(Cost const& cost, Processor const& p, double rate) {
+  // The efficiencies of small tiles: each multiply-add reads more operands from shared memory (A100 and H100 SXM,
+  // cuBLAS).
+  struct Tile {
+    double rows, cols, efficiency;
+  };
+  constexpr Tile tiles[] = {{128, 256, 1},  {256, 128, 1},  {128, 128, 0.92},
+                            {64, 128, 0.8}, {128, 64, 0.8}, {64, 64, 0.6}};
+  auto const m = static_cast<double>(cost.m), n = static_cast<double>(cost.n), k = static_cast<double>(cost.k);
+  double best = INFINITY;
+  for (Tile const& t : tiles) {
+    double const waves = pieces(m / t.rows) * pieces(n / t.cols) * static_cast<double>(cost.batch) / p.multiprocessors;
+    double const paid = waves < 1 ? 1 : waves + p.wave_tail * (pieces(waves) - waves);
+    double const flops = 2 * t.rows * t.cols * (k + p.gemm_ramp) * p.multiprocessors;
+    best = std::min(best, paid * flops / (rate * t.efficiency));
+  }
+  return best;
+}
+
+double gemm_seconds(Cost const& cost, Machine const& machine) {
+  Processor const& p = *machine.processor;
+  double const multiply = tile_seconds(cost, p, machine.peak(cost.dtype) * p.gemm_efficiency);
+  double const read = (cost.bytes - cost.result_bytes) / memory_rate(p);
+  return machine.launch_seconds + std::max(multiply, read) + p.result_exposure * cost.result_bytes / memory_rate(p);
+}
+
+double attention_seconds(Cost const& cost, Machine const& machine) {
+  Processor const& p = *machine.processor;
+  AttentionLaw const& law = cost.backward ? p.attention_backward : p.attention_forward;
+  double const rate = law.rates.at(static_cast<double>(cost.k)) * machine.peak(cost.dtype) / machine.peak_bf16;
+  double const multiply = cost.flops * (1 + law.ramp / static_cast<double>(cost.n)) / rate;
+  return machine.launch_seconds + law.seconds + std::max(multiply, cost.bytes / memory_rate(p));
+}
+
+double curve_seconds(Cost const& cost, RateCurve const& curve, Machine const& machine) {
   double const memory = cost.bytes / machine.stream.at(cost.bytes);
   return std::max(cost.flops / curve.at(cost.flops), memory) + machine.launch_seconds;
 }
 
-/// Ring over n ranks: latency and bytes of each step (nccl-tests' bandwidth factors).
-double ring_seconds(Cost const& cost, Machine const& machine, ProcessGrid const& grid, double passes) {
-  auto const n = static_cast<double>(grid.size(cost.group));
-  if (n <= 1 || machine.link_bandwidth <= 0) return 0;
-  return passes * (n - 1) * (machine.link_latency + cost.bytes / n / machine.link_bandwidth);
+double stream_seconds(Cost const& cost, Machine const& machine) {
+  Processor const* p = machine.processor ? &*machine.processor : nullptr;
+  double const rate = p ? p->memory_bandwidth * p->stream_efficiency : machine.stream.at(cost.bytes);
+  return cost.bytes / rate + machine.launch_seconds;
+}
+
+/// What a group's messages go through.
+struct Route {
+  double ranks = 1, in_node = 1, nodes = 1;
+  double bandwidth = 0;                  ///< bytes/s of a ring, a rank; each node's share of the network is the group's
+  double latency = 0, node_latency = 0;  ///< s a step: the mean of a ring's, in a node
+};
+
+Route route(Machine const& machine, Placement const& at) {
+  Cluster const& c = machine.cluster;
+  Route r{.ranks = static_cast<double>(at.ranks),
+          .in_node = static_cast<double>(at.in_node),
+          .nodes = static_cast<double>(at.nodes()),
+          .bandwidth = machine.link_bandwidth,
+          .latency = machine.link_latency,
+          .node_latency = machine.link_latency};
+  if (at.nodes() == 1) return r;
+  double const share = c.network_bandwidth * r.in_node / static_cast<double>(c.ranks_per_node);
+  r.bandwidth = at.in_node == 1 ? share : std::min(share, machine.link_bandwidth);
+  r.latency = (c.network_latency * r.nodes + machine.link_latency * (r.ranks - r.nodes)) / r.ranks;
+  return r;
+}
+
+double ring_seconds(Route const& r, double bytes, double passes) {
+  return passes * (r.ranks - 1) * (r.latency + bytes / r.ranks / r.bandwidth);
+}
+/// Up and down a tree over the nodes, and a chain in each, piece after piece.
+double tree_seconds(Route const& r, double bytes, Cluster const& c) {
+  double const steps = (r.in_node - 1) * r.node_latency + std::log2(r.nodes) * c.network_latency;
+  return 2 * (steps + bytes / r.bandwidth);
+}
+
+double collective_seconds(Cost const& cost, Machine const& machine, Placement const& at) {
+  if (at.ranks <= 1 || machine.link_bandwidth <= 0) return 0;
+  Route const r = route(machine, at);
+  double const start = machine.cluster.collective_seconds;
+  switch (cost.work) {
+    case Work::all_reduce: {
+      double const ring = ring_seconds(r, cost.bytes, 2);
+      return start + (r.nodes > 1 ? std::min(ring, tree_seconds(r, cost.bytes, machine.cluster)) : ring);
+    }
+    case Work::broadcast:
+      return start + tree_seconds(r, cost.bytes, machine.cluster) / 2;
+    case Work::send:  // a ring's shift: the slowest step holds up all
+      return start + (r.nodes > 1 ? machine.cluster.network_latency : r.latency) +
+             cost.bytes / (r.nodes > 1
+                               ? machine.cluster.network_bandwidth / static_cast<double>(machine.cluster.ranks_per_node)
+                               : r.bandwidth);
+    default:
+      return start + ring_seconds(r, cost.bytes, 1);
+  }
+}
+
+double message_seconds(Cost const& cost, Machine const& machine, Rank from) {
+  if (machine.link_bandwidth <= 0) return 0;
+  Cluster const& c = machine.cluster;
+  bool const inside = c.ranks_per_node == 0 || *from / c.ranks_per_node == cost.peer / c.ranks_per_node;
+  double const bandwidth =
+      inside ? machine.link_bandwidth : c.network_bandwidth / static_cast<double>(c.ranks_per_node);
+  return c.collective_seconds + (inside ? machine.link_latency : c.network_latency) + cost.bytes / bandwidth;
+}
+
+/// How many of the ranks base + sum of c_axis x stride lie in [low, high), for axes from `axis` down.
+std::int64_t count_in(ProcessGrid const& grid, AxisSet group, int axis, std::int64_t low, std::int64_t high) {
+  std::int64_t stride = 1, extent = 0;  // extent: of all that the faster axes add
+  int slowest = -1;
+  std::int64_t slowest_stride = 0, inner = 0, count = 1;
+  for (int a = 0; a <= axis; ++a) {
+    std::int64_t const size = grid.size(static_cast<Axis>(a));
+    if (group.has(static_cast<Axis>(a)) && size > 1)
+      slowest = a, slowest_stride = stride, inner = extent, extent += (size - 1) * stride, count *= size;
+    stride *= size;
+  }
+  if (high <= 0 || low > extent) return 0;
+  if (low <= 0 && high > extent) return count;
+  if (slowest < 0) return low <= 0 && high > 0 ? 1 : 0;
+  std::int64_t const size = grid.size(static_cast<Axis>(slowest));
+  std::int64_t const first = std::max<std::int64_t>(0, (low - inner) / slowest_stride - 1),
+                     last = std::min(size - 1, high / slowest_stride);
+  std::int64_t sum = 0;
+  for (std::int64_t c = first; c <= last; ++c)
+    sum += count_in(grid, group, slowest - 1, low - c * slowest_stride, high - c * slowest_stride);
+  return sum;
 }
 
 }  // namespace
 
-double price(Cost const& cost, Machine const& machine, ProcessGrid const& grid) {
+Placement place(ProcessGrid const& grid, Rank rank, AxisSet group, std::int64_t ranks_per_node) {
+  Placement at{.ranks = grid.size(group)};
+  at.in_node = at.ranks;
+  if (ranks_per_node == 0 || grid.world() <= ranks_per_node || at.ranks == 1) return at;
+  Coords first = grid.coords(rank);
+  for (int a = 0; a < axis_count; ++a)
+    if (group.has(static_cast<Axis>(a))) first[static_cast<std::size_t>(a)] = 0;
+  std::int64_t const node = *rank / ranks_per_node * ranks_per_node - *grid.rank(first);
+  at.in_node = count_in(grid, group, axis_count - 1, node, node + ranks_per_node);
+  return at;
+}
+
+double price(Cost const& cost, Machine const& machine, ProcessGrid const& grid, Rank rank) {
   bool const half = size_of(cost.dtype) == 2;
   switch (cost.work) {
     case Work::gemm:
-      return compute_seconds(cost, half ? machine.gemm_bf16 : machine.gemm_fp32, machine);
+      return machine.processor ? gemm_seconds(cost, machine)
+                               : curve_seconds(cost, half ? machine.gemm_bf16 : machine.gemm_fp32, machine);
     case Work::attention:
-      return compute_seconds(cost, half ? machine.attention_bf16 : machine.attention_fp32, machine);
+      return machine.processor ? attention_seconds(cost, machine)
+                               : curve_seconds(cost, half ? machine.attention_bf16 : machine.attention_fp32, machine);
     case Work::stream:
-      return cost.bytes / machine.stream.at(cost.bytes) + machine.launch_seconds;
+      return stream_seconds(cost, machine);
+    case Work::send:
+    case Work::recv:
+      if (cost.group.empty()) return message_seconds(cost, machine, rank);
+      [[fallthrough]];
     case Work::all_reduce:
-      return ring_seconds(cost, machine, grid, 2);
     case Work::all_gather:
     case Work::reduce_scatter:
     case Work::all_to_all:
-      return ring_seconds(cost, machine, grid, 1);
     case Work::broadcast:
-    case Work::send:
-    case Work::recv:
-      return machine.link_bandwidth > 0 ? machine.link_latency + cost.bytes / machine.link_bandwidth : 0;
+      return collective_seconds(cost, machine, place(grid, rank, cost.group, machine.cluster.ranks_per_node));
     case Work::host:
       return 0;
   }

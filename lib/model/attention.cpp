@@ -161,8 +161,8 @@ void AttentionLayer::attend_backward(Ctx& ctx, Batch const& batch, Tensor const&
                               .dv = v_of(d)});
 }
 
-void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx,
-                                    Saved& saved) const {
+/// Fills d_projection and d_qkv.
+void AttentionLayer::backward_to_qkv(Ctx& ctx, Batch const& batch, Tensor const& dy, Saved& saved) const {
   saved.d_projection = branch_gradient(ctx, tensor_, batch, hidden_dropout_, dy);
   saved.d_qkv = ctx.keep(dy.dtype(), saved.qkv.shape());
   ScopedMark const mark(ctx.scratch());
@@ -170,6 +170,12 @@ void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& 
   projection_.backward_input(ctx, saved.d_projection, d_context);
   attend_backward(ctx, batch, d_context, saved);
   rotate(ctx, batch, saved.d_qkv, true);
+}
+
+void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx,
+                                    Saved& saved) const {
+  backward_to_qkv(ctx, batch, dy, saved);
+  ScopedMark const mark(ctx.scratch());
   Tensor const d_normed = ctx.temporary(dy.dtype(), dx.shape());
   qkv_.backward_input(ctx, saved.d_qkv, d_normed);
   norm_.backward(ctx, d_normed, dy, dx, saved.norm);
@@ -178,6 +184,19 @@ void AttentionLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& 
 void AttentionLayer::backward_weight(Ctx& ctx, Saved const& saved) const {
   projection_.backward_weight(ctx, saved.context, saved.d_projection);
   norm_.again(ctx, saved.norm, [&](Tensor const& normed) { qkv_.backward_weight(ctx, normed, saved.d_qkv); });
+}
+
+void AttentionLayer::backward(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
+  if (!tensor_.overlaps()) {
+    backward_input(ctx, batch, dy, dx, saved);
+    return backward_weight(ctx, saved);
+  }
+  backward_to_qkv(ctx, batch, dy, saved);
+  projection_.backward_weight(ctx, saved.context, saved.d_projection);
+  ScopedMark const mark(ctx.scratch());
+  Tensor const d_normed = ctx.temporary(dy.dtype(), dx.shape());
+  norm_.again(ctx, saved.norm, [&](Tensor const& normed) { qkv_.backward(ctx, normed, saved.d_qkv, d_normed); });
+  norm_.backward(ctx, d_normed, dy, dx, saved.norm);
 }
 
 }  // namespace selenite

@@ -31,8 +31,11 @@ class AttentionLayer {
   /// dx [tokens, hidden] from dy; what backward_weight needs is taken from the slot's scratch and kept in `saved`.
   void backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const;
   void backward_weight(Ctx& ctx, Saved const& saved) const;
+  /// Both in turn; or, where tensor ranks overlap, mixed so that there is work beside their sums.
+  void backward(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const;
 
  private:
+  void backward_to_qkv(Ctx& ctx, Batch const& batch, Tensor const& dy, Saved& saved) const;
   AttentionShape shape(Batch const& batch) const;
   Tensor q_of(Tensor const& qkv) const { return qkv.columns(0, q_width()); }
   Tensor k_of(Tensor const& qkv) const { return qkv.columns(q_width(), kv_width()); }

@@ -23,11 +23,9 @@ void Block::backward(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor cons
   Tensor const d_middle = ctx.temporary(dy.dtype(), dy.shape());
   {
     ScopedMark const kept(ctx.scratch());
-    mlp_.backward_input(ctx, batch, dy, d_middle, saved.mlp);
-    mlp_.backward_weight(ctx, saved.mlp);
+    mlp_.backward(ctx, batch, dy, d_middle, saved.mlp);
   }
-  attention_.backward_input(ctx, batch, d_middle, dx, saved.attention);
-  attention_.backward_weight(ctx, saved.attention);
+  attention_.backward(ctx, batch, d_middle, dx, saved.attention);
 }
 
 void Block::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {

@@ -6,7 +6,7 @@ namespace selenite {
 
 GptChunk::GptChunk(Config const& c, ProcessGrid const& grid, Rank rank, ChunkSpec spec, DType dtype,
                    Parameter const* tied)
-    : model_(c.model), spec_(spec), tensor_(grid, rank, c.layout.sequence_parallel), dtype_(dtype) {
+    : model_(c.model), spec_(spec), tensor_(grid, rank, c.layout), dtype_(dtype) {
   auto const seed = static_cast<std::uint64_t>(c.train.seed);
   if (c.train.recompute == Recompute::full) recompute_ = static_cast<std::size_t>(c.train.recompute_layers);
   if (spec.embedding) embedding_ = EmbeddingLayer(c.model, tensor_, seed);

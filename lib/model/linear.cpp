@@ -49,18 +49,35 @@ void Linear::forward(Ctx& ctx, Tensor const& x, Tensor const& y) const {
   product(tensor_.gathered(ctx, x), y, bias());
 }
 
+void Linear::input_product(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
+  ctx(Gemm{.a = dy, .b = joined(weights_, &Parameter::weight), .out = dx});
+}
+
+void Linear::weight_product(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
+  ctx(Gemm{.a = dy, .b = x, .out = joined(weights_, &Parameter::gradient), .transpose_a = true, .accumulate = true});
+  if (!biases_.empty()) ctx(SumRows{.x = dy, .out = bias_gradient(), .accumulate = true});
+}
+
 void Linear::backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
-  auto product = [&](Tensor const& out) { ctx(Gemm{.a = dy, .b = joined(weights_, &Parameter::weight), .out = out}); };
-  if (cut_ == CutBy::outputs) return tensor_.reduce(ctx, dx, product);
-  product(dx);
+  if (cut_ == CutBy::inputs) return input_product(ctx, dy, dx);
+  tensor_.reduce(ctx, dx, [&](Tensor const& sum) { input_product(ctx, dy, sum); });
 }
 
 void Linear::backward_weight(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
   ScopedMark const mark(ctx.scratch());
-  Tensor const input = cut_ == CutBy::outputs ? tensor_.gathered(ctx, x) : x;
-  ctx(Gemm{
-      .a = dy, .b = input, .out = joined(weights_, &Parameter::gradient), .transpose_a = true, .accumulate = true});
-  if (!biases_.empty()) ctx(SumRows{.x = dy, .out = bias_gradient(), .accumulate = true});
+  weight_product(ctx, cut_ == CutBy::outputs ? tensor_.gathered(ctx, x) : x, dy);
+}
+
+void Linear::backward(Ctx& ctx, Tensor const& x, Tensor const& dy, Tensor const& dx) const {
+  EXPECTS(cut_ == CutBy::outputs && tensor_.overlaps());
+  ScopedMark const mark(ctx.scratch());
+  auto const [input, gathered] = tensor_.start_gathering(ctx, x);
+  Tensor const partial = tensor_.sequence() ? ctx.temporary(dx.dtype(), {dy.rows(), dx.cols()}) : dx;
+  input_product(ctx, dy, partial);
+  Event const summed = tensor_.start_sum(ctx, partial, dx);
+  ctx.wait(gathered);
+  weight_product(ctx, input, dy);
+  ctx.wait(summed);
 }
 
 }  // namespace selenite

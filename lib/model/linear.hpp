@@ -32,12 +32,17 @@ class Linear {
   void backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
   /// dW += dy^T x, db += sum of dy; dy [all tokens], x as forward had it (gathered again, not kept).
   void backward_weight(Ctx& ctx, Tensor const& x, Tensor const& dy) const;
+  /// Both, of a column-cut layer whose tensor ranks overlap: x is gathered beside the first product, dx summed beside
+  /// the second.
+  void backward(Ctx& ctx, Tensor const& x, Tensor const& dy, Tensor const& dx) const;
 
   /// The bias as one tensor [outputs of this rank]; undefined without bias.
   Tensor bias() const { return biases_.empty() ? Tensor{} : joined(biases_, &Parameter::weight); }
   Tensor bias_gradient() const { return biases_.empty() ? Tensor{} : joined(biases_, &Parameter::gradient); }
 
  private:
+  void input_product(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
+  void weight_product(Ctx& ctx, Tensor const& x, Tensor const& dy) const;  ///< x [all tokens]
   /// Neighbouring parameters seen as one tensor.
   static Tensor joined(std::vector<Parameter> const& parts, Tensor Parameter::*member);
 

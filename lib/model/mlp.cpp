@@ -48,27 +48,45 @@ Tensor MlpLayer::activate(Ctx& ctx, Saved const& saved) const {
   return y;
 }
 
-void MlpLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
+/// Fills d_down and d_up.
+void MlpLayer::backward_to_up(Ctx& ctx, Batch const& batch, Tensor const& dy, Saved& saved) const {
   saved.d_down = branch_gradient(ctx, tensor_, batch, dropout_, dy);
   saved.d_up = ctx.keep(dy.dtype(), saved.up.shape());
   ScopedMark const mark(ctx.scratch());
-  {
-    ScopedMark const inner(ctx.scratch());
-    Tensor const d_activated = ctx.temporary(dy.dtype(), {saved.up.rows(), ffn_});
-    down_.backward_input(ctx, saved.d_down, d_activated);
-    ctx(ActivationBackward{.kind = kind_, .x = saved.up, .dy = d_activated, .dx = saved.d_up});
-  }
+  Tensor const d_activated = ctx.temporary(dy.dtype(), {saved.up.rows(), ffn_});
+  down_.backward_input(ctx, saved.d_down, d_activated);
+  ctx(ActivationBackward{.kind = kind_, .x = saved.up, .dy = d_activated, .dx = saved.d_up});
+}
+
+void MlpLayer::backward_weight_of_down(Ctx& ctx, Saved const& saved) const {
+  ScopedMark const mark(ctx.scratch());
+  down_.backward_weight(ctx, keeps_activated_ ? saved.activated : activate(ctx, saved), saved.d_down);
+}
+
+void MlpLayer::backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
+  backward_to_up(ctx, batch, dy, saved);
+  ScopedMark const mark(ctx.scratch());
   Tensor const d_normed = ctx.temporary(dy.dtype(), dx.shape());
   up_.backward_input(ctx, saved.d_up, d_normed);
   norm_.backward(ctx, d_normed, dy, dx, saved.norm);
 }
 
 void MlpLayer::backward_weight(Ctx& ctx, Saved const& saved) const {
-  {
-    ScopedMark const mark(ctx.scratch());
-    down_.backward_weight(ctx, keeps_activated_ ? saved.activated : activate(ctx, saved), saved.d_down);
-  }
+  backward_weight_of_down(ctx, saved);
   norm_.again(ctx, saved.norm, [&](Tensor const& normed) { up_.backward_weight(ctx, normed, saved.d_up); });
+}
+
+void MlpLayer::backward(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const {
+  if (!tensor_.overlaps()) {
+    backward_input(ctx, batch, dy, dx, saved);
+    return backward_weight(ctx, saved);
+  }
+  backward_to_up(ctx, batch, dy, saved);
+  backward_weight_of_down(ctx, saved);
+  ScopedMark const mark(ctx.scratch());
+  Tensor const d_normed = ctx.temporary(dy.dtype(), dx.shape());
+  norm_.again(ctx, saved.norm, [&](Tensor const& normed) { up_.backward(ctx, normed, saved.d_up, d_normed); });
+  norm_.backward(ctx, d_normed, dy, dx, saved.norm);
 }
 
 }  // namespace selenite

@@ -25,8 +25,12 @@ class MlpLayer {
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;
   void backward_input(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const;
   void backward_weight(Ctx& ctx, Saved const& saved) const;
+  /// Both in turn; or, where tensor ranks overlap, mixed so that there is work beside their sums.
+  void backward(Ctx& ctx, Batch const& batch, Tensor const& dy, Tensor const& dx, Saved& saved) const;
 
  private:
+  void backward_to_up(Ctx& ctx, Batch const& batch, Tensor const& dy, Saved& saved) const;
+  void backward_weight_of_down(Ctx& ctx, Saved const& saved) const;
   Tensor activate(Ctx& ctx, Saved const& saved) const;
 
   TensorParallel tensor_;

@@ -19,4 +19,19 @@ Tensor TensorParallel::gathered(Ctx& ctx, Tensor const& x) const {
   return all;
 }
 
+TensorParallel::Started TensorParallel::start_gathering(Ctx& ctx, Tensor const& x) const {
+  if (!sequence_) return {x, {}};
+  Tensor const all = ctx.temporary(x.dtype(), {x.rows() * ranks_, x.cols()});
+  return {all, ctx.on(Lane::comm, [&] { gather(ctx, x, all); })};
+}
+
+Event TensorParallel::start_sum(Ctx& ctx, Tensor const& partial, Tensor const& y) const {
+  return ctx.on(Lane::comm, [&] {
+    if (sequence_)
+      ctx(ReduceScatter{.input = partial, .output = y, .group = {Axis::tensor}});
+    else
+      ctx(AllReduce{.data = y, .group = {Axis::tensor}});
+  });
+}
+
 }  // namespace selenite

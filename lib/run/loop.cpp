@@ -98,6 +98,9 @@ class Trainer {
         watchdog_(config.run.watchdog, comm, grid_,
                   {.expired = [this](std::string const& why) { hang(why); },
                    .alarm = [this](std::string const& text) { log_.alarm(text); }}) {
+    validate(!config.layout.blocking_sends,
+             "layout.blocking_sends = true can't be run (messages between stages always go "
+             "on beside the work; it predicts programs in which they do not). Leave it out.");
     comm_.set_grid(grid_);
     if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
     tracer_.emplace(config_, comm_, grid_);

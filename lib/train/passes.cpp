@@ -15,12 +15,34 @@ std::int64_t tag(StageState const& stage, std::int64_t to, Micro micro) {
 }
 std::size_t slot_of(ChunkState const& chunk, Micro micro) { return static_cast<std::size_t>(*micro) % chunk.slots; }
 
+/// What of a message this rank sends or receives itself: the tensor ranks of a stage hold the same activations, so each
+/// takes an equal part (all of it if they do not, or it can't be cut).
+Tensor own_part(StageState const& stage, Tensor const& message) {
+  LayoutConfig const& l = stage.config().layout;
+  if (!l.split_p2p || l.tensor == 1 || l.sequence_parallel || message.count() % l.tensor != 0) return message;
+  std::int64_t const part = message.count() / l.tensor;
+  return run_of(message.reshaped({message.count()}), stage.grid().coord(stage.rank(), Axis::tensor) * part, part);
+}
+
+void send(Ctx& ctx, StageState const& stage, Send message) {
+  message.data = own_part(stage, message.data);
+  ctx(message);
+}
+void receive(Ctx& ctx, StageState const& stage, Recv message) {
+  Tensor const whole = message.data;
+  message.data = own_part(stage, whole);
+  ctx(message);
+  if (message.data.count() < whole.count())
+    ctx(AllGather{.input = message.data, .output = whole, .group = {Axis::tensor}});
+}
+
 /// The buffer for a micro-batch's message to a neighbour, once what was sent from it before is on its way; undefined
 /// where there is no neighbour.
-Tensor send_buffer(Ctx& ctx, std::vector<Tensor> const& buffers, Channel channel, Micro micro) {
+Tensor send_buffer(Ctx& ctx, StageState const& stage, std::vector<Tensor> const& buffers, Channel channel,
+                   Micro micro) {
   if (buffers.empty()) return {};
   Tensor const& buffer = buffers[static_cast<std::size_t>(*micro) % buffers.size()];
-  ctx.finish(channel, buffer);
+  ctx.finish(channel, own_part(stage, buffer));
   return buffer;
 }
 
@@ -32,17 +54,19 @@ void backward_with_messages(Ctx& ctx, StageState& stage, Chunk c, Micro micro, P
   Tensor const& d_output = chunk.d_output[std::min(slot, chunk.d_output.size() - 1)];
   ctx.set_save(chunk.slot[slot]);
   if (d_output.defined())
-    ctx(Recv{.data = d_output,
+    receive(ctx, stage,
+            {.data = d_output,
              .from = stage.holder(chunk.number + 1),
              .channel = Channel::backward,
              .tag = tag(stage, chunk.number, micro)});
-  Tensor const d_input = send_buffer(ctx, chunk.d_input, Channel::backward, micro);
+  Tensor const d_input = send_buffer(ctx, stage, chunk.d_input, Channel::backward, micro);
   pass(chunk, slot, d_output, d_input);
   if (d_input.defined())
-    ctx(Send{.data = d_input,
-             .to = stage.holder(chunk.number - 1),
-             .channel = Channel::backward,
-             .tag = tag(stage, chunk.number - 1, micro)});
+    send(ctx, stage,
+         {.data = d_input,
+          .to = stage.holder(chunk.number - 1),
+          .channel = Channel::backward,
+          .tag = tag(stage, chunk.number - 1, micro)});
 }
 
 }  // namespace
@@ -52,18 +76,20 @@ void forward_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
   std::size_t const slot = slot_of(chunk, micro);
   ctx.set_save(chunk.slot[slot]);
   if (chunk.input[slot].defined())
-    ctx(Recv{.data = chunk.input[slot],
+    receive(ctx, stage,
+            {.data = chunk.input[slot],
              .from = stage.holder(chunk.number - 1),
              .channel = Channel::forward,
              .tag = tag(stage, chunk.number, micro)});
-  Tensor const output = send_buffer(ctx, chunk.output, Channel::forward, micro);
+  Tensor const output = send_buffer(ctx, stage, chunk.output, Channel::forward, micro);
   chunk.model->forward(ctx, chunk.batch[slot], chunk.input[slot], output, stage.totals, chunk.saved[slot],
                        [&](std::size_t end) { await_weights(ctx, stage, c, end); });
   if (output.defined())
-    ctx(Send{.data = output,
-             .to = stage.holder(chunk.number + 1),
-             .channel = Channel::forward,
-             .tag = tag(stage, chunk.number + 1, micro)});
+    send(ctx, stage,
+         {.data = output,
+          .to = stage.holder(chunk.number + 1),
+          .channel = Channel::forward,
+          .tag = tag(stage, chunk.number + 1, micro)});
 }
 
 void backward_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {

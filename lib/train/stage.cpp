@@ -318,7 +318,8 @@ Ctx::Place StageState::place() {
           .rank = rank_,
           .save = &chunks_[0].slot[0],
           .scratch = &scratch_,
-          .workspace_budget = config_.run.workspace};
+          .workspace_budget = config_.run.workspace,
+          .blocking_sends = config_.layout.blocking_sends};
 }
 
 Tensor StageState::owned(Tensor const& flat, OwnedRun const& run) const {

@@ -171,7 +171,7 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_together_is_refused_with_the_nearest_that
 
 BOOST_AUTO_TEST_CASE(what_this_version_lacks_is_refused_never_ignored) {
   for (char const* setting :
-       {"train.precision=fp8", "train.gradient_reduce=fp8", "train.optimizer_sharding=3", "layout.overlap=tensor"})
+       {"train.precision=fp8", "train.gradient_reduce=fp8", "train.optimizer_sharding=3", "layout.overlap=pipe"})
     BOOST_TEST(!refusal({setting, "train.steps=1"}).empty(), setting);
   BOOST_TEST(contains(refusal({"layout.expert=2", "train.steps=1"}, 2), "layout.expert = 2 can't be run"));
 }

@@ -88,7 +88,8 @@ Draw attempt(Drawer& d, std::int64_t most_ranks) {
   lay("train.recompute=", d.one_of({"none", "selective", zero_bubble ? "none" : "full"}));
   lay("train.recompute_layers=", d.between(1, 3));
   lay("train.optimizer_sharding=", d.between(0, zero_bubble ? 1 : 2));
-  lay("layout.overlap=", d.one_of({"", "gradients", "parameters", "gradients,parameters"}));
+  lay("layout.overlap=",
+      d.one_of({"", "gradients", "parameters", "gradients,parameters", "tensor", "gradients,tensor"}));
   if (s.pipe > 1 && d.chance(20)) {  // uneven stages
     std::vector<std::int64_t> counts(static_cast<std::size_t>(s.pipe * interleave), 1);
     for (std::int64_t i = s.pipe * interleave; i < layers; ++i)
