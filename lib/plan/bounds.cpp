@@ -41,7 +41,10 @@ struct Walked {
 };
 
 /// Ranks that fill nodes, so that groups lie as they do in the layouts that are asked for.
-std::int64_t whole_nodes(std::int64_t, Machine const&) { return 1; }
+std::int64_t whole_nodes(std::int64_t ranks, Machine const& machine) {
+  std::int64_t const node = std::max<std::int64_t>(machine.cluster.ranks_per_node, 1);
+  return node / std::gcd(node, ranks);
+}
 
 }  // namespace
 
@@ -53,14 +56,16 @@ Bounds::Elements const& Bounds::elements(Choice const& choice) {
   c.train.global_batch = 1, c.train.batch_ramp.clear(), c.train.steps = c.train.samples = 0;
   c = resolve(c, 3 * choice.tensor);
   Walked const first(c, 0, machine_), one(c, 1, machine_), last(c, 2, machine_);
-  return elements_.emplace(Elements{one.elements, first.elements - one.elements, last.elements - one.elements, last.copied});
+  return elements_.emplace(
+      Elements{one.elements, first.elements - one.elements, last.elements - one.elements, last.copied});
 }
 
 Bounds::Parts Bounds::measure(Choice const& choice) const {
   Config c = choice.apply(config_);
   c.model.layers = 5, c.layout.pipe = 4, c.layout.stages = "1,1,2,1", c.layout.interleave = 1;
   c.layout.schedule = splits(choice.schedule) ? ScheduleKind::zero_bubble : ScheduleKind::one_f_one_b;
-  c.layout.overlap.clear(), c.layout.data = whole_nodes(choice.tensor * choice.context, machine_);
+  std::erase_if(c.layout.overlap, [](auto const& what) { return what != "tensor"; });
+  c.layout.data = whole_nodes(choice.tensor * choice.context, machine_);
   c.train.optimizer_sharding = 0, c.train.recompute_layers = 1;
   c.train.global_batch = choice.micro_batch * c.layout.data, c.train.batch_ramp.clear();
   c.train.steps = c.train.samples = 0;

@@ -140,6 +140,14 @@ Rank Pipeline::rank_of(std::int64_t stage) const {
   return grid_.rank(at);
 }
 
+/// Where the stage's ranks begin on a node: groups and neighbours of stages that begin alike lie alike, but for the
+/// pipeline's ends. All the same where each stage fills nodes, or there are none.
+std::int64_t Pipeline::place_in_node(std::int64_t stage) const {
+  std::int64_t const node = machine_ ? machine_->cluster.ranks_per_node : 0, ranks = grid_.world() / stages();
+  if (node == 0 || grid_.world() <= node) return 0;
+  return grid_.world() % node == 0 ? stage * ranks % node : stage;  // the last node is not full: none are alike
+}
+
 std::vector<std::vector<std::int64_t>> Pipeline::kinds(Walking walking) const {
   std::map<std::vector<std::int64_t>, std::size_t> place;
   std::vector<std::vector<std::int64_t>> kinds;
@@ -149,6 +157,7 @@ std::vector<std::vector<std::int64_t>> Pipeline::kinds(Walking walking) const {
     std::vector<std::int64_t> key{s == 0, s + 1 == stages(), sums_more};
     for (std::int64_t c = 0; c < schedule().chunks; ++c)
       key.push_back(layers_[static_cast<std::size_t>(schedule().virtual_stage(Stage(s), Chunk(c)))]);
+    key.push_back(place_in_node(s));
     if (walking == Walking::each) key.push_back(s);
     auto const [at, fresh] = place.emplace(key, kinds.size());
     if (fresh) kinds.emplace_back();

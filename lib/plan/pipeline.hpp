@@ -54,6 +54,7 @@ class Pipeline {
   /// Calls `visit` with a stage's number and the state of one that is like it.
   void for_kinds(std::function<void(std::vector<std::int64_t> const& stages, StageState& state)> const& visit);
   Rank rank_of(std::int64_t stage) const;
+  std::int64_t place_in_node(std::int64_t stage) const;
   /// Stages that are alike, by the first.
   std::vector<std::vector<std::int64_t>> kinds(Walking walking) const;
 
