@@ -16,12 +16,12 @@ std::string const good = to_toml(Machine{.name = "m",
                                          .memory_bytes = 5,
                                          .peak_fp32 = 1e12,
                                          .peak_bf16 = 2e12,
+                                         .launch_seconds = 1e-6,
                                          .gemm_fp32 = {{1e3, 1e6}, {1e9, 1e11}},
                                          .gemm_bf16 = {{1}, {2}},
                                          .attention_fp32 = {{1}, {3}},
                                          .attention_bf16 = {{1}, {4}},
-                                         .stream = {{1}, {5}},
-                                         .launch_seconds = 1e-6});
+                                         .stream = {{1}, {5}}});
 
 Machine load(std::string const& text) {
   auto const path = std::filesystem::temp_directory_path() / ("selenite-machine-" + std::to_string(getpid()) + ".toml");
