@@ -72,15 +72,7 @@ class Search {
       : request_(request), machine_(machine), choices_(request) {}
 
   SearchResult run() {
-    auto t0 = std::chrono::steady_clock::now();
-    auto lap = [&](char const* w) {
-      std::fprintf(stderr, "%s %.2f s\n", w,
-                   std::chrono::duration<double>(std::chrono::steady_clock::now() - t0).count());
-    };
-    lap("choices");
     generate();
-    lap("generated");
-    std::fprintf(stderr, "%zu candidates\n", candidates_.size());
     std::ranges::sort(candidates_, {}, [](Candidate const& c) { return std::tuple(c.seconds, c.bytes); });
     in_parallel(candidates_.size(), [&](std::size_t i) { predict(candidates_[i]); });
     result_.best = winners_.best(), result_.front = winners_.front();
@@ -171,10 +163,6 @@ class Search {
   }
 
   void predict(Candidate const& c) {
-    if (&c - candidates_.data() == 200 || (&c - candidates_.data()) % 5000 == 0)
-      std::fprintf(stderr, "at %zd: predicted %ld pruned %ld bound %g best %g\n", &c - candidates_.data(),
-                   (long)result_.predicted, (long)pruned_, c.seconds,
-                   winners_.best().empty() ? 0. : winners_.best().back().seconds);
     auto const& outer = choices_.outers()[c.outer];
     Choice const choice =
         choices_.choice(outer, choices_.inners(outer.pipe)[c.inner], c.micro_batch, c.sequence_parallel);

@@ -97,7 +97,9 @@ BOOST_AUTO_TEST_CASE(what_goes_beside_work_is_not_exposed) {
              beside = causes(predict(resolved(with(settings, {"layout.overlap=gradients"}), 4), small_machine()));
   BOOST_TEST(beside.at("communication_data") < apart.at("communication_data"));
   BOOST_TEST(beside.at("communication_data") > 0);
-  BOOST_TEST(beside.at("gemm") == apart.at("gemm"), boost::test_tools::tolerance(1e-9));
+  // which slows the work beside it, on a machine that says so
+  BOOST_TEST(beside.at("gemm") > apart.at("gemm"));
+  BOOST_TEST(beside.at("gemm") < 1.12 * apart.at("gemm"));
 }
 
 BOOST_AUTO_TEST_CASE(memory_is_the_fullest_ranks) {
