@@ -1,4 +1,7 @@
 #pragma once
+#include <array>
+
+#include "core/attention_library.hpp"
 #include "core/kernel.hpp"
 #include "core/rng.hpp"
 #include "core/tensor.hpp"
@@ -19,6 +22,15 @@ struct AttentionShape {
   double scale = 0;             ///< of the scores; usually 1/sqrt(head_dim)
   DropoutSite dropout;          ///< on the probabilities; masks by (sample, head, query position, key position)
   std::int64_t first_head = 0;  ///< global number of this rank's head 0, for the masks
+  AttentionLibrary library = AttentionLibrary::own;  ///< on a CUDA device
+  bool deterministic = true;                         ///< the same bits every time
+};
+
+/// What the host knows of positions without reading them: the tokens of a sample are `count` runs of equal length, each
+/// of consecutive positions from its first on. A library takes no mask by position: it needs to know this.
+struct PositionRuns {
+  int count = 0;  ///< 0: nothing is known
+  std::array<std::int64_t, 2> first{};
 };
 
 /// Global facts of the tokens of a query or key chunk. All [samples, length], int32; undefined means: position = index
@@ -26,6 +38,7 @@ struct AttentionShape {
 struct AttentionPlaces {
   Tensor positions;        ///< sequence position of the token in its sample (context chunks are not contiguous)
   Tensor document_starts;  ///< position at which the token's document starts
+  PositionRuns runs;       ///< of `positions`
 };
 
 /// out = softmax(scale * q k^T + mask) v, head by head, without an s x s matrix in memory (online softmax, blocks of
@@ -45,12 +58,13 @@ struct Attention {
 void reference(Attention const& op);
 void launch(Cpu& cpu, Attention const& op);
 void launch(Cuda& cuda, Attention const& op);
+void prepare(Cuda& cuda, Attention const& op);
 Cost cost(Attention const& op);
 std::int64_t workspace(Attention const& op, std::int64_t budget);
 static_assert(Kernel<Attention>);
 
 /// dq, dk, dv from dout, recomputing the probabilities from q, k and the *final* logsumexp. `delta` = row sums of dout
-/// * out (fp32 [samples, heads, queries]) is made here when `out` is defined and read otherwise (further ring steps).
+/// * out (fp32 [samples, heads, queries]) is made here when `out` is defined and read otherwise; cuDNN always makes it.
 /// accumulate: add to dq, dk, dv (fp32 then), else overwrite.
 struct AttentionBackward {
   AttentionShape shape;
@@ -64,6 +78,7 @@ struct AttentionBackward {
 void reference(AttentionBackward const& op);
 void launch(Cpu& cpu, AttentionBackward const& op);
 void launch(Cuda& cuda, AttentionBackward const& op);
+void prepare(Cuda& cuda, AttentionBackward const& op);
 Cost cost(AttentionBackward const& op);
 std::int64_t workspace(AttentionBackward const& op, std::int64_t budget);
 static_assert(Kernel<AttentionBackward>);

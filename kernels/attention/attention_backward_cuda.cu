@@ -1,4 +1,6 @@
 #include "kernels/attention/block.cuh"
+#include "kernels/attention/library.hpp"
+#include "kernels/attention/parts_cuda.hpp"
 
 namespace selenite {
 namespace {
@@ -325,31 +327,29 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads) key_gradient_kern
   if constexpr (makes_dv) write(dv, a.dv, static_cast<float>(in.dropout.keep_scale()));
 }
 
-template <class T>
+}  // namespace
+
 void make_delta(Cuda const& cuda, AttentionBackward const& op) {
   constexpr int threads = 256;
   AttentionShape const& s = op.shape;
-  auto launch_with = [&](auto out) {
+  auto launch_with = [&]<class T, class Out>(T, Out) {
     launch_kernel(cuda, {grid_size(divide_up(op.q.rows() * s.heads, threads / warp_size)), threads},
-                  delta_kernel<T, std::remove_const_t<std::remove_pointer_t<decltype(out.data)>>>,
-                  rows_of<T const>(op.dout), out, data_of<float>(op.delta), op.q.rows(), static_cast<int>(s.queries),
-                  static_cast<int>(s.heads), static_cast<int>(s.head_dim));
+                  delta_kernel<T, Out>, rows_of<T const>(op.dout), rows_of<Out const>(op.out), data_of<float>(op.delta),
+                  op.q.rows(), static_cast<int>(s.queries), static_cast<int>(s.heads), static_cast<int>(s.head_dim));
   };
-  if (op.out.dtype() == DType::fp32)
-    launch_with(rows_of<float const>(op.out));
-  else
-    launch_with(rows_of<T const>(op.out));
+  visit_device_float(op.q.dtype(), [&]<class T>(T element) {
+    op.out.dtype() == DType::fp32 ? launch_with(element, float{}) : launch_with(element, element);
+  });
 }
-
-}  // namespace
 
 /// dq by blocks of queries and dk, dv by blocks of keys, in launches of their own that make the scores again: no sum is
 /// added to by two blocks, so that its order is always the same, and the workspace is not used.
 void launch(Cuda& cuda, AttentionBackward const& op) {
   check(op);
+  if (launch_library(cuda, op)) return;
   AttentionShape const& s = op.shape;
+  if (op.out.defined()) make_delta(cuda, op);
   visit_device_float(op.q.dtype(), [&]<class T>(T) {
-    if (op.out.defined()) make_delta<T>(cuda, op);
     BackwardArguments<T> const a{inputs_of<T>(op, op.dout),
                                  rows_of<T const>(op.dout),
                                  data_of<float const>(op.logsumexp),

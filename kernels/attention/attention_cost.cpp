@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "kernels/attention/check.hpp"
+#include "kernels/attention/library.hpp"
 
 namespace selenite {
 namespace {
@@ -126,8 +127,12 @@ Cost cost(AttentionBackward const& op) {
   return attention_cost(op.shape, op.q.dtype(), 10, bytes);
 }
 
-std::int64_t workspace(Attention const&, std::int64_t) { return 0; }
+/// What a library needs, if it fits; our CUDA kernels use none.
+std::int64_t workspace(Attention const& op, std::int64_t budget) {
+  return library_refusal(op, budget).empty() ? library_bytes(op) : 0;
+}
 std::int64_t workspace(AttentionBackward const& op, std::int64_t budget) {
+  if (op.shape.library != AttentionLibrary::own) return library_refusal(op, budget).empty() ? library_bytes(op) : 0;
   return backward_splits(op.shape, budget) * backward_split_bytes(op.shape);
 }
 

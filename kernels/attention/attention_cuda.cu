@@ -1,4 +1,5 @@
 #include "kernels/attention/block.cuh"
+#include "kernels/attention/library.hpp"
 
 namespace selenite {
 namespace {
@@ -185,6 +186,7 @@ __global__ void __launch_bounds__(ForwardSizes<T, depth>::threads) forward_kerne
 
 void launch(Cuda& cuda, Attention const& op) {
   check(op);
+  if (launch_library(cuda, op)) return;
   AttentionShape const& s = op.shape;
   visit_device_float(op.q.dtype(), [&]<class T>(T) {
     ForwardArguments<T> const a{inputs_of<T>(op), output_of<T>(op.out, s.head_dim, op.merge),

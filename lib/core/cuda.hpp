@@ -2,7 +2,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <span>
+#include <string>
 
 #include "core/kernel.hpp"
 
@@ -11,6 +13,7 @@ struct CUstream_st;  // cudaStream_t points to one; no CUDA header is needed to 
 namespace selenite {
 
 class CublasLt;  ///< handle and chosen algorithms, known to kernels/gemm/gemm_cuda.cpp
+class Cudnn;     ///< handle and plans, known to kernels/attention/cudnn_cuda.cpp
 
 /// What launches are shaped by; from the runtime's device properties, read once by whoever opens the device.
 struct CudaDevice {
@@ -31,6 +34,12 @@ class Cuda {
   CudaDevice device;
   /// The library of matrix products; the first launch that needs it makes it.
   std::shared_ptr<CublasLt> cublas_lt;
+  /// The library of attention, alike.
+  std::shared_ptr<Cudnn> cudnn;
+  /// What prepare() has to say of launches to come, for the log.
+  std::set<std::string> notes;
+  /// All launches that matter have been prepared: for others nothing is made that takes seconds.
+  bool prepared = false;
   /// FLOPs from the sizes handed to the library, never from cost().
   double flops = 0;
 };

@@ -23,4 +23,10 @@ concept Kernel = requires(Op const& op, Cpu& cpu, Cuda& cuda, std::int64_t budge
   { workspace(op, budget) } -> std::same_as<std::int64_t>;
 };
 
+/// Before the first step, with the shapes of a launch to come and cuda.workspace as large as then (both may be without
+/// memory): what takes seconds, such as a library's plans, is made here once. Operations that have such define their
+/// own.
+template <class Op>
+void prepare(Cuda&, Op const&) {}
+
 }  // namespace selenite

@@ -42,7 +42,7 @@ class Selenite(CMakePackage, CudaPackage):
 
     with when("+cuda"):
         depends_on("cuda@12:")
-        depends_on("cudnn@9:")
+        depends_on("cudnn@9.10.2:")
         depends_on("nccl")
         for _arch in CudaPackage.cuda_arch_values:  # dependencies do not take it over by themselves
             depends_on(f"nccl cuda_arch={_arch}", when=f"cuda_arch={_arch}")
@@ -63,6 +63,7 @@ class Selenite(CMakePackage, CudaPackage):
         args = [
             self.define_from_variant("SELENITE_CUDA", "cuda"),
             self.define_from_variant("SELENITE_NCCL", "cuda"),
+            self.define_from_variant("SELENITE_CUDNN", "cuda"),
             self.define_from_variant("SELENITE_ONEDNN", "onednn"),
             self.define_from_variant("SELENITE_MPI", "mpi"),
             self.define_from_variant("SELENITE_SENTENCEPIECE", "sentencepiece"),
