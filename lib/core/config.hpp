@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "core/attention_library.hpp"
 #include "core/dtype.hpp"
 
 namespace selenite {
@@ -113,7 +114,8 @@ struct RunConfig {
   CommKind comm = CommKind::automatic;
   std::int64_t threads = 0;           ///< a rank; 0: all the affinity mask allows
   std::int64_t workspace = 32 << 20;  ///< bytes of scratch that kernels may use
-  double watchdog = 600;              ///< seconds; 0: off
+  AttentionLibrary attention_library = AttentionLibrary::automatic;
+  double watchdog = 600;  ///< seconds; 0: off
   bool operator==(RunConfig const&) const = default;
 };
 

@@ -19,6 +19,7 @@ constexpr std::array<string_view, 4> lr_names{"constant", "linear", "cosine", "i
 constexpr std::array<string_view, 3> decay_names{"constant", "linear", "cosine"};
 constexpr std::array<string_view, 3> mask_names{"none", "eod", "parts"};
 constexpr std::array<string_view, 2> backend_names{"cpu", "cuda"};
+constexpr std::array<string_view, 3> library_names{"auto", "cudnn", "own"};
 constexpr std::array<string_view, 5> comm_names{"auto", "self", "threads", "mpi", "nccl"};
 
 template <class E, std::size_t N>
@@ -152,6 +153,8 @@ std::vector<Field> fields(RunConfig& c) {
           {"comm", choice(c.comm, comm_names), "what communicates; auto: mpi or nccl where there are several ranks"},
           {"threads", &c.threads, "a rank; 0: all that the affinity mask allows", "", 0, 4096},
           {"workspace", &c.workspace, "scratch that a kernel may use", "bytes", 1 << 20, big},
+          {"attention_library", choice(c.attention_library, library_names),
+           "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an error; own"},
           {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0,
            1e9}};
 }

@@ -58,6 +58,8 @@ class Ctx {
                           : Ctx(std::move(place), executor.cpu, comm, comm_lane)) {}
   /// Prices. With a null machine it only sizes memory and counts work.
   Ctx(Place place, Machine const* machine) : place_(std::move(place)), machine_(machine) {}
+  /// Runs nothing, but prepares the device for launches of the same shapes (see prepare() in core/kernel.hpp).
+  Ctx(Place place, Cuda& prepared) : place_(std::move(place)), prepared_(&prepared) {}
 
   template <Kernel Op>
   void operator()(Op const& op) {
@@ -66,9 +68,13 @@ class Ctx {
     std::int64_t const bytes = workspace(op, place_.workspace_budget);
     Tensor const work = place_.scratch->allocate(DType::uint8, {bytes});
     Cost const c = cost(op);
+    std::span<std::byte> const memory{work.raw(), static_cast<std::size_t>(bytes)};
+    if (prepared_) {
+      prepared_->workspace = memory;
+      prepare(*prepared_, op);
+    }
     if (!running()) return price(c);
     auto const start = now();
-    std::span<std::byte> const memory{work.raw(), static_cast<std::size_t>(bytes)};
     if (cuda_) {
       cuda_->cuda().workspace = memory;
       launch(cuda_->cuda(), op);
@@ -197,6 +203,7 @@ class Ctx {
   CommLane* comm_lane_ = nullptr;
   std::uint64_t posted_ = 0;  ///< the last work given to it
   Machine const* machine_ = nullptr;
+  Cuda* prepared_ = nullptr;
   Arena* kept_ = nullptr;
   Lane lane_ = Lane::compute;
   std::array<double, lane_count> clocks_{};

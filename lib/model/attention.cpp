@@ -8,8 +8,13 @@
 
 namespace selenite {
 
+AttentionOptions attention_options(Config const& c) {
+  bool const cuda = c.run.backend == BackendKind::cuda;
+  return {c.layout.context_exchange, cuda ? c.run.attention_library : AttentionLibrary::own, c.train.deterministic};
+}
+
 AttentionLayer::AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid,
-                               TensorParallel const& tensor, ContextExchange exchange, Recompute recompute,
+                               TensorParallel const& tensor, AttentionOptions const& options, Recompute recompute,
                                std::uint64_t seed)
     : tensor_(tensor),
       norm_(name + ".norm", m, recompute, tensor),
@@ -19,7 +24,8 @@ AttentionLayer::AttentionLayer(std::string const& name, LayerId layer, ModelConf
       path_(m.attention),
       keeps_scores_(recompute != Recompute::selective),
       context_ranks_(grid.size(Axis::context)),
-      ring_(context_ranks_, exchange) {
+      ring_(context_ranks_, options.exchange),
+      options_(options) {
   std::int64_t const kv_parts = std::min(tensor.ranks(), m.kv_heads);
   heads_ = m.heads / tensor.ranks(), kv_heads_ = m.kv_heads / kv_parts, first_head_ = heads_ * tensor.index();
   std::string const n = name + ".";
@@ -50,7 +56,9 @@ AttentionShape AttentionLayer::shape(Batch const& batch) const {
           .causal = true,
           .scale = 1 / std::sqrt(static_cast<double>(head_dim_)),
           .dropout = batch.active(attention_dropout_),
-          .first_head = first_head_};
+          .first_head = first_head_,
+          .library = options_.library,
+          .deterministic = options_.deterministic};
 }
 
 void AttentionLayer::rotate(Ctx& ctx, Batch const& batch, Tensor const& qkv, bool inverse) const {

@@ -38,10 +38,17 @@ struct Batch {
     if (!dropout) site.probability = 0;
     return site;
   }
+  /// What the host knows of the places that context rank `index` has.
+  PositionRuns place_runs(std::int64_t index) const {
+    if (context_ranks == 1) return {.count = 1};
+    auto const first = [&](std::int64_t i) { return zigzag_place(i, sequence, context_ranks, index); };
+    return {.count = 2, .first = {first(0), first(sequence / 2)}};
+  }
   /// By sample, as attention takes them; undefined without document mask.
   AttentionPlaces attention_places() const {
     if (!document_starts.defined()) return {};
-    return {places.reshaped({samples, sequence}), document_starts.reshaped({samples, sequence})};
+    return {places.reshaped({samples, sequence}), document_starts.reshaped({samples, sequence}),
+            place_runs(context_index)};
   }
 };
 

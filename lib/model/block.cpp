@@ -3,8 +3,8 @@
 namespace selenite {
 
 Block::Block(LayerId layer, ModelConfig const& model, ProcessGrid const& grid, TensorParallel const& tensor,
-             ContextExchange exchange, Recompute recompute, std::uint64_t seed)
-    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, tensor, exchange, recompute, seed),
+             AttentionOptions const& options, Recompute recompute, std::uint64_t seed)
+    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, tensor, options, recompute, seed),
       mlp_(concat("layers.", layer, ".mlp"), layer, model, recompute, tensor, seed) {}
 
 void Block::list(ParameterList& parameters) {

@@ -15,7 +15,7 @@ class Block {
   };
   Block() = default;
   Block(LayerId layer, ModelConfig const& model, ProcessGrid const& grid, TensorParallel const& tensor,
-        ContextExchange exchange, Recompute recompute, std::uint64_t seed);
+        AttentionOptions const& options, Recompute recompute, std::uint64_t seed);
 
   void list(ParameterList& parameters);
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;

@@ -18,14 +18,19 @@ struct Block {
 class Keys {
  public:
   Keys(Ctx& ctx, Batch const& batch, AttentionShape const& s, ContextExchange exchange, std::int64_t ranks)
-      : ctx_(ctx), s_(s), exchange_(exchange), ranks_(ranks), documents_(batch.document_starts.defined()) {}
+      : ctx_(ctx),
+        batch_(batch),
+        s_(s),
+        exchange_(exchange),
+        ranks_(ranks),
+        documents_(batch.document_starts.defined()) {}
 
   /// The block of this rank itself.
-  void begin(Batch const& batch, Tensor const& kv) {
+  void begin(Tensor const& kv) {
     Block const own = make(kv.dtype(), kv.cols());
     ctx_(Cast{.x = kv, .y = own.kv});
-    ctx_(Cast{.x = batch.places, .y = row(own.places, 0)});
-    if (documents_) ctx_(Cast{.x = batch.document_starts, .y = row(own.places, 1)});
+    ctx_(Cast{.x = batch_.places, .y = row(own.places, 0)});
+    if (documents_) ctx_(Cast{.x = batch_.document_starts, .y = row(own.places, 1)});
     if (exchange_ == ContextExchange::gather) return gather(own);
     here_ = own, next_ = make(kv.dtype(), kv.cols());
   }
@@ -38,6 +43,7 @@ class Keys {
     });
   }
   void step_on(std::int64_t step) {
+    step_ = step + 1;
     if (step + 1 == ranks_) return;
     if (exchange_ == ContextExchange::gather) return select(step + 1);
     ctx_.wait(arrival_);
@@ -47,7 +53,8 @@ class Keys {
   Tensor v() const { return here_.kv.columns(here_.kv.cols() / 2, here_.kv.cols() / 2); }
   AttentionPlaces places() const {
     Shape const shape{s_.samples, s_.keys};
-    return {row(here_.places, 0).reshaped(shape), documents_ ? row(here_.places, 1).reshaped(shape) : Tensor{}};
+    return {row(here_.places, 0).reshaped(shape), documents_ ? row(here_.places, 1).reshaped(shape) : Tensor{},
+            batch_.place_runs(owner(step_))};
   }
 
  private:
@@ -70,15 +77,19 @@ class Keys {
     select(0);
   }
   /// Blocks come in the order of the ring: the own first, then that of the rank before, and so on.
+  std::int64_t owner(std::int64_t step) const {
+    return (ctx_.grid().coord(ctx_.rank(), Axis::context) - step + ranks_) % ranks_;
+  }
   void select(std::int64_t step) {
-    std::int64_t const from = (ctx_.grid().coord(ctx_.rank(), Axis::context) - step + ranks_) % ranks_;
+    std::int64_t const from = owner(step);
     here_ = {slice(all_.kv, from, own_.kv.shape()), slice(all_.places, from, own_.places.shape())};
   }
 
   Ctx& ctx_;
+  Batch const& batch_;
   AttentionShape const& s_;
   ContextExchange exchange_;
-  std::int64_t ranks_;
+  std::int64_t ranks_, step_ = 0;
   bool documents_;
   Block here_, next_, own_, all_;
   Event arrival_;
@@ -87,7 +98,8 @@ class Keys {
 AttentionPlaces query_places(Batch const& batch) {
   Shape const shape{batch.samples, batch.sequence};
   return {batch.places.reshaped(shape),
-          batch.document_starts.defined() ? batch.document_starts.reshaped(shape) : Tensor{}};
+          batch.document_starts.defined() ? batch.document_starts.reshaped(shape) : Tensor{},
+          batch.place_runs(batch.context_index)};
 }
 
 }  // namespace
@@ -99,7 +111,7 @@ void RingAttention::forward(Ctx& ctx, Batch const& batch, AttentionShape const& 
   Tensor const q = qkv.columns(0, out.cols()), kv = qkv.columns(out.cols(), 2 * kv_width);
   Tensor const merged = out.dtype() == DType::fp32 ? out : ctx.temporary(DType::fp32, out.shape());
   Keys keys(ctx, batch, shape, exchange_, ranks_);
-  keys.begin(batch, kv);
+  keys.begin(kv);
   for (std::int64_t step = 0; step < ranks_; ++step) {
     keys.fetch_next(step);
     ctx(Attention{.shape = shape,
@@ -129,14 +141,14 @@ void RingAttention::backward(Ctx& ctx, Batch const& batch, AttentionShape const&
   ctx(Fill{.x = dq, .value = 0});
   ctx(Fill{.x = dkv, .value = 0});
   Keys keys(ctx, batch, shape, exchange_, ranks_);
-  keys.begin(batch, kv);
+  keys.begin(kv);
   for (std::int64_t step = 0; step < ranks_; ++step) {
     keys.fetch_next(step);
     ctx(AttentionBackward{.shape = shape,
                           .q = q,
                           .k = keys.k(),
                           .v = keys.v(),
-                          .out = step == 0 ? out : Tensor{},
+                          .out = out,  // at every step: cuDNN makes delta itself
                           .dout = d_out,
                           .logsumexp = logsumexp,
                           .delta = delta,

@@ -62,6 +62,7 @@ Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string>
   comm_.set_grid(grid_);
   stage_.emplace(config_, grid_, comm_.rank(), Purposes::evaluation);
   executor_ = Executor(config_.run.backend, static_cast<int>(*comm_.rank()) % std::max(1, cuda_devices()));
+  if (executor_.cuda) stage_->prepare(executor_.cuda->cuda());
   stage_->take_memory();
   ctx_.emplace(stage_->place(), executor_, &comm_);
   restore(*stage_, reader, false);

@@ -114,6 +114,7 @@ class Trainer {
     machine_ = find_machine(config_, comm_, grid_, executor_);
     plan_ = make_plan(config_, grid_, comm_.rank(), &machine_);
     if (first_) log_.line(describe(plan_, config_, &machine_));
+    if (executor_.cuda) prepare_device();
     stage_->take_memory();
     if (!config_.layout.overlap.empty() && !executor_.cuda && !crowded(comm_)) lane_.emplace(comm_);
     ctx_.emplace(stage_->place(), executor_, &comm_, lane_ ? &*lane_ : nullptr);
@@ -158,6 +159,14 @@ class Trainer {
   void finish() { record_.summary = statistics_->summary(); }
 
  private:
+  /// Before the memory is taken, and long before the first step: plans of libraries take seconds.
+  void prepare_device() {
+    watchdog_.announce("making plans of libraries");
+    stage_->prepare(executor_.cuda->cuda());
+    if (first_)
+      for (std::string const& note : executor_.cuda->cuda().notes) log_.line(note);
+  }
+
   /// Says why, also where the file system is what hangs, and ends the job.
   void hang(std::string const& why) {
     constexpr std::chrono::seconds patience(2);

@@ -46,7 +46,16 @@ StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank,
   make_chunks();
   make_buckets();
   lay_out(nullptr);
-  walk();
+  Ctx ctx(place(), static_cast<Machine const*>(nullptr));
+  walk(ctx);
+  scratch_bytes_ = scratch_.peak();
+  count_passes();
+}
+
+void StageState::prepare(Cuda& cuda) {
+  Ctx ctx(place(), cuda);
+  walk(ctx);
+  cuda.prepared = true;
 }
 
 void StageState::begin_step(Progress const& before) {
@@ -241,8 +250,7 @@ void StageState::count_passes() {
 }
 
 /// Each kind of action once, with null memory, counts what it needs.
-void StageState::walk() {
-  Ctx ctx(place(), static_cast<Machine const*>(nullptr));
+void StageState::walk(Ctx& ctx) {
   for (std::size_t c = 0; c < chunks_.size(); ++c) {
     Chunk const chunk(static_cast<std::int64_t>(c));
     forward_pass(ctx, *this, chunk, Micro(0));
@@ -261,8 +269,6 @@ void StageState::walk() {
     optimizer_step(ctx, *this, Progress{});
     initialize(ctx);
   }
-  scratch_bytes_ = scratch_.peak();
-  count_passes();
 }
 
 void StageState::take_memory() {

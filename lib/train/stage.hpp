@@ -75,6 +75,8 @@ class StageState {
   StageState(Config const& config, ProcessGrid const& grid, Rank rank, Purposes purpose = Purposes::training);
 
   Footprint const& footprint() const { return footprint_; }
+  /// What the launches to come need beforehand, such as libraries' plans, is made; before take_memory().
+  void prepare(Cuda& cuda);
   /// Allocates all memory of the rank at once and binds every tensor to it.
   void take_memory();
   /// Draws the initial weights into fresh memory, which is zero; the same bits under every layout.
@@ -138,7 +140,7 @@ class StageState {
   void bind_parameters();
   void draw(Ctx& ctx, std::size_t parameter, OwnedRun const& run);
   void lay_out_messages(ChunkState& chunk);
-  void walk();
+  void walk(Ctx& ctx);
   void count_passes();
   Batch lay_out_batch(Arena& arena) const;
 
