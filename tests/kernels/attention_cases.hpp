@@ -19,6 +19,7 @@ struct Problem {
   std::int64_t zigzag = 0;     ///< the second half of queries lies so much later
   double slope = 0;            ///< keys grow by so much from one to the next, and scores with them
   bool speed = false;
+  PositionRuns query_runs, key_runs;  ///< positions that the host knows, instead of those above
 };
 
 inline AttentionShape sizes(std::int64_t samples, std::int64_t queries, std::int64_t keys, std::int64_t heads,
@@ -35,7 +36,16 @@ inline AttentionShape sizes(std::int64_t samples, std::int64_t queries, std::int
           .first_head = 2};
 }
 
-inline std::vector<Problem> problems() {
+/// A zig-zag ring's queries of rank `rank` of two and keys of rank `from`, in chunks of 48.
+inline Problem ring_step(std::string name, std::int64_t rank, std::int64_t from, std::int64_t head_dim) {
+  auto const runs = [](std::int64_t r) { return PositionRuns{2, {r * 48, (3 - r) * 48}}; };
+  return {.name = std::move(name),
+          .shape = sizes(2, 96, 96, 4, 2, head_dim),
+          .query_runs = runs(rank),
+          .key_runs = runs(from)};
+}
+
+inline std::vector<Problem> problems_of(AttentionLibrary library) {
   std::vector<Problem> p{
       {.name = "one query", .shape = sizes(1, 1, 3, 1, 1, 8, false)},
       {.name = "17", .shape = sizes(2, 17, 17, 2, 1, 16)},
@@ -52,6 +62,9 @@ inline std::vector<Problem> problems() {
       {.name = "40 x 70, size 200", .shape = sizes(1, 40, 70, 2, 1, 200)},
       {.name = "growing scores", .shape = sizes(1, 70, 150, 2, 1, 16, false), .slope = 0.1},
       {.name = "dropout, documents, all", .shape = sizes(1, 100, 90, 2, 2, 24, false, 0.4), .document = 30},
+      ring_step("ring, own keys", 1, 1, 16),
+      ring_step("ring, an earlier rank's keys", 1, 0, 32),
+      ring_step("ring, a later rank's keys", 0, 1, 8),
   };
   for (std::int64_t const d : {64, 128})
     for (std::int64_t const s : {512, 1024, 2048, 4096})
@@ -62,7 +75,19 @@ inline std::vector<Problem> problems() {
       {.name = "causal s 1024 d 64 dropout 0.1", .shape = sizes(4, 1024, 1024, 12, 12, 64, true, 0.1), .speed = true});
   p.push_back({.name = "all s 1024 d 64", .shape = sizes(4, 1024, 1024, 12, 12, 64, false), .speed = true});
   p.push_back({.name = "causal s 4096 d 64, 4 kv heads", .shape = sizes(1, 4096, 4096, 12, 4, 64), .speed = true});
+  for (Problem& one : p) {
+    one.shape.library = library;
+    if (library == AttentionLibrary::automatic) one.name += ", cuDNN";
+  }
   return p;
+}
+
+/// Of all libraries that the backend has; where one does not take a problem, it is our kernel's again.
+inline std::vector<Problem> problems() {
+  std::vector<Problem> all;
+  for (AttentionLibrary const library : Backend::attention_libraries)
+    for (Problem const& p : problems_of(library)) all.push_back(p);
+  return all;
 }
 
 /// Errors of scores grow in the exponent, and dP - delta cancels: as if of 64 more terms. Where bf16 values are
@@ -75,8 +100,17 @@ inline Options options(Problem const& p) {
           .dtypes = dtypes(p.speed)};
 }
 
-inline AttentionPlaces places(Tensors& t, Problem const& p, std::int64_t length, std::int64_t first,
-                              std::int64_t jump) {
+inline AttentionPlaces places(Tensors& t, Problem const& p, std::int64_t length, std::int64_t first, std::int64_t jump,
+                              PositionRuns const& runs) {
+  if (runs.count > 0) {
+    std::int64_t const part = length / runs.count;
+    auto const position = [=](std::int64_t i) {
+      return runs.first[static_cast<std::size_t>(i % length / part)] + i % part;
+    };
+    return {.positions = t.in(DType::int32, {p.shape.samples, length},
+                              Values([=](std::int64_t i) { return static_cast<double>(position(i)); })),
+            .runs = runs};
+  }
   if (!p.document && !p.key_first && !p.zigzag) return {};
   auto const position = [=](std::int64_t i) { return first + i % length + (i % length >= length / 2 ? jump : 0); };
   AttentionPlaces places{.positions = t.in(DType::int32, {p.shape.samples, length},
@@ -99,8 +133,8 @@ inline Attention forward(Tensors& t, DType type, Problem const& p) {
   };
   op.k = p.slope > 0 ? t.in(type, keys, Values(grown), strided) : t.in(type, keys, strided);
   op.v = t.in(type, {s.samples * s.keys, s.kv_heads * s.head_dim}, strided);
-  op.query_places = places(t, p, s.queries, 0, p.zigzag);
-  op.key_places = places(t, p, s.keys, p.key_first, 0);
+  op.query_places = places(t, p, s.queries, 0, p.zigzag, p.query_runs);
+  op.key_places = places(t, p, s.keys, p.key_first, 0, p.key_runs);
   if (s.dropout.probability > 0) op.sample_ids = t.integers(DType::int64, {s.samples}, 0, 1'000'000'000'000);
   op.out = t.out(type, {s.samples * s.queries, s.heads * s.head_dim}, strided);
   op.logsumexp = t.out(DType::fp32, {s.samples, s.heads, s.queries});
@@ -139,7 +173,8 @@ inline ReferenceResult const& reference_result(DType type, Problem const& p) {
   return result;
 }
 
-/// With out and logsumexp of the same problem's reference. `added`: a further ring step, delta and gradients are there.
+/// With out and logsumexp of the same problem's reference. `added`: a further ring step, gradients are there and, for
+/// our kernels, delta.
 inline AttentionBackward backward(Tensors& t, DType type, Problem const& p, bool added) {
   AttentionShape const& s = p.shape;
   ReferenceResult const known = p.speed ? ReferenceResult{} : reference_result(type, p);
@@ -159,8 +194,9 @@ inline AttentionBackward backward(Tensors& t, DType type, Problem const& p, bool
   Shape const stats{s.samples, s.heads, s.queries};
   op.dout = t.in(type, queries, strided);
   op.logsumexp = t.in(DType::fp32, stats, copy(known.logsumexp, 8));
-  if (!added) op.out = t.in(type, queries, copy(known.out, 0.1), strided);
-  op.delta = added ? t.in(DType::fp32, stats) : t.out(DType::fp32, stats);
+  bool const has_delta = added && s.library == AttentionLibrary::own;
+  if (!has_delta) op.out = t.in(type, queries, copy(known.out, 0.1), strided);
+  op.delta = has_delta ? t.in(DType::fp32, stats) : t.out(DType::fp32, stats);
   auto const gradient = [&](Shape shape) {
     return added ? t.inout(DType::fp32, shape, {}, strided) : t.out(type, shape, strided);
   };

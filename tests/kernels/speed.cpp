@@ -1,11 +1,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 
 #include "cases.hpp"
-#include "core/parallel_for.hpp"
-#include "kernels/gemm/gemm.hpp"
 
 namespace selenite::test::detail {
 namespace {
@@ -16,51 +13,41 @@ double seconds(std::function<void()> const& run, int repeats) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() / repeats;
 }
 
-/// What the machine can do at best, to divide by: a copy of 256 MiB in bytes/s (read and written), or a GEMM of 2048^3
+/// What the backend can do at best, to divide by: a copy of 256 MiB in bytes/s (read and written), or a GEMM of 2048^3
 /// in FLOP/s.
 class Limit {
  public:
-  explicit Limit(Cost const& cost)
-      : compute_(cost.work == Work::gemm || cost.work == Work::attention), t_(Tensors::rounded) {
+  Limit(Cost const& cost, Yardsticks const& yardsticks)
+      : compute_(cost.work == Work::gemm || cost.work == Work::attention),
+        yardsticks_(yardsticks),
+        t_(Tensors::rounded) {
     if (compute_) {
       DType const type = cost.dtype == DType::fp16 ? DType::bf16 : cost.dtype;  // no CPU multiplies fp16 faster
       gemm_ = {t_.in(type, {size, size}), t_.in(type, {size, size}), t_.out(type, {size, size})};
-      scratch_.resize(static_cast<std::size_t>(workspace(gemm_, 64 << 20)) + 256);
     } else {
-      from_ = t_.in(DType::fp32, {copied}, Values([](std::int64_t) { return 1.0; })),
-      to_ = t_.out(DType::fp32, {copied});
+      copy_ = {t_.in(DType::fp32, {copied}, Values([](std::int64_t) { return 1.0; })), t_.out(DType::fp32, {copied})};
     }
   }
   bool compute() const { return compute_; }
   double rate() {
-    if (compute_) return 2.0 * size * size * size / seconds([&] { multiply(); }, 2);
-    return 2.0 * copied * 4 / seconds([&] { copy(); }, 1);
+    if (compute_) return 2.0 * size * size * size / seconds([&] { yardsticks_.multiply(gemm_); }, 2);
+    return 2.0 * copied * 4 / seconds([&] { yardsticks_.copy(copy_); }, 1);
   }
 
  private:
   static constexpr std::int64_t size = 2048, copied = 64 << 20;
-  void multiply() {
-    Cpu cpu;
-    auto const skew = (256 - reinterpret_cast<std::uintptr_t>(scratch_.data()) % 256) % 256;
-    cpu.workspace = {scratch_.data() + skew, scratch_.size() - 256};
-    launch(cpu, gemm_);
-  }
-  void copy() {
-    parallel_for(copied, 1 << 20, [&](std::int64_t first, std::int64_t last) {
-      std::memcpy(to_.data<float>() + first, from_.data<float>() + first, static_cast<std::size_t>(last - first) * 4);
-    });
-  }
   bool compute_;
+  Yardsticks const& yardsticks_;
   Tensors t_;
   Gemm gemm_;
-  Tensor from_, to_;
-  std::vector<std::byte> scratch_;
+  Cast copy_;
 };
 
 }  // namespace
 
-void print_speed(std::string const& name, DType type, Cost const& cost, std::function<void()> const& run) {
-  Limit limit(cost);
+double print_speed(std::string const& name, DType type, Cost const& cost, std::function<void()> const& run,
+                   Yardsticks const& yardsticks) {
+  Limit limit(cost, yardsticks);
   limit.rate();
   run();
   int const repeats = std::max(1, static_cast<int>(0.03 / seconds(run, 1)));
@@ -79,6 +66,7 @@ void print_speed(std::string const& name, DType type, Cost const& cost, std::fun
               std::string(selenite::name(type)).c_str(), best * 1e3, cost.bytes / best / 1e9, cost.flops / best / 1e9,
               100 * ratios[ratios.size() / 2], limit.compute() ? "best GEMM rate" : "copy bandwidth");
   std::fflush(stdout);
+  return best;
 }
 
 }  // namespace selenite::test::detail

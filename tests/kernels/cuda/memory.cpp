@@ -1,9 +1,12 @@
-// All memory that these tests allocate is pinned: the device reads and writes tensors wherever a test has put them, in
-// a table's or in a std::vector. Without a device the tests are skipped, and say so.
+// All memory that these tests allocate is managed: the device reads and writes tensors wherever a test has put them, in
+// a table's or in a std::vector, and what it uses again lies in its own memory (speed tables would measure the bus
+// otherwise). Where host and device can't use such memory beside each other it is pinned. Without a device the tests
+// are skipped, and say so.
 #include <array>
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
+#include <cuda_runtime.h>
 #include <mutex>
 #include <new>
 
@@ -14,8 +17,8 @@ namespace {
 constexpr int skipped = 77;  // CTest's SKIP_RETURN_CODE
 constexpr std::size_t region_bytes = std::size_t{8} << 30, smallest = 512, largest_alignment = 2 << 20;
 
-/// One region of pinned memory, given out in powers of two; what comes back is given out again.
-class PinnedHeap {
+/// One region of memory that host and device use, given out in powers of two; what comes back is given out again.
+class DeviceHeap {
  public:
   void* allocate(std::size_t bytes, std::size_t alignment) {
     std::lock_guard const lock(mutex_);
@@ -57,8 +60,16 @@ class PinnedHeap {
       std::_Exit(skipped);
     }
     sizes_ = static_cast<std::size_t*>(std::calloc(region_bytes / smallest, sizeof(std::size_t)));
-    begin_ = selenite::allocate_pinned(static_cast<std::int64_t>(region_bytes));
+    begin_ = take_region();
     opening_ = false;
+  }
+  static std::byte* take_region() {
+    int together = 0;
+    void* memory = nullptr;
+    if (cudaDeviceGetAttribute(&together, cudaDevAttrConcurrentManagedAccess, 0) == cudaSuccess && together &&
+        cudaMallocManaged(&memory, region_bytes) == cudaSuccess)
+      return static_cast<std::byte*>(memory);
+    return selenite::allocate_pinned(static_cast<std::int64_t>(region_bytes));
   }
   /// Of the block that begins there.
   std::size_t& size_of_page(std::size_t at) { return sizes_[at / smallest]; }
@@ -71,8 +82,8 @@ class PinnedHeap {
   std::array<Block*, 64> free_{};
 };
 
-PinnedHeap& heap() {
-  static PinnedHeap heap;
+DeviceHeap& heap() {
+  static DeviceHeap heap;
   return heap;
 }
 

@@ -1,6 +1,8 @@
 #pragma once
+#include <initializer_list>
 #include <span>
 
+#include "core/attention_library.hpp"
 #include "core/cuda.hpp"
 #include "tests/shim/block.hpp"
 
@@ -8,6 +10,8 @@ namespace selenite::test {
 
 /// What the tables' operations are launched on: the CUDA kernels, on the host.
 struct Backend {
+  static constexpr std::initializer_list<AttentionLibrary> attention_libraries{
+      AttentionLibrary::own};  // cudnn_shim_test has the other
   /// Teams are orders of threads, warps and blocks: 1 forward, 2 and 3 reverse, 5 shuffled.
   static void set_team(int team) {
     using shim::Order;
