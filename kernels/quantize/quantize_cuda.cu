@@ -11,8 +11,13 @@ namespace {
 
 constexpr int threads = 256, edge = 64;  // threads of a block; rows and columns of a tile that it turns over
 
-/// The block's largest magnitude goes to `amax`: as an integer, since bits of magnitudes are ordered as they are. NaN
-/// is skipped by fmaxf.
+/// The larger of `largest` and |x|; NaN is not larger than anything.
+__device__ float larger(float largest, float x) {
+  float const magnitude = fabsf(x);
+  return magnitude > largest ? magnitude : largest;
+}
+
+/// The block's largest magnitude goes to `amax`: as an integer, since bits of magnitudes are ordered as they are.
 __device__ void see(float largest, float* amax, SharedArray<float, most_warps>& shared) {
   largest = block_reduce(largest, 0.0f, Maximum{}, shared);
   if (threadIdx.x == 0) atomicMax(reinterpret_cast<int*>(amax), __float_as_int(largest));
@@ -38,7 +43,7 @@ __global__ void __launch_bounds__(threads)
     Pack<Y, width> rounded;
 #pragma unroll
     for (int k = 0; k < width; ++k) {
-      largest = fmaxf(largest, fabsf(v.at[k]));
+      largest = larger(largest, v.at[k]);
       rounded.at[k] = from_float<Y>(v.at[k] * factor);
       tile[r * pitch + c + k] = rounded.at[k];
     }
@@ -81,9 +86,9 @@ __global__ void __launch_bounds__(threads)
       if (col + width <= cols) {
         FloatPack<width> const v = load_floats<width>(x[row] + col);
 #pragma unroll
-        for (int k = 0; k < width; ++k) largest = fmaxf(largest, fabsf(v.at[k]));
+        for (int k = 0; k < width; ++k) largest = larger(largest, v.at[k]);
       } else {
-        for (std::int64_t c = col; c < cols; ++c) largest = fmaxf(largest, fabsf(to_float(x[row][c])));
+        for (std::int64_t c = col; c < cols; ++c) largest = larger(largest, to_float(x[row][c]));
       }
     }
   }
@@ -102,7 +107,7 @@ __global__ void update_scales_kernel(float* amax, RowsOf<float> history, std::in
   }
   if (push) amax[i] = 0;
   float largest = 0;
-  for (std::int64_t s = 0; s < steps; ++s) largest = fmaxf(largest, row[s]);
+  for (std::int64_t s = 0; s < steps; ++s) largest = larger(largest, row[s]);
   std::uint32_t const bits = scale_bits(__float_as_uint(largest), rule);
   scale[i] = __uint_as_float(bits);
   inverse[i] = __uint_as_float(inverse_bits(bits));

@@ -100,10 +100,11 @@ std::vector<Case<Gemm>> gemm_cases() {
 /// Operands of 8 bits: forward (e4m3 and e4m3, bias), the input's gradient, the weight's (added to fp32).
 Gemm fp8_gemm(Tensors& t, DType a, DType b, DType out, Sizes s, bool bias, bool accumulate) {
   auto power = [](int exponent) { return Values([=](std::int64_t) { return std::ldexp(1.0, exponent); }); };
-  auto operand = [&](DType type, Shape shape) { return t.in(type, shape, Uniform{-300, 300}); };
+  Rows const rows = Backend::any_fp8_size ? strided : packed;
+  auto operand = [&](DType type, Shape shape) { return t.in(type, shape, Uniform{-300, 300}, rows); };
   Gemm op{.a = operand(a, {s.m, s.k}),
           .b = operand(b, {s.n, s.k}),
-          .out = accumulate ? t.inout(out, {s.m, s.n}, {}, strided) : t.out(out, {s.m, s.n}, strided),
+          .out = accumulate ? t.inout(out, {s.m, s.n}, {}, rows) : t.out(out, {s.m, s.n}, rows),
           .transpose_b = true,
           .accumulate = accumulate,
           .a_scale = t.in(DType::fp32, {1}, power(-6)),
