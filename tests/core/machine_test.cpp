@@ -23,6 +23,20 @@ std::string const good = to_toml(Machine{.name = "m",
                                          .attention_bf16 = {{1}, {4}},
                                          .stream = {{1}, {5}}});
 
+/// A cluster of processors given by physical figures.
+std::string const physical =
+    to_toml(Machine{.name = "p",
+                    .source = "a test",
+                    .peak_bf16 = 2e12,
+                    .cluster = {.ranks_per_node = 4, .network_bandwidth = 5, .network_latency = 6, .overlap_cost = 0.1},
+                    .processor = Processor{.multiprocessors = 7,
+                                           .gemm_efficiency = 0.8,
+                                           .memory_bandwidth = 9,
+                                           .memory_efficiency = 0.7,
+                                           .stream_efficiency = 0.6,
+                                           .attention_forward = {1, 2, {{64, 128}, {3, 4}}},
+                                           .attention_backward = {5, 6, {{64}, {7}}}}});
+
 Machine load(std::string const& text) {
   auto const path = std::filesystem::temp_directory_path() / ("selenite-machine-" + std::to_string(getpid()) + ".toml");
   std::ofstream(path) << text;
@@ -63,6 +77,34 @@ BOOST_AUTO_TEST_CASE(a_machine_file_reads_back) {
   BOOST_TEST(m.peak(DType::fp16) == 2e12);  // none of its own: bf16's
 }
 
+BOOST_AUTO_TEST_CASE(physical_figures_read_back) {
+  Machine const m = load(physical);
+  BOOST_TEST_REQUIRE(m.processor.has_value());
+  BOOST_TEST(m.processor->multiprocessors == 7);
+  BOOST_TEST(m.processor->attention_forward.rates.at(128) == 4);
+  BOOST_TEST(m.processor->attention_backward.ramp == 6);
+  BOOST_TEST(m.cluster.ranks_per_node == 4);
+  BOOST_TEST(m.cluster.overlap_cost == 0.1);
+  BOOST_TEST(to_toml(m) == physical);
+  BOOST_TEST(load(good).cluster.ranks_per_node == 0);
+}
+
+BOOST_AUTO_TEST_CASE(every_machine_file_loads_and_reads_back) {
+  int files = 0;
+  for (auto const& entry : std::filesystem::directory_iterator(SELENITE_SOURCE "/scaling/machines")) {
+    if (entry.path().extension() != ".toml") continue;
+    ++files;
+    Machine const m = load_machine(entry.path().string());
+    BOOST_TEST_CONTEXT(entry.path()) {
+      BOOST_TEST(!m.source.empty());
+      BOOST_TEST(m.memory_bytes > 1e10);
+      BOOST_TEST((m.processor && m.cluster.ranks_per_node > 0));
+      BOOST_TEST(to_toml(load(to_toml(m))) == to_toml(m));
+    }
+  }
+  BOOST_TEST(files >= 6);
+}
+
 BOOST_AUTO_TEST_CASE(rates_are_straight_on_log_scales) {
   RateCurve const curve{{1e3, 1e5, 1e6}, {10, 1000, 2000}};
   BOOST_TEST(curve.at(1) == 10);
@@ -81,8 +123,20 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_is_named) {
   BOOST_TEST(
       contains(refusal(replaced(good, "sizes = [1000.0, 1e+06]", "sizes = [1000.0]")), "as many rates as sizes"));
   BOOST_TEST(contains(refusal(replaced(good, "sizes = [1000.0, 1e+06]", "sizes = [1e6, 1e3]")), "sizes rising"));
-  BOOST_TEST(contains(refusal(replaced(good, "sizes = [1000.0, 1e+06]", "sizes = []")), "gemm_fp32.sizes is missing"));
+  BOOST_TEST(
+      contains(refusal(replaced(good, "sizes = [1000.0, 1e+06]", "sizes = []")), "[gemm_fp32] sizes is missing"));
   BOOST_TEST(contains(refusal(replaced(good, "name = \"m\"", "name = 3")), "name takes a string"));
+  BOOST_TEST(contains(refusal(good + "[cluster]\nranks_per_node = 8\n"), "[cluster] network_bandwidth is missing"));
+  BOOST_TEST(contains(refusal(replaced(physical, "ranks_per_node = 4", "ranks_per_node = 4.5")), "is no whole number"));
+  BOOST_TEST(contains(refusal(replaced(physical, "overlap_cost = 0.1", "overlap_cost = 1.0")), "below 1"));
+  BOOST_TEST(contains(refusal(replaced(physical, "gemm_efficiency = 0.8", "gemm_efficiency = -0.8")),
+                      "gemm_efficiency = -0.8 is not a possible figure"));
+  BOOST_TEST(
+      contains(refusal(replaced(physical, "gemm_efficiency = 0.8", "gemm_efficiency = 0")), "nothing would ever"));
+  BOOST_TEST(contains(refusal(replaced(physical, "wave_tail", "wave_tale")), "wave_tail is missing"));
+  BOOST_TEST(contains(refusal(physical + "colour = 3\n"), "colour is not a figure of a machine"));
+  BOOST_TEST(contains(refusal(replaced(physical, "[attention_backward]", "[attention_back]")),
+                      "[attention_backward] is missing"));
   BOOST_TEST(contains(refusal("x = = 1"), "line 1"));
   BOOST_CHECK_THROW(load_machine("no/such/machine.toml"), Error);
 }
