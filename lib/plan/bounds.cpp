@@ -11,7 +11,11 @@
 namespace selenite {
 namespace {
 
-bool splits(ScheduleKind kind) { return kind == ScheduleKind::zero_bubble || kind == ScheduleKind::zero_bubble_h2; }
+/// Whether the backward pass comes in two halves.
+bool splits(std::int64_t pipe, ScheduleKind kind) {
+  return pipe > 1 && (kind == ScheduleKind::zero_bubble || kind == ScheduleKind::zero_bubble_h2);
+}
+bool splits(Choice const& c) { return splits(c.pipe, c.schedule); }
 
 /// A stage with its passes walked once.
 struct Walked {
@@ -28,7 +32,7 @@ struct Walked {
       return ctx.elapsed() - before;
     };
     forward = timed(forward_pass);
-    if (splits(config.layout.schedule)) {
+    if (splits(config.layout.pipe, config.layout.schedule)) {
       backward = timed(backward_input_pass), weight = timed(backward_weight_pass);
     } else {
       backward = timed(backward_pass);
@@ -63,7 +67,7 @@ Bounds::Elements const& Bounds::elements(Choice const& choice) {
 Bounds::Parts Bounds::measure(Choice const& choice) const {
   Config c = choice.apply(config_);
   c.model.layers = 5, c.layout.pipe = 4, c.layout.stages = "1,1,2,1", c.layout.interleave = 1;
-  c.layout.schedule = splits(choice.schedule) ? ScheduleKind::zero_bubble : ScheduleKind::one_f_one_b;
+  c.layout.schedule = splits(choice) ? ScheduleKind::zero_bubble : ScheduleKind::one_f_one_b;
   std::erase_if(c.layout.overlap, [](auto const& what) { return what != "tensor"; });
   c.layout.data = whole_nodes(choice.tensor * choice.context, machine_);
   c.train.optimizer_sharding = 0, c.train.recompute_layers = 1;
@@ -89,7 +93,7 @@ Bounds::Parts Bounds::measure(Choice const& choice) const {
 }
 
 Bounds::Parts const& Bounds::parts(Choice const& c) {
-  Key const key(c.micro_batch, c.sequence_parallel, c.recompute, splits(c.schedule));
+  Key const key(c.micro_batch, c.sequence_parallel, c.recompute, splits(c));
   auto const known = parts_.find(key);
   return known != parts_.end() ? known->second : parts_.emplace(key, measure(c)).first->second;
 }
@@ -182,7 +186,7 @@ double Bounds::passes(Choice const& c, std::vector<std::int64_t> const& layers) 
     double pass = s == 0 ? parts.embedding.all() : 0;
     for (std::int64_t part = s; part <= last; part += c.pipe) pass += blocks(part) * parts.block.all();
     if (s + 1 == c.pipe) pass += parts.head.all();
-    most = std::max(most, there + micros * pass + (splits(c.schedule) ? 0 : back));
+    most = std::max(most, there + micros * pass + (splits(c) ? 0 : back));
     there += blocks(s) * parts.block.forward + (s == 0 ? parts.embedding.forward : 0);
     back += blocks(s) * parts.block.backward + (s == 0 ? parts.embedding.backward : 0);
   }
