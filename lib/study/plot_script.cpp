@@ -245,7 +245,8 @@ std::string script_of(BandChart const& chart) {
     for (double v : *values)
       if (std::isfinite(v) && v > 0) least = std::min(least, v), most = std::max(most, v);
   bool const log = most > 8 * least;
-  least = log ? least / 1.5 : 0, most *= log ? 1.5 : 1.15;
+  bool const close = most < 2.5 * least;  // from zero they would be one spot
+  least = log ? least / 1.5 : close ? least * 0.85 : 0, most *= log ? 1.5 : 1.15;
   std::string text = head(380);
   text += concat("set xlabel ", quoted(chart.x_axis), " noenhanced\nset ylabel ", quoted(chart.y_axis),
                  " noenhanced\nset key top left Left reverse samplen 3\n");

@@ -33,7 +33,8 @@ Table prediction_table(StudyResult const& result);
 /// A row of the study's published set and the fastest point of the study that is that run.
 struct PublishedPoint {
   std::string row, unit;
-  bool fitted = false;  ///< a constant of the machine file was fitted on it
+  bool executes_flops = false;  ///< the figure is TFLOP/s a rank with recomputation
+  bool fitted = false;          ///< a constant of the machine file was fitted on it
   double published = 0, ours = 0;
   Shown shown;
 };

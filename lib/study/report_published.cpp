@@ -70,8 +70,8 @@ std::vector<PublishedPoint> published_points(StudyResult const& result) {
         if (!best || s.figures->figures.step_seconds < best->figures->figures.step_seconds) best = s;
       }
       if (best)
-        out.push_back({row.name, std::string(unit(row.quantity)), row.fitted, row.value,
-                       quantity_of(*best, row.quantity), *best});
+        out.push_back({row.name, std::string(unit(row.quantity)), row.quantity == Quantity::hardware_tflops, row.fitted,
+                       row.value, quantity_of(*best, row.quantity), *best});
     }
   std::erase_if(out, [](PublishedPoint const& p) { return !std::isfinite(p.ours); });
   return out;

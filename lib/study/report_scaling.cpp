@@ -118,12 +118,19 @@ Plot aggregate(StudyResult const& result, Lines const& by_ranks) {
   LineChart chart{"ranks", unit > 1 ? "aggregate PFLOP/s" : "aggregate TFLOP/s",
                   by_ranks.drawn(ranks_of, [&](Shown const& s) { return flops(s) / unit; })};
   if (!can_be_drawn(chart.lines) || !spans(chart.lines, 1.9)) return {};
+  Line published{"published", {}, {}, {}, {}};
+  for (PublishedPoint const& p : published_points(result))
+    if (p.executes_flops && !std::ranges::count(published.x, ranks_of(p.shown))) {
+      published.x.push_back(ranks_of(p.shown));
+      published.y.push_back(p.published * ranks_of(p.shown) / unit);
+    }
   Line linear{"linear", {}, {}, {}, {}, true};
   Line const& first = chart.lines.front();
   double end = 0;
   for (Line const& line : chart.lines) end = std::max(end, line.x.back());
   for (double x : {first.x.front(), end})
     linear.x.push_back(x), linear.y.push_back(first.y.front() * x / first.x.front());
+  if (!published.x.empty()) chart.lines.push_back(std::move(published));
   chart.lines.push_back(std::move(linear));
   chart.log_x = chart.log_y = true;
   return {"aggregate", "Aggregate FLOP/s",
