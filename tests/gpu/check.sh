@@ -22,7 +22,12 @@ while [ $# -gt 0 ]; do
   *) echo "Unknown argument $1 (it is not in --help)." >&2; exit 2 ;;
   esac
 done
-[ -n "$bin" ] || { [ -d packed/bin ] && bin=$PWD/packed; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+if [ -z "$bin" ] && [ -f packed.tar.gz ]; then
+  tar -xzf packed.tar.gz -C "$work" || { echo "packed.tar.gz can't be unpacked into $work. Copy it again, or make room there." >&2; exit 1; }
+  bin=$work/packed
+fi
 
 # --- the machine
 
@@ -80,9 +85,6 @@ if [ -z "$bin" ]; then
   fi
   bin=$PWD/build/cuda
 fi
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
 # --- tests
 
 failed=() passed=0

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Packs what tests/gpu/check.sh needs into one folder, for a machine with a GPU that can build nothing: executables for sm_90,
-# stripped, beside them the shared libraries that belong neither to CUDA nor to glibc, the tests' data, and check.sh itself.
+# stripped, beside them the shared libraries that belong neither to CUDA nor to glibc (as packed.tar.gz, which check.sh
+# unpacks), the tests' data, and check.sh itself.
 #   tests/gpu/pack.sh [--out FOLDER] [--build FOLDER] [--jobs N] [--no-build] [TEST]...
 #   --out FOLDER     where to (default build/gpu-check; it is made anew)
 #   --build FOLDER   where it builds (default build/pack)
@@ -18,7 +19,7 @@ while [ $# -gt 0 ]; do
   --build) build=${2:?"--build needs a folder"}; shift 2 ;;
   --jobs) jobs=${2:?"--jobs needs a number"}; shift 2 ;;
   --no-build) make=0; shift ;;
-  -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
   -*) echo "Unknown argument $1 (it is not in --help)." >&2; exit 2 ;;
   *) tests+=("$1"); shift ;;
   esac
@@ -72,9 +73,11 @@ cp tests/gpu/check.sh tests/gpu/torch_baseline.py tests/gpu/report.py "$out/test
 cp -r tests/golden "$out/tests/golden"
 git rev-parse --short=12 HEAD >"$out/packed/commit" 2>/dev/null || echo unknown >"$out/packed/commit"
 
+du -sb "$out"/packed/* | awk '{printf "%8.2f MiB  %s\n", $1 / 1048576, $2}'
+tar -C "$out" -czf "$out/packed.tar.gz" packed
+rm -r "$out/packed"
 bytes=$(du -sb "$out" | cut -f1)
-du -sb "$out"/packed/* "$out"/tests/* | awk '{printf "%8.2f MiB  %s\n", $1 / 1048576, $2}'
-printf '%8.2f MiB  in all (%d files, limit %d MiB): %s\n' "$(awk "BEGIN {print $bytes / 1048576}")" "$(find "$out" -type f | wc -l)" $((most >> 20)) "$out"
+printf '%8.2f MiB  in all, compressed (%d files, limit %d MiB): %s\n' "$(awk "BEGIN {print $bytes / 1048576}")" "$(find "$out" -type f | wc -l)" $((most >> 20)) "$out"
 if [ ${#missing[@]} -gt 0 ]; then echo "Not built, so not packed: ${missing[*]}"; fi
 if [ "$bytes" -gt "$most" ]; then
   echo "That is more than may travel (the limit is $((most >> 20)) MiB). Pack fewer tests, or find what has grown." >&2; exit 1
