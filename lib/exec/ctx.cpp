@@ -44,11 +44,15 @@ void Ctx::price_message(Cost const& cost, Channel channel) {
   count(cost, sends ? seconds : 0);  // once
 }
 
-/// While the compute lane waits for another, that one is busy: the wait is for what it does meanwhile.
+/// While the compute lane waits for another, that one is busy: the wait is for what it does meanwhile. Where two lanes
+/// are, a moment counts for the one that began first.
 void Ctx::expose_wait(double from, double to) {
+  std::ranges::stable_sort(beside_, {}, &Beside::start);
   for (Beside const& b : beside_) {
     double const start = b.start > from ? b.start : from, end = b.end < to ? b.end : to;
-    if (end > start) exposed_.of(b.cause, b.group, false) += end - start;
+    if (end <= start) continue;
+    exposed_.of(b.cause, b.group, false) += end - start;
+    from = end;
   }
   std::erase_if(beside_, [&](Beside const& b) { return b.end <= to; });
 }

@@ -64,7 +64,8 @@ BOOST_AUTO_TEST_CASE(a_wrong_command_line_gives_code_2) {
     desk.fails(program, {subcommands.back(), "x", "--wrold", "2"}, {"--wrold"}, 2);
     desk.fails(program, {}, {"subcommand is required"}, 2);
     desk.fails(program, {"--wrold"}, {"subcommand is required"}, 2);
-    for (std::string const& subcommand : subcommands) desk.fails(program, {subcommand}, {"required"}, 2);
+    for (std::string const& subcommand : subcommands)
+      if (subcommand != "validate") desk.fails(program, {subcommand}, {"required"}, 2);  // that one needs no argument
   }
   desk.fails("pretrain", {"--world", "two", "--dry-run"}, {"--world"}, 2);
   desk.fails("evaluate", {}, {"checkpoint is required"}, 2);
