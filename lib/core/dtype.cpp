@@ -8,15 +8,15 @@
 namespace selenite {
 namespace {
 constexpr std::array<std::pair<DType, std::string_view>, 10> names{{{DType::fp64, "fp64"},
-                                                                   {DType::fp32, "fp32"},
-                                                                   {DType::bf16, "bf16"},
-                                                                   {DType::fp16, "fp16"},
-                                                                   {DType::e4m3, "e4m3"},
-                                                                   {DType::e5m2, "e5m2"},
-                                                                   {DType::int64, "int64"},
-                                                                   {DType::int32, "int32"},
-                                                                   {DType::uint16, "uint16"},
-                                                                   {DType::uint8, "uint8"}}};
+                                                                    {DType::fp32, "fp32"},
+                                                                    {DType::bf16, "bf16"},
+                                                                    {DType::fp16, "fp16"},
+                                                                    {DType::e4m3, "e4m3"},
+                                                                    {DType::e5m2, "e5m2"},
+                                                                    {DType::int64, "int64"},
+                                                                    {DType::int32, "int32"},
+                                                                    {DType::uint16, "uint16"},
+                                                                    {DType::uint8, "uint8"}}};
 }
 
 std::string_view name(DType type) {

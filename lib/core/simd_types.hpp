@@ -10,10 +10,9 @@
 // Behind the parameters of a lambda that must be inlined into the loop that calls it.
 #define SELENITE_LAMBDA __attribute__((always_inline))
 
-// Floats, Ints, Words: `count` lanes of 32 bits; Halves: as many of 16, Bytes of 8; Longs, Doubles: half as many of 64; HalfFloats
-// and HalfWords: half as many of 32. The ...In types are the same as they lie in memory: aligned to the element only
-// (words to 2 bytes: they are pairs of 16-bit elements, too),
-// aliasing anything.
+// Floats, Ints, Words: `count` lanes of 32 bits; Halves: as many of 16, Bytes of 8; Longs, Doubles: half as many of 64;
+// HalfFloats and HalfWords: half as many of 32. The ...In types are the same as they lie in memory: aligned to the
+// element only (words to 2 bytes: they are pairs of 16-bit elements, too), aliasing anything.
 #define SELENITE_SIMD_TYPES(count)                                                                 \
   inline constexpr int lanes = count;                                                              \
   typedef float Floats __attribute__((vector_size(4 * (count))));                                  \
