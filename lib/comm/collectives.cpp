@@ -24,12 +24,12 @@ Cost cost(Recv const& op) { return message(Work::recv, op.data, op.from); }
 
 std::int64_t sent_bytes(AllReduce const& op, std::int64_t n, std::int64_t index) {
   std::int64_t const size = size_of(op.data.dtype());
-  std::int64_t elements = 0;
-  for_blocks(op.data.count(), size, n, [&](std::int64_t, std::int64_t count) {
+  auto sent = [&](std::int64_t count) {
     std::int64_t const own = share_of(count, n, index).count();
-    elements += count - own + own * (n - 1);
-  });
-  return elements * size;
+    return count - own + own * (n - 1);
+  };
+  std::int64_t const block = block_elements(size, n), whole = op.data.count() / block;
+  return (whole * sent(block) + sent(op.data.count() % block)) * size;
 }
 std::int64_t sent_bytes(AllGather const& op, std::int64_t n, std::int64_t) { return op.input.bytes() * (n - 1); }
 std::int64_t sent_bytes(ReduceScatter const& op, std::int64_t n, std::int64_t) { return op.output.bytes() * (n - 1); }

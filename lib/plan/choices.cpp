@@ -1,9 +1,9 @@
 #include "plan/choices.hpp"
 
 #include <algorithm>
-#include <regex>
 
 #include "core/error.hpp"
+#include "core/text.hpp"
 #include "train/stage.hpp"
 
 namespace selenite {
@@ -20,7 +20,16 @@ std::vector<std::int64_t> divisors(std::int64_t n, std::int64_t most) {
 
 std::string short_reason(std::string const& error) {
   std::string const what = error.substr(0, std::min(error.find(" ("), error.find(". ")));
-  return std::regex_replace(what, std::regex(R"( (= |of )?-?[0-9]+( x [0-9]+)*)"), "");
+  std::vector<std::string> words;
+  for (std::string const& word : split(what, ' ')) {
+    if (words.empty() && word == "x") continue;  // "2 x layout.context"
+    bool const number = word.find_first_not_of("-0123456789.,") == std::string::npos;
+    if (number && !words.empty() && (words.back() == "=" || words.back() == "x" || words.back() == "of"))
+      words.pop_back();
+    if (!number) words.push_back(word);
+    if (number && word.ends_with(",")) words.back() += ",";
+  }
+  return join(words, " ");
 }
 
 Choices::Choices(SearchRequest const& request) : request_(request), config_(request.config) {
@@ -49,7 +58,7 @@ std::vector<std::int64_t> Choices::layers(std::int64_t virtual_stages) const {
 std::string Choices::refusal(Choice const& choice, std::int64_t ranks, std::int64_t global_batch) const {
   Config c = choice.apply(config_);
   c.train.global_batch = global_batch;
-  if (global_batch != config_.train.global_batch) c.train.batch_ramp.clear();
+  if (global_batch != config_.train.global_batch) c.train.batch_ramp.clear(), c.train.steps = c.train.samples = 0;
   try {
     resolve(c, ranks);
     return "";

@@ -112,25 +112,40 @@ class Walk {
 
 }  // namespace
 
-Pipeline::Pipeline(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine, Walking walking)
+CheckedSchedules::CheckedSchedules(Config const& config) : all(config), order(Schedule{}) {
+  for (auto const& [batch, schedule] : all.by_batch) {
+    PlayOrder checked = validate_schedule(schedule, {}, all.send_buffers);
+    if (batch == config.train.global_batch) order = std::move(checked);
+  }
+}
+
+Pipeline::Pipeline(Config const& config, ProcessGrid const& grid, Rank rank, Machine const* machine, Walking walking,
+                   std::shared_ptr<CheckedSchedules const> schedules)
     : config_(config),
       grid_(grid),
       rank_(rank),
       machine_(machine),
-      schedules_(std::make_shared<Schedules const>(config)) {
-  for (auto const& [batch, schedule] : schedules_->by_batch) validate_schedule(schedule, {}, schedules_->send_buffers);
+      schedules_(schedules ? std::move(schedules) : std::make_shared<CheckedSchedules const>(config)) {
   layers_ = chunk_layers(config, schedule().virtual_stages());
   config_.layout.stages = stages_text(layers_);  // split once, not by every stage
   kinds_ = kinds(walking);
   state_.resize(kinds_.size());
 }
 
-Schedule const& Pipeline::schedule() const { return schedules_->by_batch.at(config_.train.global_batch); }
+Schedule const& Pipeline::schedule() const { return schedules_->all.by_batch.at(config_.train.global_batch); }
 
 Rank Pipeline::rank_of(std::int64_t stage) const {
   Coords at = grid_.coords(rank_);
   at[static_cast<std::size_t>(Axis::pipe)] = stage;
   return grid_.rank(at);
+}
+
+/// Where the stage's ranks begin on a node: groups and neighbours of stages that begin alike lie alike, but for the
+/// pipeline's ends. All the same where each stage fills nodes, or there are none.
+std::int64_t Pipeline::place_in_node(std::int64_t stage) const {
+  std::int64_t const node = machine_ ? machine_->cluster.ranks_per_node : 0, ranks = grid_.world() / stages();
+  if (node == 0 || grid_.world() <= node) return 0;
+  return grid_.world() % node == 0 ? stage * ranks % node : stage;  // the last node is not full: none are alike
 }
 
 std::vector<std::vector<std::int64_t>> Pipeline::kinds(Walking walking) const {
@@ -142,7 +157,10 @@ std::vector<std::vector<std::int64_t>> Pipeline::kinds(Walking walking) const {
     std::vector<std::int64_t> key{s == 0, s + 1 == stages(), sums_more};
     for (std::int64_t c = 0; c < schedule().chunks; ++c)
       key.push_back(layers_[static_cast<std::size_t>(schedule().virtual_stage(Stage(s), Chunk(c)))]);
-    if (walking == Walking::each) key.push_back(s);
+    key.push_back(place_in_node(s));
+    // Which ranks send a figure more of a sum as small as the step's totals is a matter of their place in the group:
+    // the stage of the rank that asks is exact.
+    if (walking == Walking::each || s == grid_.coord(rank_, Axis::pipe)) key.push_back(s);
     auto const [at, fresh] = place.emplace(key, kinds.size());
     if (fresh) kinds.emplace_back();
     kinds[at->second].push_back(s);
@@ -153,8 +171,8 @@ std::vector<std::vector<std::int64_t>> Pipeline::kinds(Walking walking) const {
 void Pipeline::for_kinds(std::function<void(std::vector<std::int64_t> const& stages, StageState& state)> const& visit) {
   for (std::size_t k = 0; k < kinds_.size(); ++k) {
     if (!state_[k])
-      state_[k] =
-          std::make_unique<StageState>(config_, grid_, rank_of(kinds_[k].front()), Purposes::training, schedules_);
+      state_[k] = std::make_unique<StageState>(config_, grid_, rank_of(kinds_[k].front()), Purposes::training,
+                                               std::shared_ptr<Schedules const>(schedules_, &schedules_->all));
     visit(kinds_[k], *state_[k]);
   }
 }
@@ -162,7 +180,7 @@ void Pipeline::for_kinds(std::function<void(std::vector<std::int64_t> const& sta
 std::vector<Footprint> Pipeline::footprints() {
   std::vector<Footprint> list(static_cast<std::size_t>(stages()));
   for_kinds([&](std::vector<std::int64_t> const& stages, StageState& state) {
-    for (std::int64_t s : stages) list[static_cast<std::size_t>(s)] = state.use_slots(schedules_->slots(Stage(s)));
+    for (std::int64_t s : stages) list[static_cast<std::size_t>(s)] = state.use_slots(schedules_->all.slots(Stage(s)));
   });
   return list;
 }

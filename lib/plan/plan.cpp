@@ -15,7 +15,7 @@ Plan make_plan(Config const& config, ProcessGrid const& grid, Rank rank, Machine
     plan.hardware_flops += stage.step.hardware_flops * replicas;
     seconds.push_back(stage.seconds);
   }
-  plan.played = timeline(plan.schedule, seconds, pipeline.send_buffers());
+  plan.played = pipeline.order().timeline(seconds);
   for (std::size_t s = 0; s < plan.stages.size(); ++s) plan.stages[s].busy = plan.played.busy[s];
   StagePlan const& own = plan.stages[static_cast<std::size_t>(grid.coord(rank, Axis::pipe))];
   plan.footprint = own.footprint, plan.step = own.step, plan.step_seconds = plan.played.seconds;

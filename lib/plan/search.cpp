@@ -119,8 +119,9 @@ class Search {
       if (i == 0 || outers[i].tensor != outers[i - 1].tensor || outers[i].context != outers[i - 1].context)
         starts.push_back(i);
     starts.push_back(outers.size());
+    auto const slots = std::make_shared<Bounds::Slots>();
     in_parallel(starts.size() - 1, [&](std::size_t k) {
-      Bounds bounds(choices_.config(), machine_);
+      Bounds bounds(choices_.config(), machine_, slots);
       std::vector<Candidate> list;
       Infeasible refused;
       for (std::size_t i = starts[k]; i < starts[k + 1]; ++i) generate(i, bounds, list, refused);
@@ -136,7 +137,7 @@ class Search {
     std::int64_t chunks = 0;
     std::vector<std::int64_t> layers;
     for (auto const& [micro_batch, sequence_parallel] : o.batches) {
-      double seconds = 0;
+      double passes = 0;
       Choice before;
       for (std::size_t i = 0; i < inners.size(); ++i) {
         Choice const choice = choices_.choice(o, inners[i], micro_batch, sequence_parallel);
@@ -146,14 +147,15 @@ class Search {
         }
         if (choice.interleave != chunks)
           chunks = choice.interleave, layers = choices_.layers(choice.pipe * choice.interleave);
-        double const bytes = bounds.bytes(choice, layers);
+        double const bytes = bounds.state_bytes(choice, layers) > limit() ? 2 * limit() : bounds.bytes(choice, layers);
         if (bytes > limit()) {
           ++refused[out_of_memory];
           continue;
         }
         bool const as_before = i > 0 && before.interleave == choice.interleave && before.schedule == choice.schedule &&
-                               before.recompute == choice.recompute && seconds > 0;
-        if (!as_before) seconds = bounds.seconds(choice, layers), before = choice;
+                               before.recompute == choice.recompute && passes > 0;
+        if (!as_before) passes = bounds.passes(choice, layers), before = choice;
+        double const seconds = passes + bounds.rest(choice, layers);
         list.push_back({static_cast<std::uint32_t>(outer), static_cast<std::uint32_t>(i),
                         static_cast<std::uint32_t>(micro_batch), sequence_parallel, seconds, bytes});
       }
@@ -184,7 +186,7 @@ class Search {
   std::optional<Found> predict(Choice const& choice, Candidate const& bound) {
     Config const config = resolve(choice.apply(choices_.config()), request_.gpus);
     ProcessGrid const grid = make_grid(config.layout);
-    Pipeline pipeline(config, grid, Rank(0), &machine_);
+    Pipeline pipeline(config, grid, Rank(0), &machine_, Walking::alike_once, schedules(config));
     Found found{.choice = choice};
     for (Footprint const& f : pipeline.footprints()) found.bytes = std::max(found.bytes, f.total());
     if (static_cast<double>(found.bytes) > limit()) {
@@ -199,10 +201,25 @@ class Search {
     std::vector<StageSeconds> seconds;
     double flops = 0;
     for (StagePlan const& stage : pipeline.plans()) seconds.push_back(stage.seconds), flops += stage.step.model_flops;
-    found.seconds = play(pipeline.schedule(), seconds, pipeline.send_buffers());
+    found.seconds = pipeline.order().play(seconds);
     found.mfu =
         flops / static_cast<double>(choice.pipe) / found.seconds / machine_.peak(compute_dtype(config.train.precision));
     return found;
+  }
+
+  /// Choices that differ in other things share a schedule. Of so many actions that memory stays small.
+  std::shared_ptr<CheckedSchedules const> schedules(Config const& c) {
+    constexpr std::size_t most_actions = 2'000'000;
+    std::tuple const key(c.layout.pipe, c.layout.schedule, c.layout.interleave, micro_batches(c, c.train.global_batch));
+    {
+      std::lock_guard const lock(schedules_mutex_);
+      if (auto const known = schedules_.find(key); known != schedules_.end()) return known->second;
+    }
+    auto const made = std::make_shared<CheckedSchedules const>(c);
+    std::lock_guard const lock(schedules_mutex_);
+    actions_ += made->order.size();
+    if (actions_ > most_actions) schedules_.clear(), actions_ = made->order.size();
+    return schedules_.emplace(key, made).first->second;
   }
 
   SearchRequest const& request_;
@@ -214,6 +231,10 @@ class Search {
   Infeasible infeasible_;
   SearchResult result_;
   std::atomic<std::int64_t> pruned_ = 0;
+  std::mutex schedules_mutex_;  // of the two below
+  std::map<std::tuple<std::int64_t, ScheduleKind, std::int64_t, std::int64_t>, std::shared_ptr<CheckedSchedules const>>
+      schedules_;
+  std::size_t actions_ = 0;
 };
 
 }  // namespace

@@ -96,12 +96,14 @@ std::int64_t slots_until_input(Schedule const& schedule, Stage stage, Chunk chun
 /// The smallest number of send buffers a (stage, chunk, direction) with which the schedule does not deadlock.
 std::int64_t send_buffers_needed(Schedule const& schedule);
 
+class PlayOrder;
 /// Slots of each [stage][chunk].
 using SlotTable = std::vector<std::vector<std::int64_t>>;
 /// Throws Error with the table and the bad cell in [brackets] if an action is missing or comes twice; W is before I; B
 /// stands beside I or W for the same micro-batch; a chunk's micro-batches are not taken and freed in order (so that
 /// micro-batch m may lie in slot m % slots_needed); sync or step is missing or too early; a stage waits for ever
-/// (played with `send_buffers` as `play` does); or `available` is given and has too few slots.
-void validate_schedule(Schedule const& schedule, SlotTable const& available = {}, std::int64_t send_buffers = 1);
+/// (played with `send_buffers` as PlayOrder does); or `available` is given and has too few slots. What is returned need
+/// not be used: the order in which it can be played (schedule/play.hpp).
+PlayOrder validate_schedule(Schedule const& schedule, SlotTable const& available = {}, std::int64_t send_buffers = 1);
 
 }  // namespace selenite

@@ -119,7 +119,7 @@ class RowCheck {
 
 }  // namespace
 
-void validate_schedule(Schedule const& schedule, SlotTable const& available, std::int64_t send_buffers) {
+PlayOrder validate_schedule(Schedule const& schedule, SlotTable const& available, std::int64_t send_buffers) {
   validate(schedule.stages == static_cast<std::int64_t>(schedule.rows.size()) && schedule.stages > 0,
            "The schedule has ", schedule.rows.size(), " rows for ", schedule.stages,
            " stages (it takes one a stage). Correct the schedule.");
@@ -133,7 +133,7 @@ void validate_schedule(Schedule const& schedule, SlotTable const& available, std
     return std::any_of(row.begin(), row.end(), [](Action a) { return is_backward(a.what); });
   });
   for (std::size_t r = 0; r < schedule.rows.size(); ++r) RowCheck(schedule, r, trains, available).run();
-  play(schedule, same_seconds(schedule, {1, 1, 1, 1}), send_buffers);
+  return PlayOrder(schedule, send_buffers);
 }
 
 }  // namespace selenite

@@ -362,6 +362,7 @@ void StageState::draw(Ctx& ctx, std::size_t i, OwnedRun const& run) {
                    .std = p.init.std});
     ctx(Cast{.x = run_of(drawn.reshaped({rows * cols}), begin - row * cols, end - begin),
              .y = run_of(owned(exact_weights(), run), begin - first, end - begin)});
+    if (!ctx.running()) return;  // none of the others needs more memory
   }
 }
 

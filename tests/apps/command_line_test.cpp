@@ -11,7 +11,7 @@ std::map<std::string, std::vector<std::string>> const programs{
     {"preprocess", {"tokenize", "train-tokenizer", "merge", "inspect"}},
     {"pretrain", {}},
     {"evaluate", {}},
-    {"sweep", {"plan", "run", "status", "report"}}};
+    {"sweep", {"plan", "run", "status", "report", "predict", "search"}}};
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(command_line)

@@ -77,9 +77,11 @@ BOOST_AUTO_TEST_CASE(messages_between_stages_take_time) {
   slow.link_bandwidth = fast.link_bandwidth / 2;
   Prediction const p = predict(resolved(settings, 2), slow), q = predict(resolved(settings, 2), fast);
   double const bytes = 8 * 32 * 64 * 4;
-  BOOST_TEST(p.plan.stages[0].seconds.chunks[0].forward_message == slow.link_latency + bytes / slow.link_bandwidth,
+  BOOST_TEST(p.plan.stages[0].seconds.chunks[0].forward_message ==
+                 slow.cluster.collective_seconds + slow.link_latency + bytes / slow.link_bandwidth,
              boost::test_tools::tolerance(1e-12));
-  BOOST_TEST(p.plan.stages[1].seconds.chunks[0].backward_message == slow.link_latency + bytes / slow.link_bandwidth,
+  BOOST_TEST(p.plan.stages[1].seconds.chunks[0].backward_message ==
+                 slow.cluster.collective_seconds + slow.link_latency + bytes / slow.link_bandwidth,
              boost::test_tools::tolerance(1e-12));
   BOOST_TEST(p.plan.stages[1].seconds.chunks[0].forward_message == 0);
   double const later = bytes / slow.link_bandwidth - bytes / fast.link_bandwidth;
@@ -95,7 +97,9 @@ BOOST_AUTO_TEST_CASE(what_goes_beside_work_is_not_exposed) {
              beside = causes(predict(resolved(with(settings, {"layout.overlap=gradients"}), 4), small_machine()));
   BOOST_TEST(beside.at("communication_data") < apart.at("communication_data"));
   BOOST_TEST(beside.at("communication_data") > 0);
-  BOOST_TEST(beside.at("gemm") == apart.at("gemm"), boost::test_tools::tolerance(1e-9));
+  // which slows the work beside it, on a machine that says so
+  BOOST_TEST(beside.at("gemm") > apart.at("gemm"));
+  BOOST_TEST(beside.at("gemm") < 1.12 * apart.at("gemm"));
 }
 
 BOOST_AUTO_TEST_CASE(memory_is_the_fullest_ranks) {

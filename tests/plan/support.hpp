@@ -17,6 +17,11 @@ inline Machine small_machine() {
   m.gemm_fp32 = m.gemm_bf16 = m.attention_fp32 = m.attention_bf16 = rate;
   m.stream = {{1e3, 1e8}, {1e9, 1e11}};
   m.launch_seconds = 1e-6, m.link_latency = 3e-6, m.link_bandwidth = 1e9;
+  m.cluster = {.ranks_per_node = 4,
+               .network_bandwidth = 1e9,
+               .network_latency = 1e-5,
+               .collective_seconds = 2e-6,
+               .overlap_cost = 0.1};
   return m;
 }
 
