@@ -158,7 +158,9 @@ std::vector<std::vector<std::int64_t>> Pipeline::kinds(Walking walking) const {
     for (std::int64_t c = 0; c < schedule().chunks; ++c)
       key.push_back(layers_[static_cast<std::size_t>(schedule().virtual_stage(Stage(s), Chunk(c)))]);
     key.push_back(place_in_node(s));
-    if (walking == Walking::each) key.push_back(s);
+    // Which ranks send a figure more of a sum as small as the step's totals is a matter of their place in the group:
+    // the stage of the rank that asks is exact.
+    if (walking == Walking::each || s == grid_.coord(rank_, Axis::pipe)) key.push_back(s);
     auto const [at, fresh] = place.emplace(key, kinds.size());
     if (fresh) kinds.emplace_back();
     kinds[at->second].push_back(s);

@@ -98,7 +98,7 @@ BOOST_AUTO_TEST_CASE(a_message_is_priced_by_latency_and_bytes) {
   };
   double const message = 1e-6 + 1e5 / 1e10;
   BOOST_TEST(seconds(Send{.data = t, .to = Rank(1)}) == message);
-  BOOST_TEST(seconds(Recv{.data = t, .from = Rank(1)}) == 0);  // the sender's message is on its way, whoever waits
+  BOOST_TEST(seconds(Recv{.data = t, .from = Rank(1)}) == 0);  // counted once, with its send
   BOOST_TEST(seconds(RingShift{.send = t, .recv = t, .group = {Axis::data}}) == message);
   BOOST_TEST(seconds(RingShift{.send = t, .recv = t, .group = {Axis::pipe}}) == 0);
 }
