@@ -7,7 +7,10 @@
 #define BOOST_TEST_MODULE layout_fuzz
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <initializer_list>
+#include <numeric>
 
+#include "core/arena.hpp"
 #include "core/error.hpp"
 #include "core/text.hpp"
 #include "tests/fuzz/compare.hpp"
@@ -201,9 +204,27 @@ BOOST_AUTO_TEST_CASE(in_16_bits_every_layout_is_as_exact_as_one_rank) {
     });
 }
 
+/// Drawn sizes as a device takes them in 8 bits, by whole 16 elements, under both layouts.
+void take_sixteens(std::initializer_list<Draw*> draws) {
+  std::int64_t tokens = 1;  // that many times as many
+  auto config = [](Draw const* d) { return config_of(*d, true, {"train.precision=fp32"}); };
+  for (Draw const* d : draws)
+    tokens =
+        std::max(tokens, 16 / std::gcd<std::int64_t>(16, config(d).model.sequence_length / config(d).layout.context));
+  for (Draw* d : draws) {
+    ModelConfig const m = config(d).model;
+    for (std::string const& size :
+         {concat("model.hidden=", align_up(m.hidden, 16)), concat("model.ffn_hidden=", 16 * m.ffn_hidden),
+          std::string("model.head_dim=16"), concat("model.sequence_length=", tokens * m.sequence_length)})
+      d->training.push_back(size);
+  }
+}
+bool on_device() { return option("backend", "cpu") == "cuda"; }
+
 // e is then mostly that of 8-bit roundings, which layouts share but where one of theirs in 16 bits crosses a boundary.
 BOOST_AUTO_TEST_CASE(in_8_bits_every_layout_is_as_exact_as_one_rank) {
-  for_draws(50, no_other, [](Findings& f, Draw const& d, Draw const&) {
+  for_draws(50, no_other, [](Findings& f, Draw d, Draw const&) {
+    if (on_device()) take_sixteens({&d});
     Settings const fp8{"train.precision=fp8", "train.fp8_history=4", backend()};
     Config const config = config_of(d, true, fp8);
     Trained const many = train_as_threads(config, {.until = steps}),
@@ -218,7 +239,8 @@ BOOST_AUTO_TEST_CASE(in_8_bits_a_checkpoint_goes_on_exactly_and_under_any_layout
   auto const other_of = [](Draw const& d, std::uint64_t seed, std::int64_t ranks) {
     return draw_layout(d, seed ^ 0xf8, ranks);
   };
-  for_draws(20, other_of, [](Findings& f, Draw const& d, Draw const& other) {
+  for_draws(20, other_of, [](Findings& f, Draw d, Draw other) {
+    if (on_device()) take_sixteens({&d, &other});
     Settings const fp8{"train.precision=fp8", "train.fp8_history=4", backend()};
     TemporaryFolder const folder;
     Config const config = config_of(d, true, fp8);
