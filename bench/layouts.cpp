@@ -149,9 +149,8 @@ void compare_processes(Settings const& settings) {
     print(concat(world, " processes, data parallel"), all, ratios.back());
   }
   if (first)
-    std::printf(
-        "median %5.1f %% of %lld times one process; %.1f %% by as many trainings of one process, all at once\n",
-        100 * median(ratios), static_cast<long long>(world), 100 * median(separate_ratios));
+    std::printf("median %5.1f %% of %lld times one process; %.1f %% by as many trainings of one process, all at once\n",
+                100 * median(ratios), static_cast<long long>(world), 100 * median(separate_ratios));
 }
 
 int run(Settings const& arguments) {

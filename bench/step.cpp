@@ -51,8 +51,8 @@ int run(std::vector<std::string> settings) {
     ctx.synchronize();
     double const seconds = now() - t, rate = plan.model_flops / seconds, peak = machine.peak_bf16;
     if (round > 0) ratios.push_back(rate / peak);
-    std::printf("%5d %10.2f %14.1f %14.1f %7.1f%% %14.1f  ", round, seconds, rate / 1e9, peak / 1e9,
-                100 * rate / peak, moment / 1e9);
+    std::printf("%5d %10.2f %14.1f %14.1f %7.1f%% %14.1f  ", round, seconds, rate / 1e9, peak / 1e9, 100 * rate / peak,
+                moment / 1e9);
     for (std::size_t i = 0; i < cause_count; ++i)
       std::printf(" %s %.2f (planned %.2f)", std::string(name(static_cast<Cause>(i))).c_str(), ctx.tally().seconds[i],
                   plan.step.seconds[i]);

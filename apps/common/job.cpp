@@ -175,8 +175,8 @@ void print(Config const& given, RunOptions const& options) {
   Machine const* const machine = found ? &*found : nullptr;
   Plan const plan = make_plan(config, make_grid(config.layout), Rank(0), machine);
   if (!config.log.trace.empty())
-    write_file_atomically(config.log.trace, trace_text(machine ? planned_schedule(plan, *machine)
-                                                               : plan_schedule(config, nullptr)));
+    write_file_atomically(config.log.trace,
+                          trace_text(machine ? planned_schedule(plan, *machine) : plan_schedule(config, nullptr)));
   std::cout << describe(plan, config, machine) << std::flush;
   if (!machine || machine->memory_bytes == 0) return;
   require_fit(config, plan.stages[plan.fullest()].footprint, machine->memory_bytes,

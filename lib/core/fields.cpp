@@ -165,7 +165,8 @@ std::vector<Field> fields(RunConfig& c) {
           {"threads", &c.threads, "a rank; 0: all that the affinity mask allows", "", 0, 4096},
           {"workspace", &c.workspace, "scratch that a kernel may use", "bytes", 1 << 20, big},
           {"attention_library", choice(c.attention_library, library_names),
-           "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an error; own"},
+           "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an "
+           "error; own"},
           {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0,
            1e9}};
 }

@@ -12,7 +12,7 @@ namespace selenite::test {
 /// What the tables' operations are launched on: the CUDA kernels, on the host.
 struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{
-      AttentionLibrary::own};                   // cudnn_shim_test has the other
+      AttentionLibrary::own};                  // cudnn_shim_test has the other
   static constexpr bool any_fp8_size = false;  ///< products of 8 bits of any size, not of whole 16 elements alone
   /// Teams are orders of threads, warps and blocks: 1 forward, 2 and 3 reverse, 5 shuffled.
   static void set_team(int team) {
