@@ -134,7 +134,7 @@ Plot aggregate(StudyResult const& result, Lines const& by_ranks) {
   chart.lines.push_back(std::move(linear));
   chart.log_x = chart.log_y = true;
   return {"aggregate", "Aggregate FLOP/s",
-          "Executed FLOPs of the whole job a second, recomputation included; the dashed line is linear from the "
+          "Executed FLOPs of the whole job a second, recomputation included; \"linear\" goes on from the "
           "smallest job.",
           script_of(chart)};
 }
@@ -162,8 +162,7 @@ Plot strong_scaling(Lines const& by_ranks) {
     for (double& y : line.y) y /= least;
   chart.lines.push_back({"perfect", {least, most}, {1, most / least}, {}, {}, true});
   chart.log_x = chart.log_y = spans(chart.lines, 4);
-  return {"strong", "Strong scaling",
-          "Tokens a second at one model and one global batch, against the smallest job's; the dashed line is perfect.",
+  return {"strong", "Strong scaling", "Tokens a second at one model and one global batch, against the smallest job's.",
           script_of(chart)};
 }
 
