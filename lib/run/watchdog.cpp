@@ -114,12 +114,16 @@ WatchPost Watchdog::own(double now) {
 }
 
 void Watchdog::expect_working(double now) {
+  constexpr double grace = 5;
   if (failed_) return;
   try {
     comm_.expect_working();
   } catch (Stopped const&) {
     // the rank is leaving
   } catch (Error const& e) {
+    // A peer that ends the job gives up its communicators first: what it says, and its code, are to be the job's.
+    if (!failing_since_) failing_since_ = now;
+    if (now - *failing_since_ < grace) return;
     failed_ = true;
     std::string const where = describe(grid_, comm_.rank());
     handlers_.failed(concat("Rank ", comm_.rank(), where.empty() ? "" : concat(" (", where, ")"), ", in ",

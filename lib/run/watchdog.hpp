@@ -73,7 +73,7 @@ class Watchdog {
   std::uint64_t seen_ = 0;  ///< actions and calls, begun and ended, when they last changed
   Comm::Flight flight_;
   double moved_at_ = 0, posted_at_ = 0, ticked_at_ = 0;
-  std::optional<double> signal_at_;
+  std::optional<double> signal_at_, failing_since_;
   bool alarmed_ = false, expired_ = false, failed_ = false;
   std::jthread thread_;  // last: it uses the others
 };
