@@ -2,6 +2,7 @@
 #define BOOST_TEST_MODULE device_shim
 #include <atomic>
 #include <boost/test/unit_test.hpp>
+#include <chrono>
 #include <thread>
 
 #include "core/text.hpp"
@@ -173,16 +174,20 @@ BOOST_AUTO_TEST_CASE(a_peer_that_never_arrives_ends_the_job_with_75) {
 
 BOOST_AUTO_TEST_CASE(a_failure_behind_the_calls_is_told_with_action_group_and_rank) {
   TwoRanks two;
+  std::atomic<Comm*> waiting = nullptr;
   double const start = Ctx::now();
   int const code = two.run(1000, [&](Comm& comm, CudaLanes&, Watchdog& dog) {
     float value = 1;
     dog.announce(concat("step 3 ", *comm.rank() == 0 ? "G" : "F0"), timed);
     comm.barrier();
     if (*comm.rank() == 1) {
+      static_cast<void>(wait_until(30, [&] { return waiting && waiting.load()->calls().current(); }));
+      std::this_thread::sleep_for(std::chrono::milliseconds(200));  // it has been accepted
       shim::plant_failure(2);
       static_cast<void>(wait_until(30, [&] { return two.failed.count() > 0; }));
       return comm.barrier();
     }
+    waiting = &comm;
     comm.launch(sum(&value));
   });
   shim::plant_failure(0);
