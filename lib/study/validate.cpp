@@ -11,6 +11,7 @@
 
 #include "core/text.hpp"
 #include "core/toml.hpp"
+#include "plan/machine_files.hpp"
 #include "plan/plan.hpp"
 
 namespace selenite {
@@ -75,27 +76,20 @@ std::vector<PublishedRow> read_rows(std::string const& file, Config const& base)
 
 std::int64_t world_of(LayoutConfig const& l) { return l.tensor * l.context * l.expert * l.pipe * l.data; }
 
-std::vector<std::int64_t> divisors(std::int64_t n, std::int64_t most) {
+std::vector<std::int64_t> divisors(std::int64_t n) {
   std::vector<std::int64_t> list;
-  for (std::int64_t d = 1; d <= std::min(n, most); ++d)
+  for (std::int64_t d = 1; d <= n; ++d)
     if (n % d == 0) list.push_back(d);
   return list;
 }
 
-/// The configs that a row may stand for, where the source does not say: micro-batches of 1, 2, 4, 8 and 16 samples, as
-/// SC21 sweeps them, and every number of chunks that splits the stages' layers evenly.
+/// The configs that a row may stand for, where the source does not say: every micro-batch that divides a data rank's
+/// batch, and every number of chunks that splits the stages' layers evenly.
 std::vector<Config> candidates(PublishedRow const& row) {
-  constexpr std::int64_t largest_micro_batch = 16;
   Config const& c = row.config;
   std::vector<std::int64_t> micro_batches{c.train.micro_batch}, chunks{c.layout.interleave};
-  if (row.any_micro_batch) {
-    micro_batches.clear();
-    for (std::int64_t b = 1; b <= largest_micro_batch; b *= 2)
-      if (c.train.global_batch / c.layout.data % b == 0) micro_batches.push_back(b);
-  }
-  if (row.any_interleave)
-    chunks =
-        c.layout.pipe == 1 ? std::vector<std::int64_t>{1} : divisors(c.model.layers / c.layout.pipe, c.model.layers);
+  if (row.any_micro_batch) micro_batches = divisors(c.train.global_batch / c.layout.data);
+  if (row.any_interleave) chunks = divisors(c.layout.pipe == 1 ? 1 : c.model.layers / c.layout.pipe);
   std::vector<Config> all;
   for (std::int64_t const b : micro_batches)
     for (std::int64_t const v : chunks) {
@@ -184,17 +178,11 @@ std::string_view name(Quantity quantity) { return quantity_names[static_cast<std
 std::string_view unit(Quantity quantity) { return unit_names[static_cast<std::size_t>(quantity)]; }
 
 std::string published_folder() {
-  fs::path const inside = fs::path("scaling") / "published";
-  std::error_code error;
-  fs::path at = fs::read_symlink("/proc/self/exe", error).parent_path();
-  if (fs::path const installed = at.parent_path() / "share" / "selenite" / inside; fs::is_directory(installed, error))
-    return installed.string();
-  for (; at.has_relative_path(); at = at.parent_path())
-    if (fs::is_directory(at / inside, error)) return (at / inside).string();
-  validate(fs::is_directory(inside, error),
+  auto const folder = scaling_folder("published");
+  validate(folder.has_value(),
            "There is no folder scaling/published (neither above this program nor here; "
            "it holds the published tables). Give its path by --folder.");
-  return inside.string();
+  return folder->string();
 }
 
 std::vector<std::string> published_names(std::string const& folder) {
