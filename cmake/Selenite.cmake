@@ -49,8 +49,11 @@ add_library(selenite_settings INTERFACE)
 target_include_directories(selenite_settings INTERFACE ${PROJECT_SOURCE_DIR}/lib ${PROJECT_SOURCE_DIR})
 # -Wrestrict: false positives on std::string + in GCC 12 (its bug 105651)
 target_compile_options(selenite_settings INTERFACE
-  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wshadow;-Wnon-virtual-dtor;-Wno-missing-field-initializers;-Wno-psabi>"
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wnon-virtual-dtor;-Wno-missing-field-initializers;-Wno-psabi>"
   "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-Wno-restrict>")
+if(NOT SELENITE_UNITY)  # there a name of one file may hide another file's
+  target_compile_options(selenite_settings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wshadow>)
+endif()
 if(SELENITE_WERROR)
   target_compile_options(selenite_settings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
@@ -76,6 +79,7 @@ endif()
 function(selenite_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
   add_library(selenite_${name} STATIC ${arg_SOURCES})
+  set_target_properties(selenite_${name} PROPERTIES UNITY_BUILD ${SELENITE_UNITY})
   target_link_libraries(selenite_${name} PUBLIC selenite_settings ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})
 endfunction()
 
@@ -144,6 +148,7 @@ function(selenite_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINK;LABELS;ARGS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} selenite_settings Boost::unit_test_framework)
+  target_compile_options(${name} PRIVATE -O1)  # what is tested is in the libraries
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} ${arg_ARGS} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   if(NOT arg_LABELS)

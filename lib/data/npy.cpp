@@ -10,7 +10,7 @@
 namespace selenite {
 namespace {
 
-constexpr std::string_view magic{"\x93NUMPY\x01\x00", 8};
+constexpr std::string_view npy_magic{"\x93NUMPY\x01\x00", 8};
 constexpr std::string_view trailer_mark = "xxh3 of the data";
 constexpr std::int64_t trailer_bytes = std::int64_t{trailer_mark.size()} + 8;
 constexpr std::int64_t alignment = 64;
@@ -61,7 +61,7 @@ void write_npy(std::filesystem::path const& path, std::string_view type, std::sp
   while ((preamble_bytes + std::ssize(header) + 1) % alignment != 0) header += ' ';  // the data begins aligned
   header += '\n';
   replace_file(path, [&](OutputFile& file) {
-    file.write(bytes_of(magic));
+    file.write(bytes_of(npy_magic));
     file.write_value(static_cast<std::uint16_t>(header.size()));
     file.write(bytes_of(header));
     file.write(data);
@@ -75,7 +75,7 @@ NpyFile::NpyFile(std::filesystem::path const& path) : file_(path) {
   auto const again = "Delete it; it is made again.";
   auto const bytes = file_.bytes();
   auto const text = std::string_view(reinterpret_cast<char const*>(bytes.data()), bytes.size());
-  validate(text.starts_with(magic) && text.size() >= preamble_bytes, "'", name, "' is no .npy file. ", again);
+  validate(text.starts_with(npy_magic) && text.size() >= preamble_bytes, "'", name, "' is no .npy file. ", again);
   std::int64_t const header_end = preamble_bytes + load_unaligned<std::uint16_t>(bytes.data() + 8);
   validate(header_end % alignment == 0 && header_end + trailer_bytes <= file_.size(), "'", name, "' is truncated. ",
            again);

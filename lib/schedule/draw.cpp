@@ -29,25 +29,25 @@ std::string label(Schedule const& schedule, Action a) {
   return concat(static_cast<char>(a.what), *a.micro);
 }
 
-struct Kind {
+struct Drawn {
   What what;
   char const* name;
   std::array<int, 3> colour;  ///< red, green, blue
 };
-constexpr std::array<Kind, 6> kinds{{{What::forward, "forward", {66, 113, 184}},
-                                     {What::backward, "backward", {86, 156, 83}},
-                                     {What::backward_input, "backward, input", {86, 156, 83}},
-                                     {What::backward_weight, "backward, weights", {222, 143, 48}},
-                                     {What::sync, "gradient sync", {140, 102, 173}},
-                                     {What::step, "optimizer step", {120, 120, 120}}}};
-Kind const& kind_of(What what) {
-  return *std::find_if(kinds.begin(), kinds.end(), [&](Kind const& k) { return k.what == what; });
+constexpr std::array<Drawn, 6> drawn{{{What::forward, "forward", {66, 113, 184}},
+                                      {What::backward, "backward", {86, 156, 83}},
+                                      {What::backward_input, "backward, input", {86, 156, 83}},
+                                      {What::backward_weight, "backward, weights", {222, 143, 48}},
+                                      {What::sync, "gradient sync", {140, 102, 173}},
+                                      {What::step, "optimizer step", {120, 120, 120}}}};
+Drawn const& drawn_as(What what) {
+  return *std::find_if(drawn.begin(), drawn.end(), [&](Drawn const& k) { return k.what == what; });
 }
 
 /// "#rrggbb", the lighter the later the chunk.
 std::string colour(Action a, std::int64_t chunks) {
   double const white = chunks > 1 ? 0.55 * static_cast<double>(*a.chunk) / static_cast<double>(chunks - 1) : 0;
-  std::array<int, 3> c = kind_of(a.what).colour;
+  std::array<int, 3> c = drawn_as(a.what).colour;
   for (int& part : c) part = static_cast<int>(std::lround(part + (255 - part) * white));
   std::array<char, 8> text{};
   std::snprintf(text.data(), text.size(), "#%02x%02x%02x", c[0], c[1], c[2]);
@@ -153,7 +153,7 @@ class Picture {
       out += box(x, y, 14, 14, colour(a, schedule_.chunks)) + text(x + 18, y + 11, name, 11, "start");
       x += 34 + 6.2 * static_cast<double>(name.size());
     };
-    for (Kind const& kind : kinds) {
+    for (Drawn const& kind : drawn) {
       bool const used = std::any_of(schedule_.rows.begin(), schedule_.rows.end(), [&](auto const& cells) {
         return std::any_of(cells.begin(), cells.end(), [&](Action a) { return a.what == kind.what; });
       });

@@ -42,6 +42,7 @@ struct Shown {
   RepeatResult const* figures;
   bool is_predicted;
 };
+inline double ranks_of(Shown const& s) { return static_cast<double>(s.point->point.ranks); }
 
 struct StudyResult {
   Study study;

@@ -28,8 +28,6 @@ bool number_of(std::string const& text, double& x) {
   }
 }
 
-double ranks_of(Shown const& s) { return static_cast<double>(s.point->point.ranks); }
-
 /// The keys that go together with `key`, by a [[zip]]; the key alone if there are no others.
 std::vector<std::string> keys_beside(Study const& study, std::string const& key) {
   for (StudyAxis const& axis : study.axes)

@@ -63,7 +63,6 @@ Column share(char const* head, double Figures::*value) {
   return {head, [value](Shown const& s) { return percent(s.figures->figures.*value); }, ""};
 }
 
-double ranks_of(Shown const& s) { return static_cast<double>(s.point->point.ranks); }
 double aggregate(Shown const& s) { return s.figures->figures.hardware_tflops_per_rank * ranks_of(s); }
 
 /// A rank's model FLOP/s against those of the smallest job of the same kind: weak and strong efficiency alike.

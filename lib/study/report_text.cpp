@@ -17,34 +17,34 @@ std::string csv_cell(std::string const& text) {
   return out + "\"";
 }
 
-struct Quantity {
+struct Named {
   std::string name, unit;
   double value;
 };
 
-std::vector<Quantity> quantities(RepeatResult const& r) {
+std::vector<Named> quantities(RepeatResult const& r) {
   Figures const& f = r.figures;
   RunResult const& run = *r.run;
-  std::vector<Quantity> all{{"step_seconds", "s", f.step_seconds},
-                            {"step_seconds_min", "s", f.step_seconds_min},
-                            {"step_seconds_max", "s", f.step_seconds_max},
-                            {"steps_counted", "1", static_cast<double>(f.steps)},
-                            {"tokens_per_second", "1/s", f.tokens_per_second},
-                            {"model_tflops_per_rank", "TFLOP/s", f.model_tflops_per_rank},
-                            {"hardware_tflops_per_rank", "TFLOP/s", f.hardware_tflops_per_rank},
-                            {"mfu", "1", f.mfu},
-                            {"hfu", "1", f.hfu},
-                            {"peak_tflops", "TFLOP/s", run.peak_tflops},
-                            {"predicted_step_seconds", "s", run.predicted_step_seconds},
-                            {"parameters", "1", run.parameters},
-                            {"loss_first", "nats", run.loss_first},
-                            {"loss_last", "nats", run.loss_last},
-                            {"valid_loss", "nats", run.valid_loss},
-                            {"resident_bytes", "B", run.resident_bytes}};
+  std::vector<Named> all{{"step_seconds", "s", f.step_seconds},
+                         {"step_seconds_min", "s", f.step_seconds_min},
+                         {"step_seconds_max", "s", f.step_seconds_max},
+                         {"steps_counted", "1", static_cast<double>(f.steps)},
+                         {"tokens_per_second", "1/s", f.tokens_per_second},
+                         {"model_tflops_per_rank", "TFLOP/s", f.model_tflops_per_rank},
+                         {"hardware_tflops_per_rank", "TFLOP/s", f.hardware_tflops_per_rank},
+                         {"mfu", "1", f.mfu},
+                         {"hfu", "1", f.hfu},
+                         {"peak_tflops", "TFLOP/s", run.peak_tflops},
+                         {"predicted_step_seconds", "s", run.predicted_step_seconds},
+                         {"parameters", "1", run.parameters},
+                         {"loss_first", "nats", run.loss_first},
+                         {"loss_last", "nats", run.loss_last},
+                         {"valid_loss", "nats", run.valid_loss},
+                         {"resident_bytes", "B", run.resident_bytes}};
   for (auto const& [name, x] : run.memory_bytes) all.push_back({"memory_bytes." + name, "B", x});
   for (auto const& [name, x] : run.time_seconds) all.push_back({"time_seconds." + name, "s", x});
   for (auto const& [name, x] : run.predicted_time_seconds) all.push_back({"predicted_time_seconds." + name, "s", x});
-  std::erase_if(all, [](Quantity const& q) { return !std::isfinite(q.value); });
+  std::erase_if(all, [](Named const& q) { return !std::isfinite(q.value); });
   return all;
 }
 
@@ -82,14 +82,14 @@ std::string csv_text(StudyResult const& result) {
     };
     if (!p.point.infeasible.empty()) text += head("", "infeasible", p.point.infeasible) + ",,,\n";
     if (p.predicted)
-      for (Quantity const& q : quantities(*p.predicted))
+      for (Named const& q : quantities(*p.predicted))
         text += concat(head("", "predicted", p.predicted->run->does_not_fit), ",", csv_cell(q.name), ",",
                        format_double(q.value), ",", q.unit, "\n");
     for (RepeatResult const& r : p.repeats) {
       std::string const start = head(std::to_string(r.record.repeat), name_of(r.record.status), r.record.reason);
       if (r.record.status != Status::done) text += start + ",,,\n";
       if (r.record.status == Status::done)
-        for (Quantity const& q : quantities(r))
+        for (Named const& q : quantities(r))
           text += concat(start, ",", csv_cell(q.name), ",", format_double(q.value), ",", q.unit, "\n");
     }
   }

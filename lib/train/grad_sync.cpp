@@ -20,7 +20,7 @@ Tensor destination(StageState const& stage, std::size_t b) {
   return state.arrived.defined() ? state.arrived : owned_gradient(stage, stage.layout().buckets[b]);
 }
 /// The part of `whole`, a bucket's elements, that this rank owns; all with one shard.
-Tensor own_part(StageState const& stage, Tensor const& whole) {
+Tensor owned_part(StageState const& stage, Tensor const& whole) {
   std::int64_t const part = whole.count() / stage.layout().shards;
   return run_of(whole, stage.layout().shard * part, part);
 }
@@ -31,7 +31,7 @@ void start(Ctx& ctx, StageState& stage, std::size_t b) {
   bool const narrow = state.travelling.defined();
   if (narrow) ctx(Cast{.x = state.gradient, .y = state.travelling});
   Tensor const gradient = narrow ? state.travelling : state.gradient,
-               sum = narrow ? own_part(stage, state.travelling) : destination(stage, b);
+               sum = narrow ? owned_part(stage, state.travelling) : destination(stage, b);
   state.reduced = ctx.on(stage.overlaps_gradients() ? Lane::comm : Lane::compute, [&] {
     if (stage.layout().shards == 1)
       ctx(AllReduce{.data = gradient, .group = replicas});
@@ -44,7 +44,7 @@ void start(Ctx& ctx, StageState& stage, std::size_t b) {
 void land(Ctx& ctx, StageState& stage, std::size_t b) {
   BucketState& state = stage.buckets[b];
   ctx.wait(state.reduced);
-  if (state.travelling.defined()) ctx(Cast{.x = own_part(stage, state.travelling), .y = destination(stage, b)});
+  if (state.travelling.defined()) ctx(Cast{.x = owned_part(stage, state.travelling), .y = destination(stage, b)});
   state.started = false;
 }
 
