@@ -41,6 +41,8 @@ if(SELENITE_CPU_ARCH)
   set(SELENITE_MARCH -march=${SELENITE_CPU_ARCH})
 endif()
 set(SELENITE_CPU_OPTIONS ${SELENITE_MARCH} -fno-math-errno -fno-trapping-math)
+# Targets that compute: in a debug build the rest is not optimized at all, which halves the time the sanitizers' build takes.
+set(SELENITE_COMPUTES $<$<CONFIG:Debug>:-O1>)
 
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
@@ -51,7 +53,9 @@ target_include_directories(selenite_settings INTERFACE ${PROJECT_SOURCE_DIR}/lib
 target_compile_options(selenite_settings INTERFACE
   "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wnon-virtual-dtor;-Wno-missing-field-initializers;-Wno-psabi>"
   "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-Wno-restrict>")
-if(NOT SELENITE_UNITY)  # there a name of one file may hide another file's
+if(SELENITE_UNITY)  # what these warn of is harmless where a file includes others
+  target_compile_options(selenite_settings INTERFACE "$<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-Wno-subobject-linkage>")
+else()
   target_compile_options(selenite_settings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wshadow>)
 endif()
 if(SELENITE_WERROR)
@@ -80,6 +84,11 @@ function(selenite_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
   add_library(selenite_${name} STATIC ${arg_SOURCES})
   set_target_properties(selenite_${name} PROPERTIES UNITY_BUILD ${SELENITE_UNITY})
+  foreach(source IN LISTS arg_SOURCES)
+    if(source MATCHES "_missing\\.cpp$")  # a test can put what is missing in its place
+      set_source_files_properties(${source} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    endif()
+  endforeach()
   target_link_libraries(selenite_${name} PUBLIC selenite_settings ${arg_LINK} PRIVATE ${arg_PRIVATE_LINK})
 endfunction()
 
@@ -136,6 +145,7 @@ function(selenite_kernel op)
   selenite_missing_kernels(${op}_cuda_missing ${op} sources ${arg_OPS})
   selenite_missing_kernels(${op}_cuda_disabled ${op} sources ${disabled_ops})
   add_library(selenite_kernel_${op} STATIC ${sources})
+  target_compile_options(selenite_kernel_${op} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${SELENITE_COMPUTES}>)
   target_link_libraries(selenite_kernel_${op} PUBLIC selenite_core PRIVATE ${arg_PRIVATE_LINK})
   if(SELENITE_CUDA)
     target_link_libraries(selenite_kernel_${op} PRIVATE CUDA::cudart_static ${arg_CUDA_LINK})
@@ -147,8 +157,15 @@ endfunction()
 function(selenite_test name)
   cmake_parse_arguments(arg "" "TIMEOUT" "SOURCES;LINK;LABELS;ARGS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
+  set_target_properties(${name} PROPERTIES UNITY_BUILD ${SELENITE_UNITY})
+  foreach(source IN LISTS arg_SOURCES)
+    file(STRINGS ${source} main REGEX "define BOOST_TEST_MODULE")
+    if(main)  # says so before Boost.Test's header is read
+      set_source_files_properties(${source} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+    endif()
+  endforeach()
   target_link_libraries(${name} PRIVATE ${arg_LINK} selenite_settings Boost::unit_test_framework)
-  target_compile_options(${name} PRIVATE -O1)  # what is tested is in the libraries
+  target_compile_options(${name} PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1>)  # what is to be fast is in the libraries
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
   add_test(NAME ${name} COMMAND ${name} ${arg_ARGS} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
   if(NOT arg_LABELS)

@@ -161,12 +161,12 @@ ValidatedRow validate_row(PublishedRow const& row, Machine const& machine) {
   return *best;
 }
 
-std::string figure(double value) {
+std::string rounded(double value) {
   char text[32];
   std::snprintf(text, sizeof text, value < 100 ? "%.2f" : "%.1f", value);
   return text;
 }
-std::string percent(double fraction) {
+std::string signed_error(double fraction) {
   char text[32];
   std::snprintf(text, sizeof text, "%+.1f %%", 100 * fraction);
   return text;
@@ -230,14 +230,14 @@ std::string describe(PublishedSet const& set, std::vector<ValidatedRow> const& r
     auto const mark = [&](bool any) { return any ? chosen = true, "*" : ""; };
     table.push_back({r.row.name, concat(world_of(l)), concat(l.tensor), concat(l.pipe), concat(l.data),
                      concat(mark(r.row.any_micro_batch), r.config.train.micro_batch),
-                     concat(mark(r.row.any_interleave && l.pipe > 1), l.interleave), figure(r.row.value),
-                     figure(r.predicted), std::string(unit(r.row.quantity)), percent(r.error()),
+                     concat(mark(r.row.any_interleave && l.pipe > 1), l.interleave), rounded(r.row.value),
+                     rounded(r.predicted), std::string(unit(r.row.quantity)), signed_error(r.error()),
                      r.row.fitted ? "fitted" : ""});
   }
   auto const worst = std::ranges::max_element(rows, {}, [](auto const& r) { return std::abs(r.error()); });
   return concat(set.name, ", on ", set.machine.name, ":\n", aligned(table), "Mean error ",
-                figure(100 * mean_error(rows)), " %, largest ", percent(worst->error()), " (", worst->row.name, ")",
-                chosen ? "; *: not stated, the fastest that fits" : "", ".\n");
+                rounded(100 * mean_error(rows)), " %, largest ", signed_error(worst->error()), " (", worst->row.name,
+                ")", chosen ? "; *: not stated, the fastest that fits" : "", ".\n");
 }
 
 std::string to_json(PublishedSet const& set, std::vector<ValidatedRow> const& rows) {

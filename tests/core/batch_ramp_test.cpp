@@ -13,7 +13,7 @@ TrainConfig config(std::string const& ramp, std::int64_t global_batch) {
   t.batch_ramp = ramp, t.global_batch = global_batch;
   return t;
 }
-std::string refusal(std::string const& ramp, std::int64_t global_batch) {
+std::string ramp_refusal(std::string const& ramp, std::int64_t global_batch) {
   try {
     BatchRamp const made(config(ramp, global_batch));
   } catch (Error const& e) {
@@ -58,13 +58,13 @@ BOOST_AUTO_TEST_CASE(a_part_that_a_large_batch_jumps_over_has_no_step) {
 }
 
 BOOST_AUTO_TEST_CASE(what_makes_no_sense_is_refused) {
-  BOOST_TEST(refusal("0:16 1000:32", 8).find("ends with a batch of 32 but train.global_batch = 8") !=
+  BOOST_TEST(ramp_refusal("0:16 1000:32", 8).find("ends with a batch of 32 but train.global_batch = 8") !=
              std::string::npos);
-  BOOST_TEST(refusal("5:8", 8).find("the first is from 0") != std::string::npos);
-  BOOST_TEST(refusal("0:4 9:6 9:8", 8).find("in order") != std::string::npos);
-  BOOST_TEST(refusal("0:0", 8).find("at least one sample") != std::string::npos);
-  BOOST_TEST(refusal("0-8", 8).find("a colon") != std::string::npos);
-  BOOST_TEST(!refusal("0:x", 8).empty());
+  BOOST_TEST(ramp_refusal("5:8", 8).find("the first is from 0") != std::string::npos);
+  BOOST_TEST(ramp_refusal("0:4 9:6 9:8", 8).find("in order") != std::string::npos);
+  BOOST_TEST(ramp_refusal("0:0", 8).find("at least one sample") != std::string::npos);
+  BOOST_TEST(ramp_refusal("0-8", 8).find("a colon") != std::string::npos);
+  BOOST_TEST(!ramp_refusal("0:x", 8).empty());
 }
 
 BOOST_AUTO_TEST_CASE(resolve_counts_steps_and_samples_by_it) {

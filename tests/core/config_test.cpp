@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "core/fields.hpp"
+#include "tests/contains.hpp"
 
 using namespace selenite;
 
@@ -19,7 +20,6 @@ std::string message_of(auto const& body) {
   }
   return "";
 }
-bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 std::string refusal(std::vector<std::string> const& settings, std::int64_t world = 1) {
   return message_of([&] { resolve(parse_config("", settings, "t"), world); });
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/error.hpp"
+#include "tests/contains.hpp"
 
 using namespace selenite;
 
@@ -59,7 +60,6 @@ std::string refusal(std::string const& text) {
   }
   return "";
 }
-bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 
 #include "core/config.hpp"
 #include "core/error.hpp"
+#include "tests/contains.hpp"
 
 using namespace selenite;
 
@@ -17,7 +18,6 @@ std::string message_of(auto const& body) {
   }
   return "";
 }
-bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(toml)

@@ -16,7 +16,7 @@ using namespace selenite;
 
 namespace {
 
-constexpr AxisSet data{Axis::data};
+constexpr AxisSet data_ranks{Axis::data};
 
 /// GEMMs, fills, and an all-reduce beside them.
 void work(Ctx& ctx) {
@@ -24,7 +24,7 @@ void work(Ctx& ctx) {
   Tensor const a = ctx.temporary(DType::fp32, {64, 64}), b = ctx.temporary(DType::fp32, {64, 64}),
                out = ctx.temporary(DType::fp32, {64, 64}), sum = ctx.temporary(DType::fp32, {100000});
   for (Tensor const& t : {a, b, sum}) ctx(Fill{.x = t, .value = 1});
-  Event const reduced = ctx.on(Lane::comm, [&] { ctx(AllReduce{.data = sum, .group = data}); });
+  Event const reduced = ctx.on(Lane::comm, [&] { ctx(AllReduce{.data = sum, .group = data_ranks}); });
   for (int i = 0; i < 20; ++i) ctx(Gemm{.a = a, .b = b, .out = out});
   ctx.wait(reduced);
   ctx.set_optimizer_phase(true);
@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(priced_work_lies_on_the_clocks_of_its_lanes) {
   BOOST_TEST(comm[0].name == "all-reduce");
   BOOST_TEST(comm[0].category == "communication");
   BOOST_TEST(comm[0].cost.bytes == 400000);
-  BOOST_CHECK(comm[0].cost.group == data);
+  BOOST_CHECK(comm[0].cost.group == data_ranks);
   BOOST_TEST(same(comm[0].start, compute[2].end));          // behind what the compute lane had
   BOOST_TEST(same(compute[3].start, comm[0].start));        // beside the GEMMs
   BOOST_TEST(compute[23].start >= comm[0].end - rounding);  // waited for

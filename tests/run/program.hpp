@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/error.hpp"
+#include "tests/contains.hpp"
 
 namespace selenite::test {
 
@@ -21,7 +22,6 @@ inline std::string read_file(std::filesystem::path const& path) {
   std::ifstream in(path, std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
 }
-inline bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 inline void pause_ms(std::int64_t milliseconds) {
   std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
 }

@@ -6,6 +6,7 @@
 
 #include "core/error.hpp"
 #include "schedule/play.hpp"
+#include "tests/contains.hpp"
 
 namespace selenite {
 
@@ -18,7 +19,6 @@ std::string message_of(auto const& body) {
   }
   return "";
 }
-inline bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
 inline std::string golden_path(std::string const& name) { return "tests/golden/schedules/" + name + ".txt"; }
 inline std::string golden(std::string const& name) {

@@ -10,6 +10,7 @@
 #include "core/cuda.hpp"
 #include "core/grid.hpp"
 #include "kernels/attention/library.hpp"
+#include "tests/contains.hpp"
 #include "tests/fuzz/compare.hpp"
 #include "tests/fuzz/job.hpp"
 
@@ -36,7 +37,6 @@ std::string message_of(F&& f) {
   }
   return "";
 }
-bool contains(std::string const& text, std::string const& part) { return text.find(part) != text.npos; }
 
 /// With its scratch.
 template <class Op>

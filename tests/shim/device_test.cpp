@@ -10,6 +10,7 @@
 #include "kernels/gemm/gemm.hpp"
 #include "run/checkpoints.hpp"
 #include "run/watchdog.hpp"
+#include "tests/contains.hpp"
 #include "tests/shim/borrowed_comm.hpp"
 #include "tests/shim/nccl.hpp"
 #include "tests/shim/streams.hpp"
@@ -20,7 +21,6 @@ using namespace selenite::test;
 
 namespace {
 
-bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 void pause(double seconds) { std::this_thread::sleep_for(std::chrono::duration<double>(seconds)); }
 template <class Done>
 bool wait_until(double seconds, Done done) {

@@ -9,6 +9,7 @@
 #include "core/cuda.hpp"
 #include "core/text.hpp"
 #include "tests/comm/checks.hpp"
+#include "tests/contains.hpp"
 #include "tests/fuzz/compare.hpp"
 #include "tests/shim/borrowed_comm.hpp"
 #include "tests/shim/replay.hpp"
@@ -41,7 +42,6 @@ std::string error_of(Body body) {
   }
   return "no error";
 }
-bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
 /// By communicator and member.
 using ByMember = std::map<int, std::map<int, std::vector<NcclCall>>>;

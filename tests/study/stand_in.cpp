@@ -53,8 +53,6 @@ std::string read(std::string const& file) {
   return text.str();
 }
 
-bool contains(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
-
 Workplace::Workplace() {
   std::string name = (fs::temp_directory_path() / "selenite-study-XXXXXX").string();
   if (!mkdtemp(name.data())) throw std::runtime_error("no temporary folder");

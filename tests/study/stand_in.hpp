@@ -28,7 +28,6 @@ class Workplace {
 
 void write(std::string const& file, std::string const& text);
 std::string read(std::string const& file);
-bool contains(std::string const& text, std::string const& part);
 /// What an Error says, or "" if none is thrown.
 template <class Body>
 std::string message_of(Body const& body);
@@ -36,6 +35,7 @@ std::string message_of(Body const& body);
 }  // namespace study_test
 
 #include "core/error.hpp"
+#include "tests/contains.hpp"
 
 template <class Body>
 std::string study_test::message_of(Body const& body) {

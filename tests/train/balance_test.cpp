@@ -10,7 +10,7 @@ using namespace selenite::test;
 
 namespace {
 
-Config config(std::vector<std::string> const& more, std::int64_t world = 1) {
+Config world_config(std::vector<std::string> const& more, std::int64_t world = 1) {
   std::vector<std::string> all{"model.layers=10",       "model.hidden=64",          "model.heads=4",
                                "model.vocab_size=1000", "model.sequence_length=32", "train.global_batch=8",
                                "train.micro_batch=2",   "model.attention=matrix"};
@@ -19,7 +19,7 @@ Config config(std::vector<std::string> const& more, std::int64_t world = 1) {
 }
 
 std::string layers(std::vector<std::string> const& more, std::int64_t world, std::int64_t chunks) {
-  return stages_text(chunk_layers(config(more, world), chunks));
+  return stages_text(chunk_layers(world_config(more, world), chunks));
 }
 
 }  // namespace
@@ -29,11 +29,11 @@ BOOST_AUTO_TEST_SUITE(balance)
 // By the papers' counts: forward 24 b s h^2 + 4 b s^2 h a layer, 2 b s h V the head, backward twice as much.
 BOOST_AUTO_TEST_CASE(costs_are_the_known_formulas) {
   double const b = 2, s = 32, h = 64, padded = 1024;
-  LayerCosts const plain = layer_costs(config({}));
+  LayerCosts const plain = layer_costs(world_config({}));
   BOOST_TEST(plain.block == 3 * (24 * b * s * h * h + 4 * b * s * s * h));
   BOOST_TEST(plain.embedding == 0);
   BOOST_TEST(plain.head == 3 * 2 * b * s * h * padded);
-  LayerCosts const again = layer_costs(config({"train.recompute=full", "train.recompute_layers=2"}));
+  LayerCosts const again = layer_costs(world_config({"train.recompute=full", "train.recompute_layers=2"}));
   BOOST_TEST(again.block == plain.block / 3 * 4);
   BOOST_TEST(again.head == plain.head);
 }
@@ -64,7 +64,7 @@ BOOST_AUTO_TEST_CASE(the_split_does_not_depend_on_the_rest_of_the_layout) {
 // What the plan walks is what was balanced: no stage executes more FLOPs than any other split's slowest would.
 BOOST_AUTO_TEST_CASE(planned_stages_are_balanced) {
   auto most = [](std::string const& stages) {
-    Config const c = config({"layout.pipe=3", "layout.stages=" + stages, "model.layers=6"}, 3);
+    Config const c = world_config({"layout.pipe=3", "layout.stages=" + stages, "model.layers=6"}, 3);
     double flops = 0;
     for (StagePlan const& stage : make_plan(c, make_grid(c.layout), Rank(0), nullptr).stages)
       flops = std::max(flops, stage.step.flops);

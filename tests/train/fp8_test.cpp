@@ -14,7 +14,7 @@ namespace {
 std::vector<std::string> const small{
     "model.layers=3",       "model.hidden=32",     "model.heads=2",   "model.vocab_size=61", "model.sequence_length=32",
     "train.global_batch=8", "train.micro_batch=2", "train.steps=100", "train.lr=3e-3",       "train.fp8_history=4"};
-Config config(std::vector<std::string> const& more) {
+Config fp8_config(std::vector<std::string> const& more) {
   auto settings = small;
   settings.insert(settings.end(), more.begin(), more.end());
   return config_of(settings);
@@ -39,17 +39,17 @@ BOOST_AUTO_TEST_CASE(the_blocks_matrices_are_multiplied_in_8_bits) {
       names.push_back(concat(stage.parameters()[s.first]->spec.name, " ", s.last - s.first));
     return names;
   };
-  BOOST_TEST(sites(config({})).empty());
+  BOOST_TEST(sites(fp8_config({})).empty());
   std::vector<std::string> const middle{"layers.1.attention.q.weight 3", "layers.1.attention.projection.weight 1",
                                         "layers.1.mlp.gate.weight 2", "layers.1.mlp.down.weight 1"};
-  BOOST_TEST(sites(config({"train.precision=fp8", "train.fp8_bf16_layers=1", "model.activation=swiglu"})) == middle,
+  BOOST_TEST(sites(fp8_config({"train.precision=fp8", "train.fp8_bf16_layers=1", "model.activation=swiglu"})) == middle,
              boost::test_tools::per_element());
-  BOOST_TEST(sites(config({"train.precision=fp8"})).size() == 12u);
+  BOOST_TEST(sites(fp8_config({"train.precision=fp8"})).size() == 12u);
 }
 
 // Against the weights themselves: the largest power of two that keeps their maximum within 448, and the copies.
 BOOST_AUTO_TEST_CASE(weights_are_rounded_once_a_step_by_their_present_maximum) {
-  Config const c = config({"train.precision=fp8"});
+  Config const c = fp8_config({"train.precision=fp8"});
   OneRank rank(c);
   StageState& stage = rank.stage();
   for (std::int64_t step = 1; step <= 3; ++step) {
@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(weights_are_rounded_once_a_step_by_their_present_maximum) {
 
 // Inputs and gradients are scaled by the history; what a step sees is its newest entry, and validation leaves no trace.
 BOOST_AUTO_TEST_CASE(scales_follow_the_history) {
-  Config const c = config({"train.precision=fp8", "train.fp8_margin=1"});
+  Config const c = fp8_config({"train.precision=fp8", "train.fp8_margin=1"});
   OneRank rank(c);
   StageState& stage = rank.stage();
   Fp8State const& f = stage.fp8;
@@ -114,7 +114,7 @@ BOOST_AUTO_TEST_CASE(scales_follow_the_history) {
 
 // The amax of what attention reads: the norm's output, which the slot keeps.
 BOOST_AUTO_TEST_CASE(an_amax_is_the_tensors_over_all_micro_batches) {
-  Config const c = config({"train.precision=fp8"});
+  Config const c = fp8_config({"train.precision=fp8"});
   OneRank rank(c);
   StageState& stage = rank.stage();
   double largest = 0;
@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(an_amax_is_the_tensors_over_all_micro_batches) {
 }
 
 BOOST_AUTO_TEST_CASE(fp8_learns_what_bf16_learns) {
-  OneRank eight(config({"train.precision=fp8"})), sixteen(config({"train.precision=bf16"}));
+  OneRank eight(fp8_config({"train.precision=fp8"})), sixteen(fp8_config({"train.precision=bf16"}));
   auto const a = toy_losses(eight, 60), b = toy_losses(sixteen, 60);
   BOOST_TEST(a.back() < 0.8 * a.front());
   for (std::size_t i = 0; i < a.size(); ++i)

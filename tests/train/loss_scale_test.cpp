@@ -22,11 +22,11 @@ std::vector<double> scales(TrainConfig const& t, std::string const& steps) {
   return all;
 }
 
-std::vector<std::string> const small{"model.layers=2",      "model.hidden=32",          "model.heads=2",
-                                     "model.vocab_size=61", "model.sequence_length=32", "train.global_batch=8",
-                                     "train.micro_batch=2", "train.steps=100",          "train.lr=3e-3"};
-Config config(std::vector<std::string> const& more) {
-  auto settings = small;
+std::vector<std::string> const small_fp16{"model.layers=2",      "model.hidden=32",          "model.heads=2",
+                                          "model.vocab_size=61", "model.sequence_length=32", "train.global_batch=8",
+                                          "train.micro_batch=2", "train.steps=100",          "train.lr=3e-3"};
+Config fp16_config(std::vector<std::string> const& more) {
+  auto settings = small_fp16;
   settings.insert(settings.end(), more.begin(), more.end());
   return config_of(settings);
 }
@@ -65,7 +65,7 @@ BOOST_AUTO_TEST_CASE(it_survives_in_a_checkpoint) {
 // From 2^40 on gradients overflow until the scale has fallen far enough: those steps change nothing, and the training
 // is then the one that began with the scale that works.
 BOOST_AUTO_TEST_CASE(steps_whose_gradients_overflow_are_skipped) {
-  Config const high = config({"train.precision=fp16", "train.loss_scale_initial=1099511627776"});
+  Config const high = fp16_config({"train.precision=fp16", "train.loss_scale_initial=1099511627776"});
   OneRank rank(high);
   Progress at = Progress::initial(high.train);
   double last_scale = at.loss_scale.scale;
@@ -85,7 +85,7 @@ BOOST_AUTO_TEST_CASE(steps_whose_gradients_overflow_are_skipped) {
   BOOST_TEST(at.skipped_samples == 8 * at.skipped_steps);
   BOOST_TEST(std::ldexp(1.0, 40) / last_scale == std::ldexp(1.0, static_cast<int>(at.skipped_steps) - 1));
 
-  Config const low = config({"train.precision=fp16", concat("train.loss_scale_initial=", last_scale)});
+  Config const low = fp16_config({"train.precision=fp16", concat("train.loss_scale_initial=", last_scale)});
   OneRank fresh(low);
   Progress first = Progress::initial(low.train);
   train_step(fresh.ctx(), fresh.stage(), first, toy_loader(low, 1));
@@ -96,8 +96,8 @@ BOOST_AUTO_TEST_CASE(steps_whose_gradients_overflow_are_skipped) {
 }
 
 BOOST_AUTO_TEST_CASE(fp16_learns_what_fp32_learns) {
-  OneRank half(config({"train.precision=fp16", "train.loss_scale_initial=65536"})),
-      single(config({"train.precision=fp32"}));
+  OneRank half(fp16_config({"train.precision=fp16", "train.loss_scale_initial=65536"})),
+      single(fp16_config({"train.precision=fp32"}));
   auto const a = toy_losses(half, 40), b = toy_losses(single, 40);
   BOOST_TEST(a.back() < 0.9 * a.front());
   for (std::size_t i = 0; i < a.size(); ++i)
@@ -106,7 +106,7 @@ BOOST_AUTO_TEST_CASE(fp16_learns_what_fp32_learns) {
 
 // A scale that the config sets is not lowered in silence.
 BOOST_AUTO_TEST_CASE(a_constant_scale_that_overflows_is_an_error) {
-  Config const c = config({"train.precision=fp16", "train.loss_scale=1e30"});
+  Config const c = fp16_config({"train.precision=fp16", "train.loss_scale=1e30"});
   OneRank rank(c);
   BOOST_CHECK_THROW(rank.step(1, toy_loader(c, 1)), Error);
 }
