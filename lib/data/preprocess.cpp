@@ -88,7 +88,7 @@ TokenizeProgress tokenize_corpus(TokenizeOptions const& options, Tokenizer const
     save_state(options, tokenizer, state);
   };
   {
-    Pipeline pipeline(options, tokenizer, state.position);
+    TokenizePipeline pipeline(options, tokenizer, state.position);
     std::int64_t saved_at = progress.counts.text_bytes;
     while (auto const job = pipeline.take()) {
       add_block(job->tokens, writer, progress.counts);

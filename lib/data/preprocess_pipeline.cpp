@@ -4,7 +4,8 @@
 
 namespace selenite {
 
-Pipeline::Pipeline(TokenizeOptions const& options, Tokenizer const& tokenizer, InputPosition const& from)
+TokenizePipeline::TokenizePipeline(TokenizeOptions const& options, Tokenizer const& tokenizer,
+                                   InputPosition const& from)
     : options_(options), reader_(options, from), capacity_(static_cast<std::size_t>(options.threads) * 2 + 2) {
   threads_.emplace_back([this](std::stop_token const& stop) { read(stop); });
   for (int i = 0; i < options.threads; ++i) {
@@ -14,14 +15,14 @@ Pipeline::Pipeline(TokenizeOptions const& options, Tokenizer const& tokenizer, I
   }
 }
 
-Pipeline::~Pipeline() {
+TokenizePipeline::~TokenizePipeline() {
   for (std::jthread& thread : threads_) thread.request_stop();
   // Under the lock, so that no thread is between its test and its wait.
   { std::lock_guard const lock(mutex_); }
   changed_.notify_all();
 }
 
-std::optional<Job> Pipeline::take() {
+std::optional<Job> TokenizePipeline::take() {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [this] { return done_.contains(taken_) || (finished_ && taken_ == read_); });
   if (!done_.contains(taken_)) return std::nullopt;
@@ -33,7 +34,7 @@ std::optional<Job> Pipeline::take() {
   return job;
 }
 
-void Pipeline::read(std::stop_token const& stop) {
+void TokenizePipeline::read(std::stop_token const& stop) {
   while (true) {
     Job job;
     bool more = true;
@@ -57,7 +58,7 @@ void Pipeline::read(std::stop_token const& stop) {
   }
 }
 
-void Pipeline::work(Tokenizer& tokenizer, std::stop_token const& stop) {
+void TokenizePipeline::work(Tokenizer& tokenizer, std::stop_token const& stop) {
   while (true) {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return stop.stop_requested() || !waiting_.empty() || finished_; });

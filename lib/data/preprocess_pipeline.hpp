@@ -22,10 +22,10 @@ struct Job {
 
 /// One reader thread and many workers; results are taken in the order of the input. At most `capacity` blocks are under
 /// way, so that memory is bounded.
-class Pipeline {
+class TokenizePipeline {
  public:
-  Pipeline(TokenizeOptions const& options, Tokenizer const& tokenizer, InputPosition const& from);
-  ~Pipeline();
+  TokenizePipeline(TokenizeOptions const& options, Tokenizer const& tokenizer, InputPosition const& from);
+  ~TokenizePipeline();
   /// The next block in order; nothing after the last. Rethrows what reader or worker threw at this place.
   std::optional<Job> take();
 

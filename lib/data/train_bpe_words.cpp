@@ -66,7 +66,7 @@ WordCounts count_words(TokenizeOptions const& options, std::function<void(Tokeni
     for (auto const& input : options.inputs) {
       progress.file_bytes_total += static_cast<std::int64_t>(std::filesystem::file_size(input));
     }
-    Pipeline pipeline(options, WordCounter(shared), {});
+    TokenizePipeline pipeline(options, WordCounter(shared), {});
     while (auto const job = pipeline.take()) {
       progress.file_bytes = job->text.file_bytes;
       progress.counts.text_bytes += static_cast<std::int64_t>(job->text.text.size());

@@ -96,11 +96,11 @@ class Driver {
 
   /// Adds the study's machine file to the command, measuring it first if need be. If that fails the run measures for
   /// itself.
-  void use_machine_file(Task const& task, Launch& launch) {
+  void use_machine_file(Task const& task, ProgramLaunch& launch) {
     if (!options_.calibrate || task.point->config.machine.name != "auto") return;
     std::string const file = machine_file(options_.folder, task.point->ranks);
     if (!fs::exists(file)) {
-      Launch measure = launch;
+      ProgramLaunch measure = launch;
       measure.command.insert(measure.command.end(), {"--calibrate", file});
       run_here(measure, stop_);
     }
@@ -110,7 +110,7 @@ class Driver {
   void start(Task const& task, PointRecord const& before) {
     std::string const file = task.folder + "/point.json";
     PointRecord record = begin_attempt(study_, task, before);
-    Launch launch;
+    ProgramLaunch launch;
     launch.folder = task.folder;
     launch.command =
         local_command(options_.program, task.folder + "/config.toml", task.point->ranks, machine_info().cores);

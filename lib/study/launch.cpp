@@ -93,7 +93,7 @@ std::vector<std::string> local_command(std::string const& program, std::string c
   return command;
 }
 
-Outcome run_here(Launch const& launch, std::atomic<int> const& stop) {
+Outcome run_here(ProgramLaunch const& launch, std::atomic<int> const& stop) {
   ChildOptions options;
   options.output = launch.folder + "/output.log";
   options.keep_descriptor = launch.keep_descriptor;

@@ -8,7 +8,7 @@
 namespace selenite {
 
 /// What one repeat of a point is started with, and its limits.
-struct Launch {
+struct ProgramLaunch {
   std::vector<std::string> command;
   std::string folder;          ///< the repeat's: run.json is written here, output.log takes what is printed
   double timeout_seconds = 0;  ///< 0: none
@@ -30,7 +30,7 @@ struct Outcome {
 };
 /// Starts the program and waits for its end. When `stop` becomes non-zero it ends the program: politely, and at once
 /// when `stop` is two or more.
-Outcome run_here(Launch const& launch, std::atomic<int> const& stop);
+Outcome run_here(ProgramLaunch const& launch, std::atomic<int> const& stop);
 
 /// What the run record in a folder says of a run that nobody watched to its end: done, or pending.
 Outcome outcome_of_records(std::string const& folder);

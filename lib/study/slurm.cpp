@@ -139,7 +139,7 @@ PointRecord run_submitted(std::string const& folder, std::vector<std::string> co
   record.job = array.empty() ? environment("SLURM_JOB_ID") : concat(array, "_", environment("SLURM_ARRAY_TASK_ID"));
   record.nodes = environment("SLURM_JOB_NODELIST");
   record.host = machine_info().host;
-  Launch launch;
+  ProgramLaunch launch;
   launch.folder = folder;
   launch.command = launcher;
   launch.by_launcher = !launcher.empty();

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks that the sources keep to the architecture: direction of includes between folders, no cycles, third-party headers
-# only where they belong, no #if inside functions, no file beyond 500 lines. Prints each violation; exits with 1 if any.
+# only where they belong, no #if inside functions, no file beyond 500 lines, no two types of one name. Prints
+# each violation; exits with 1 if any.
 #   check.sh [ROOT]
 set -euo pipefail
 cd "${1:-$(dirname "$0")/../..}"
@@ -99,6 +100,21 @@ done < <(find lib kernels apps tests bench tools slurm -type f \( -name '*.[hc]p
 for file in "${headers[@]}"; do
   grep -q '^#pragma once' "$file" || echo "$file has no #pragma once (it would be read twice). Add it." >>"$report"
 done
+
+# 6. One name, one type: of two classes of one name the linker takes the functions of either for both. Names behind a macro
+# (a namespace for each instruction set) and in unnamed namespaces are apart anyway.
+awk 'FNR == 1 {depth = 0}
+  /^(inline )?namespace ([A-Za-z_:]+ )?\{$/ {names[++depth] = $0; sub(/^(inline )?namespace /, "", names[depth]); sub(/ ?\{$/, "", names[depth]); next}
+  /^}  \/\/ namespace/ {if (depth) --depth; next}
+  /^(class|struct|union|enum class|enum) [A-Za-z_]+( final)?( : ?[^;]*)? \{/ {
+    name = $1 == "enum" && $2 == "class" ? $3 : $2
+    for (i = depth; i > 0; i--) {
+      if (names[i] == "" || names[i] ~ /^[A-Z_]+$/) next
+      name = names[i] "::" name
+    }
+    if (name in first) print FILENAME " defines " name " (so does " first[name] "; a program with both takes one for the other). Rename one."
+    else first[name] = FILENAME
+  }' "${sources[@]}" >>"$report"
 
 cat "$report"
 if [ -s "$report" ]; then echo "$(wc -l <"$report") violations in ${#sources[@]} sources"; exit 1; fi

@@ -43,4 +43,8 @@ put lib/core/b.cpp 'void f() {' '#ifdef X' '  g();' '#endif' '}'; finds "lib/cor
 put lib/core/b.cpp '#include "nowhere.hpp"'; finds '"nowhere.hpp" is not found'
 put lib/core/b.hpp 'int f();'; finds "lib/core/b.hpp has no #pragma once"
 put lib/core/b.cpp; for _ in $(seq 501); do echo; done >>"$tree/lib/core/b.cpp"; finds "lib/core/b.cpp has 502 lines"
+put lib/data/t.hpp '#pragma once' 'namespace selenite {' 'class Twice {' '};' '}  // namespace selenite'
+put lib/plan/t.hpp '#pragma once' 'namespace selenite {' 'struct Twice : Base {' '};' '}  // namespace selenite'
+put lib/io/t.cpp 'namespace selenite {' 'namespace {' 'struct Twice {' '};' '}  // namespace' '}  // namespace selenite'
+finds "lib/plan/t.hpp defines selenite::Twice (so does lib/data/t.hpp"
 exit "$failed"
