@@ -41,8 +41,8 @@ if(SELENITE_CPU_ARCH)
   set(SELENITE_MARCH -march=${SELENITE_CPU_ARCH})
 endif()
 set(SELENITE_CPU_OPTIONS ${SELENITE_MARCH} -fno-math-errno -fno-trapping-math)
-# Targets that compute: in a debug build the rest is not optimized at all, which halves the time the sanitizers' build takes.
-set(SELENITE_COMPUTES $<$<CONFIG:Debug>:-O1>)
+# A debug build optimizes what computes and, less, the libraries; programs and tests not at all: they run once and compile long.
+set(SELENITE_COMPUTES $<$<CONFIG:Debug>:-O2>)
 
 find_package(Threads REQUIRED)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
@@ -83,6 +83,7 @@ endif()
 function(selenite_library name)
   cmake_parse_arguments(arg "" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
   add_library(selenite_${name} STATIC ${arg_SOURCES})
+  target_compile_options(selenite_${name} PRIVATE $<$<CONFIG:Debug>:-O1>)
   set_target_properties(selenite_${name} PROPERTIES UNITY_BUILD ${SELENITE_UNITY})
   foreach(source IN LISTS arg_SOURCES)
     if(source MATCHES "_missing\\.cpp$")  # a test can put what is missing in its place
