@@ -111,14 +111,21 @@ class Team {
   void abort() {
     if (!aborted_.exchange(true)) static_cast<void>(ncclCommAbort(comm_));
   }
+  /// What a call returned, or what became of those that returned: throws Error if it is a failure; Stopped if that is
+  /// because this rank has given up.
+  void expect_success(ncclResult_t result) const {
+    if (result == ncclSuccess || result == ncclInProgress) return;
+    if (aborted_) throw Stopped();
+    throw Error(concat("NCCL failed in the ", name_, " (", ncclGetErrorString(result), "; ", ncclGetLastError(comm_),
+                       "). Look at the other ranks' messages, and for a node or network fault; run again with "
+                       "NCCL_DEBUG=WARN to see more."));
+  }
   /// Throws Error if it has failed while it worked on its own.
   void expect_working() const {
     ncclResult_t state = ncclSuccess;
     if (aborted_) return;
     NCCL_CHECK(ncclCommGetAsyncError(comm_, &state));
-    validate(state == ncclSuccess || state == ncclInProgress, "NCCL failed in the ", name_, " (",
-             ncclGetErrorString(state), "; ", ncclGetLastError(comm_),
-             "). Look at the other ranks' messages, and for a node or network fault.");
+    expect_success(state);
   }
 
  private:
@@ -156,8 +163,9 @@ class Link {
   void send(Tensor const& data, cudaStream_t stream, Flights& flights) {
     ready_.record(stream);
     ready_.hold(sends_.get());
-    flights.follow({.kind = Call::Kind::send, .channel = channel_, .peer = peer_}, sends_.get(),
-                   [&] { NCCL_CHECK(ncclSend(data.raw(), bytes(data), ncclUint8, 1, team_->comm(), sends_.get())); });
+    flights.follow({.kind = Call::Kind::send, .channel = channel_, .peer = peer_}, sends_.get(), [&] {
+      team_->expect_success(ncclSend(data.raw(), bytes(data), ncclUint8, 1, team_->comm(), sends_.get()));
+    });
     auto found = sent_.find(data.raw());
     if (found == sent_.end())
       found = sent_.emplace(data.raw(), unused_ ? std::move(*std::exchange(unused_, std::nullopt)) : CudaEvent()).first;
@@ -165,8 +173,9 @@ class Link {
     all_sent_.record(sends_.get());
   }
   void receive(Tensor const& data, cudaStream_t stream, Flights& flights) {
-    flights.follow({.kind = Call::Kind::recv, .channel = channel_, .peer = peer_}, stream,
-                   [&] { NCCL_CHECK(ncclRecv(data.raw(), bytes(data), ncclUint8, 0, team_->comm(), stream)); });
+    flights.follow({.kind = Call::Kind::recv, .channel = channel_, .peer = peer_}, stream, [&] {
+      team_->expect_success(ncclRecv(data.raw(), bytes(data), ncclUint8, 0, team_->comm(), stream));
+    });
   }
   /// `stream` goes on after the last send from `data`, or, where that is undefined, after all.
   void finish(Tensor const& data, cudaStream_t stream) {
@@ -214,25 +223,26 @@ class NcclComm final : public Comm {
 
   void do_launch(AllReduce const& op) override {
     make(op, [&](Team const& g) {
-      NCCL_CHECK(ncclAllReduce(op.data.raw(), op.data.raw(), elements(op.data), reduced_type(op.data.dtype()),
-                               op.reduction == Reduction::sum ? ncclSum : ncclMax, g.comm(), cuda_->stream));
+      g.expect_success(ncclAllReduce(op.data.raw(), op.data.raw(), elements(op.data), reduced_type(op.data.dtype()),
+                                     op.reduction == Reduction::sum ? ncclSum : ncclMax, g.comm(), cuda_->stream));
     });
   }
   void do_launch(AllGather const& op) override {
     make(op, [&](Team const& g) {
-      NCCL_CHECK(ncclAllGather(op.input.raw(), op.output.raw(), bytes(op.input), ncclUint8, g.comm(), cuda_->stream));
+      g.expect_success(
+          ncclAllGather(op.input.raw(), op.output.raw(), bytes(op.input), ncclUint8, g.comm(), cuda_->stream));
     });
   }
   void do_launch(ReduceScatter const& op) override {
     make(op, [&](Team const& g) {
-      NCCL_CHECK(ncclReduceScatter(op.input.raw(), op.output.raw(), elements(op.output), reduced_type(op.input.dtype()),
-                                   ncclSum, g.comm(), cuda_->stream));
+      g.expect_success(ncclReduceScatter(op.input.raw(), op.output.raw(), elements(op.output),
+                                         reduced_type(op.input.dtype()), ncclSum, g.comm(), cuda_->stream));
     });
   }
   void do_launch(Broadcast const& op) override {
     make(op, [&](Team const& g) {
-      NCCL_CHECK(ncclBroadcast(op.data.raw(), op.data.raw(), bytes(op.data), ncclUint8, static_cast<int>(op.root),
-                               g.comm(), cuda_->stream));
+      g.expect_success(ncclBroadcast(op.data.raw(), op.data.raw(), bytes(op.data), ncclUint8, static_cast<int>(op.root),
+                                     g.comm(), cuda_->stream));
     });
   }
   void do_launch(RingShift const& op) override {
@@ -241,12 +251,12 @@ class NcclComm final : public Comm {
   void shift(RingShift const& op, Team const& g) {
     auto const next = static_cast<int>((g.index() + 1) % g.size()),
                before = static_cast<int>((g.index() + g.size() - 1) % g.size());
-    NCCL_CHECK(ncclGroupStart());
+    g.expect_success(ncclGroupStart());
     ncclResult_t const sent = ncclSend(op.send.raw(), bytes(op.send), ncclUint8, next, g.comm(), cuda_->stream);
     ncclResult_t const received = ncclRecv(op.recv.raw(), bytes(op.recv), ncclUint8, before, g.comm(), cuda_->stream);
-    NCCL_CHECK(ncclGroupEnd());
-    NCCL_CHECK(sent);
-    NCCL_CHECK(received);
+    g.expect_success(ncclGroupEnd());
+    g.expect_success(sent);
+    g.expect_success(received);
   }
 
   void do_launch(Send const& op) override {
@@ -372,9 +382,9 @@ class NcclComm final : public Comm {
     auto const n = static_cast<std::size_t>(g.size());
     auto* const in = reinterpret_cast<float*>(trial);
     float* const out = in + n;
-    NCCL_CHECK(ncclAllReduce(in, out, n, ncclFloat32, ncclSum, g.comm(), cuda_->stream));
-    NCCL_CHECK(ncclReduceScatter(in, out, 1, ncclFloat32, ncclSum, g.comm(), cuda_->stream));
-    NCCL_CHECK(ncclAllGather(in, out, 1, ncclFloat32, g.comm(), cuda_->stream));
+    g.expect_success(ncclAllReduce(in, out, n, ncclFloat32, ncclSum, g.comm(), cuda_->stream));
+    g.expect_success(ncclReduceScatter(in, out, 1, ncclFloat32, ncclSum, g.comm(), cuda_->stream));
+    g.expect_success(ncclAllGather(in, out, 1, ncclFloat32, g.comm(), cuda_->stream));
   }
   void try_out(Link& l, bool sends, std::byte* trial) {
     Tensor const data(trial, DType::fp32, {1});

@@ -100,8 +100,8 @@ namespace {
 
 /// Two ranks of data parallelism on devices of their own, each with a watchdog.
 struct TwoRanks {
-  Said expired, failed;
-  /// Returns the exit code of the job; 0: it ended well.
+  Said expired, failed, thrown;
+  /// Returns the exit code of the job, as a program's would be; 0: it ended well.
   int run(double limit, std::function<void(Comm&, CudaLanes&, Watchdog&)> const& body) {
     ProcessGrid const grid({1, 1, 1, 2, 1});
     try {
@@ -120,8 +120,19 @@ struct TwoRanks {
       return 0;
     } catch (Aborted const& abort) {
       return abort.code;
+    } catch (Error const& e) {
+      thrown.add(e.what());
+      return 1;
     }
   }
+};
+
+/// From now on communicators of so many ranks have failed, while this is there.
+struct PlantedFailure {
+  explicit PlantedFailure(int ranks) { shim::plant_failure(ranks); }
+  ~PlantedFailure() { shim::plant_failure(0); }
+  PlantedFailure(PlantedFailure const&) = delete;
+  PlantedFailure& operator=(PlantedFailure const&) = delete;
 };
 
 AllReduce sum(float* value) { return {.data = Tensor::of(value, {1}), .group = {Axis::data}}; }
@@ -175,6 +186,7 @@ BOOST_AUTO_TEST_CASE(a_peer_that_never_arrives_ends_the_job_with_75) {
 BOOST_AUTO_TEST_CASE(a_failure_behind_the_calls_is_told_with_action_group_and_rank) {
   TwoRanks two;
   std::atomic<Comm*> waiting = nullptr;
+  std::optional<PlantedFailure> failure;
   double const start = Ctx::now();
   int const code = two.run(1000, [&](Comm& comm, CudaLanes&, Watchdog& dog) {
     float value = 1;
@@ -183,14 +195,13 @@ BOOST_AUTO_TEST_CASE(a_failure_behind_the_calls_is_told_with_action_group_and_ra
     if (*comm.rank() == 1) {
       static_cast<void>(wait_until(30, [&] { return waiting && waiting.load()->calls().current(); }));
       std::this_thread::sleep_for(std::chrono::milliseconds(200));  // it has been accepted
-      shim::plant_failure(2);
+      failure.emplace(2);
       static_cast<void>(wait_until(30, [&] { return two.failed.count() > 0; }));
       return comm.barrier();
     }
     waiting = &comm;
     comm.launch(sum(&value));
   });
-  shim::plant_failure(0);
   BOOST_TEST(code == 1);
   BOOST_TEST(Ctx::now() - start < 20);
   BOOST_TEST_REQUIRE(two.failed.count() >= 1u);
@@ -199,6 +210,9 @@ BOOST_AUTO_TEST_CASE(a_failure_behind_the_calls_is_told_with_action_group_and_ra
     BOOST_TEST((first || text.starts_with("Rank 1 (data 1), in step 3 F0: ")), text);
     BOOST_TEST(contains(text, "NCCL failed in the group over data (remote process exited"), text);
   }
+  // a rank whose own call fails, because the other has given up, can be the first to end the job
+  for (std::string const& text : two.thrown.texts)
+    BOOST_TEST(contains(text, "NCCL failed in the group over data (remote process exited"), text);
   BOOST_TEST(two.expired.count() == 0u);
 }
 

@@ -19,10 +19,18 @@ hung=$(submit hung --nodes=1 pretrain "$work/hung" 60 hang)
 later=$(submit later --nodes=1 pretrain "$work/later" 6 hang-later)
 limited=$(SELENITE_MAX_RESTARTS=0 submit limited --nodes=1 pretrain "$work/limited" 600)
 
+starts() { # NAME RANKS : each of its ranks catches signals
+  local rank
+  for rank in $(seq 0 $(($2 - 1))); do
+    wait_for 60 has "$work/$1.out" "rank $rank of $2 starts at step 0" || fail "rank $rank of job $1 did not start"
+  done
+}
+starts requeued 2
+starts mpirun 2
+starts cancelled 1
+starts limited 1
+
 # Pretraining over two nodes: USR1 to the batch shell, as --signal=B:USR1@N sends it, must reach every rank.
-wait_for 30 has "$work/requeued.out" "rank 1 of 2 starts at step 0" || fail "job requeued did not start on two nodes"
-wait_for 30 has "$work/mpirun.out" "rank 1 of 2 starts at step 0" || fail "job mpirun did not start on two nodes"
-sleep 1
 scancel --batch --signal=USR1 "$requeued"
 scancel --batch --signal=USR1 "$mpirun"
 wait_for 20 has "$work/requeued.out" "requeued: the time limit is near" || fail "the job was not requeued"
