@@ -25,25 +25,25 @@ cells() {
 }
 
 mkdir -p "$folder"
-echo "| model | GPUs | means | tensor x pipe x data | micro-batch | schedule, recomputation | s a step | MFU % |"
-echo "|---|---|---|---|---|---|---|---|"
-while read -r model gpus batch layers hidden heads tensor pipe; do
+echo "| model | GPUs | published s | means | tensor x pipe x data | micro-batch | schedule, recomputation | s a step | MFU % |"
+echo "|---|---|---|---|---|---|---|---|---|"
+while read -r model gpus batch layers hidden heads tensor pipe published; do
   size=("$gpus" "$batch" "$layers" "$hidden" "$heads")
   paper=$(search "$model-paper" "${size[@]}" "${means_then[@]}" --set "layout.tensor=$tensor" --set "layout.pipe=$pipe" | cells)
   old=$(search "$model-2021" "${size[@]}" "${means_then[@]}" | cells)
   all=$(search "$model-now" "${size[@]}" "${means_now[@]}" | cells)
-  echo "| $model | $gpus | the paper's layout | $paper |"
-  echo "| | | any layout, 2021 | $old |"
-  echo "| | | everything | $all |"
+  echo "| $model | $gpus | $published | the paper's layout | $paper |"
+  echo "| | | | any layout, 2021 | $old |"
+  echo "| | | | everything | $all |"
 done <<'ROWS'
-1.7B 32 512 24 2304 24 1 1
-3.6B 64 512 30 3072 32 2 1
-7.5B 128 512 36 4096 32 4 1
-18.4B 256 1024 40 6144 48 8 1
-39.1B 512 1536 48 8192 64 8 2
-76.1B 1024 1792 60 10240 80 8 4
-145.6B 1536 2304 80 12288 96 8 8
-310.1B 1920 2160 96 16384 128 8 16
-529.6B 2520 2520 105 20480 128 8 35
-1008.0B 3072 3072 128 25600 160 8 64
+1.7B 32 512 24 2304 24 1 1 3.52
+3.6B 64 512 30 3072 32 2 1 3.71
+7.5B 128 512 36 4096 32 4 1 3.69
+18.4B 256 1024 40 6144 48 8 1 9.39
+39.1B 512 1536 48 8192 64 8 2 14.42
+76.1B 1024 1792 60 10240 80 8 4 16.01
+145.6B 1536 2304 80 12288 96 8 8 24.84
+310.1B 1920 2160 96 16384 128 8 16 37.64
+529.6B 2520 2520 105 20480 128 8 35 54.16
+1008.0B 3072 3072 128 25600 160 8 64 102.37
 ROWS

@@ -163,7 +163,8 @@ void launch(Cpu&, CrossEntropyBackward const& op) {
 Cost cost(CrossEntropyStatistics const& op) {
   return {.work = Work::stream,
           .bytes = static_cast<double>(op.logits.bytes() + op.labels.bytes() + op.maximum.bytes() + op.sum.bytes() +
-                                       op.target.bytes())};
+                                       op.target.bytes()),
+          .logits = static_cast<double>(op.logits.count())};
 }
 Cost cost(CrossEntropyRescale const& op) {
   return {.work = Work::stream, .bytes = static_cast<double>(4 * op.sum.bytes())};
@@ -175,7 +176,9 @@ Cost cost(CrossEntropyLoss const& op) {
 Cost cost(CrossEntropyBackward const& op) {
   return {.work = Work::stream,
           .bytes = static_cast<double>(op.logits.bytes() + op.dlogits.bytes() + op.labels.bytes() + op.weights.bytes() +
-                                       op.logsumexp.bytes())};
+                                       op.logsumexp.bytes()),
+          .logits = static_cast<double>(op.logits.count()),
+          .backward = true};
 }
 std::int64_t workspace(CrossEntropyStatistics const&, std::int64_t) { return 0; }
 std::int64_t workspace(CrossEntropyRescale const&, std::int64_t) { return 0; }

@@ -28,10 +28,11 @@ struct Cost {
   /// FLOPs by the convention of the published tables: attention counted whole, whatever the mask hides, and its
   /// backward without what flash attention makes again. Negative: the same as flops.
   double model_flops = -1;
-  double bytes = 0;  ///< bytes read and written in memory; for a collective, the bytes of the whole message
+  double bytes = 0;   ///< bytes read and written in memory; for a collective, the bytes of the whole message
+  double logits = 0;  ///< that a cross entropy passes over, forward or backward
   std::int64_t m = 0, n = 0, k = 0,
                batch = 1;  ///< GEMM sizes; attention: m queries, n keys, k head size, batch = samples x heads
-  bool backward = false;   ///< of attention
+  bool backward = false;   ///< of attention and of a cross entropy
   /// Of `bytes` of a GEMM: its results, written (and, accumulating, read) when the multiplying is done.
   double result_bytes = 0;
   DType dtype = DType::fp32;  ///< of the GEMM's or attention's inputs, of the collective's elements

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
@@ -32,6 +33,11 @@ template <class C, class Visit>
 void figures_of_cluster(C& c, Visit&& visit) {
   visit("network_bandwidth", c.network_bandwidth), visit("network_latency", c.network_latency);
   visit("collective_seconds", c.collective_seconds), visit("overlap_cost", c.overlap_cost);
+  visit("device_spread", c.device_spread);
+}
+template <class P, class Visit>
+void figures_of_program(P& p, Visit&& visit) {
+  visit("logit_forward_bytes", p.logit_forward_bytes), visit("logit_backward_bytes", p.logit_backward_bytes);
 }
 template <class P, class Visit>
 void figures_of_processor(P& p, Visit&& visit) {
@@ -164,16 +170,56 @@ Cluster read_cluster(Table table) {
   return cluster;
 }
 
+Program read_program(Table table) {
+  Program program;
+  figures_of_program(program, [&](char const* key, double& value) { table.read(key, value); });
+  table.expect_no_more();
+  return program;
+}
+
+/// What `over` says in place of what `base` says, table by table.
+void overlay(TomlNode::Table& base, TomlNode::Table const& over) {
+  for (TomlEntry const& entry : over) {
+    auto const found = std::ranges::find(base, entry.key, &TomlEntry::key);
+    if (found == base.end())
+      base.push_back(entry);
+    else if (auto* const inner = std::get_if<TomlNode::Table>(&found->node.value); inner && entry.node.table())
+      overlay(*inner, *entry.node.table());
+    else
+      found->node = entry.node;
+  }
+}
+
+/// The file, on top of the one beside it that it is like.
+TomlNode read_machine(std::string const& path) {
+  TomlNode root = read_toml(path, "machine file");
+  TomlNode const* const like = root.find("like");
+  if (!like) return root;
+  auto const* const name = like->get_if<std::string>();
+  validate(name, path, ": like takes a string in quotes (line ", like->line, "). Correct the machine file.");
+  std::string const other = (std::filesystem::path(path).parent_path() / (*name + ".toml")).string();
+  validate(std::filesystem::exists(other), path, " is like ", *name, " (line ", like->line, "), but there is no ",
+           other, " (machines that are alike lie in one folder). Correct the name.");
+  TomlNode base = read_toml(other, "machine file");
+  validate(!base.find("like"), path, " is like ", *name,
+           ", which is like another (one step is allowed). Name that one.");
+  auto& own = std::get<TomlNode::Table>(root.value);
+  std::erase_if(own, [](TomlEntry const& e) { return e.key == "like"; });
+  overlay(std::get<TomlNode::Table>(base.value), own);
+  return base;
+}
+
 }  // namespace
 
 Machine load_machine(std::string const& path) {
-  TomlNode const root = read_toml(path, "machine file");
+  TomlNode const root = read_machine(path);
   Table table(path, &root);
   Machine m;
   table.read("name", m.name), table.read("source", m.source);
   if (table.has("memory_bytes")) table.read("memory_bytes", m.memory_bytes);
   figures_of(m, [&](char const* key, double& value) { table.read(key, value); });
   if (table.has("cluster")) m.cluster = read_cluster(table.table("cluster"));
+  if (table.has("program")) m.program = read_program(table.table("program"));
   if (table.has("processor")) {
     m.processor = read_processor(table.table("processor"));
     laws(*m.processor, [&](char const* key, AttentionLaw& law) { law = read_law(table.table(key)); });
@@ -200,6 +246,10 @@ std::string to_toml(Machine const& m) {
   if (m.cluster.ranks_per_node > 0) {
     text += concat("\n[cluster]\nranks_per_node = ", m.cluster.ranks_per_node, "\n");
     figures_of_cluster(m.cluster, figure);
+  }
+  if (m.program != Program()) {
+    text += "\n[program]\n";
+    figures_of_program(m.program, figure);
   }
   if (!m.processor) {
     curves(m, [&](char const* key, RateCurve const& curve) { text += concat("\n[", key, "]\n"), points(curve); });

@@ -44,6 +44,16 @@ struct Cluster {
   double network_latency = 0;     ///< s of a step between nodes
   double collective_seconds = 0;  ///< of any collective or message, before its first step
   double overlap_cost = 0;        ///< of the compute rate, lost while communication goes on beside
+  /// Between the fastest and the slowest device of a kind, of the time that multiplying takes; all wait for the
+  /// slowest.
+  double device_spread = 0;
+};
+
+/// Where a program that was measured on the machine is known to do otherwise than this one. Zero: as this one.
+struct Program {
+  double logit_forward_bytes = 0,  ///< moved a logit by a cross entropy that is no kernel of its own
+      logit_backward_bytes = 0;
+  bool operator==(Program const&) const = default;
 };
 
 /// What one rank's device and its links can do. From a file in scaling/machines, or measured at start ("auto").
@@ -55,6 +65,7 @@ struct Machine {
   double launch_seconds = 0;                           ///< fixed time of a call
   double link_bandwidth = 0, link_latency = 0;         ///< bytes/s (one direction, as reached) and s a step, in a node
   Cluster cluster;
+  Program program;
   std::optional<Processor> processor;        ///< else these, by size:
   RateCurve gemm_fp32, gemm_bf16;            ///< FLOP/s by FLOPs of the call
   RateCurve attention_fp32, attention_bf16;  ///< FLOP/s by FLOPs of the call
@@ -64,7 +75,8 @@ struct Machine {
   }
 };
 
-/// From and to TOML. Missing, unknown or negative figures are errors that name the key.
+/// From and to TOML. Missing, unknown or negative figures are errors that name the key. A file with `like = "other"`
+/// says what differs from other.toml beside it.
 Machine load_machine(std::string const& path);
 std::string to_toml(Machine const& machine);
 

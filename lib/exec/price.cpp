@@ -56,8 +56,17 @@ double curve_seconds(Cost const& cost, RateCurve const& curve, Machine const& ma
 
 double stream_seconds(Cost const& cost, Machine const& machine) {
   Processor const* p = machine.processor ? &*machine.processor : nullptr;
+  double const logit_bytes = cost.backward ? machine.program.logit_backward_bytes : machine.program.logit_forward_bytes;
+  if (p && cost.logits > 0 && logit_bytes > 0)  // passes that only read and write
+    return cost.logits * logit_bytes / memory_rate(*p) + machine.launch_seconds;
   double const rate = p ? p->memory_bandwidth * p->stream_efficiency : machine.stream.at(cost.bytes);
   return cost.bytes / rate + machine.launch_seconds;
+}
+
+/// The time of the slowest of so many devices, of the middle one's: expected where they are spread evenly.
+double slowest(Machine const& machine, ProcessGrid const& grid) {
+  auto const n = static_cast<double>(grid.world());
+  return 1 + machine.cluster.device_spread / 2 * (n - 1) / (n + 1);
 }
 
 /// What a group's messages go through.
@@ -162,11 +171,13 @@ double price(Cost const& cost, Machine const& machine, ProcessGrid const& grid, 
   bool const half = size_of(cost.dtype) <= 2;  // 8-bit products at the rate of bf16's
   switch (cost.work) {
     case Work::gemm:
-      return machine.processor ? gemm_seconds(cost, machine)
-                               : curve_seconds(cost, half ? machine.gemm_bf16 : machine.gemm_fp32, machine);
+      return slowest(machine, grid) *
+             (machine.processor ? gemm_seconds(cost, machine)
+                                : curve_seconds(cost, half ? machine.gemm_bf16 : machine.gemm_fp32, machine));
     case Work::attention:
-      return machine.processor ? attention_seconds(cost, machine)
-                               : curve_seconds(cost, half ? machine.attention_bf16 : machine.attention_fp32, machine);
+      return slowest(machine, grid) *
+             (machine.processor ? attention_seconds(cost, machine)
+                                : curve_seconds(cost, half ? machine.attention_bf16 : machine.attention_fp32, machine));
     case Work::stream:
       return stream_seconds(cost, machine);
     case Work::send:

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "core/error.hpp"
+#include "core/text.hpp"
 #include "tests/contains.hpp"
 
 using namespace selenite;
@@ -25,28 +26,38 @@ std::string const good = to_toml(Machine{.name = "m",
                                          .stream = {{1}, {5}}});
 
 /// A cluster of processors given by physical figures.
-std::string const physical =
-    to_toml(Machine{.name = "p",
-                    .source = "a test",
-                    .peak_bf16 = 2e12,
-                    .cluster = {.ranks_per_node = 4, .network_bandwidth = 5, .network_latency = 6, .overlap_cost = 0.1},
-                    .processor = Processor{.multiprocessors = 7,
-                                           .gemm_efficiency = 0.8,
-                                           .memory_bandwidth = 9,
-                                           .memory_efficiency = 0.7,
-                                           .stream_efficiency = 0.6,
-                                           .attention_forward = {1, 2, {{64, 128}, {3, 4}}},
-                                           .attention_backward = {5, 6, {{64}, {7}}}}});
+std::string const physical = to_toml(Machine{
+    .name = "p",
+    .source = "a test",
+    .peak_bf16 = 2e12,
+    .cluster =
+        {.ranks_per_node = 4, .network_bandwidth = 5, .network_latency = 6, .overlap_cost = 0.1, .device_spread = 0.2},
+    .program = {.logit_forward_bytes = 30, .logit_backward_bytes = 10},
+    .processor = Processor{.multiprocessors = 7,
+                           .gemm_efficiency = 0.8,
+                           .memory_bandwidth = 9,
+                           .memory_efficiency = 0.7,
+                           .stream_efficiency = 0.6,
+                           .attention_forward = {1, 2, {{64, 128}, {3, 4}}},
+                           .attention_backward = {5, 6, {{64}, {7}}}}});
 
-Machine load(std::string const& text) {
-  auto const path = std::filesystem::temp_directory_path() / ("selenite-machine-" + std::to_string(getpid()) + ".toml");
-  std::ofstream(path) << text;
-  struct Remove {
-    std::filesystem::path path;
-    ~Remove() { std::filesystem::remove(path); }
-  } const remove{path};
-  return load_machine(path.string());
-}
+/// A machine file beside the others of this test, which goes with it.
+class File {
+ public:
+  File(std::string const& name, std::string const& text) : name_(concat("selenite-machine-", getpid(), "-", name)) {
+    std::ofstream(path()) << text;
+  }
+  ~File() { std::filesystem::remove(path()); }
+  File(File const&) = delete;
+  File& operator=(File const&) = delete;
+  std::string const& name() const { return name_; }
+  std::string path() const { return (std::filesystem::temp_directory_path() / (name_ + ".toml")).string(); }
+
+ private:
+  std::string name_;
+};
+
+Machine load(std::string const& text) { return load_machine(File("loaded", text).path()); }
 std::string replaced(std::string text, std::string const& from, std::string const& to) {
   auto const at = text.find(from);
   BOOST_REQUIRE(at != std::string::npos);
@@ -85,6 +96,8 @@ BOOST_AUTO_TEST_CASE(physical_figures_read_back) {
   BOOST_TEST(m.processor->attention_backward.ramp == 6);
   BOOST_TEST(m.cluster.ranks_per_node == 4);
   BOOST_TEST(m.cluster.overlap_cost == 0.1);
+  BOOST_TEST(m.cluster.device_spread == 0.2);
+  BOOST_TEST(m.program.logit_backward_bytes == 10);
   BOOST_TEST(to_toml(m) == physical);
   BOOST_TEST(load(good).cluster.ranks_per_node == 0);
 }
@@ -103,6 +116,27 @@ BOOST_AUTO_TEST_CASE(every_machine_file_loads_and_reads_back) {
     }
   }
   BOOST_TEST(files >= 6);
+}
+
+BOOST_AUTO_TEST_CASE(a_machine_is_like_another_but_for_what_it_says) {
+  File const base("other", physical);
+  std::string const like = concat("like = \"", base.name(), "\"\n");
+  Machine own = load("name = \"own\"\n" + like +
+                     "[processor]\nstream_efficiency = 0.5\n[attention_backward]\nsizes = [32, 64]\nrates = [1, 2]\n");
+  Machine const other = load_machine(base.path());
+  BOOST_TEST(own.name == "own");
+  BOOST_TEST(own.processor->stream_efficiency == 0.5);
+  BOOST_TEST(own.processor->attention_backward.rates.sizes.size() == 2u);
+  own.name = other.name;
+  own.processor->stream_efficiency = other.processor->stream_efficiency;
+  own.processor->attention_backward = other.processor->attention_backward;
+  BOOST_TEST(to_toml(own) == physical);  // the rest
+
+  BOOST_TEST(contains(refusal("like = \"nothing\"\n"), "there is no"));
+  BOOST_TEST(contains(refusal("like = 3\n"), "like takes a string"));
+  BOOST_TEST(contains(refusal(like + "[processor]\ngemm_rump = 3\n"), "Did you mean gemm_ramp"));
+  File const second("second", like);
+  BOOST_TEST(contains(refusal(concat("like = \"", second.name(), "\"\n")), "one step is allowed"));
 }
 
 BOOST_AUTO_TEST_CASE(rates_are_straight_on_log_scales) {

@@ -125,6 +125,26 @@ BOOST_AUTO_TEST_CASE(more_work_never_takes_less_and_nothing_jumps) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(the_slowest_of_many_devices_is_waited_for) {
+  Machine m = machine("selene");
+  m.cluster.device_spread = 0.1;
+  auto const of = [&](std::int64_t ranks) { return seconds(gemm(4096, 4096, 4096), m, {1, 1, 1, ranks, 1}); };
+  BOOST_TEST(of(3) / of(1) == 1.025, boost::test_tools::tolerance(1e-12));  // the largest of three even draws: 3/4
+  BOOST_TEST(of(100000) / of(1) == 1.05, boost::test_tools::tolerance(1e-4));
+  BOOST_TEST(seconds({.bytes = 1e9}, m, {1, 1, 1, 8, 1}) == seconds({.bytes = 1e9}, m));  // memory has one clock
+}
+
+BOOST_AUTO_TEST_CASE(another_programs_cross_entropy_moves_what_it_moves) {
+  Machine m = machine("selene");
+  Cost const forward{.bytes = 2e9, .logits = 1e9}, backward{.bytes = 4e9, .logits = 1e9, .backward = true};
+  double const rate = m.processor->memory_bandwidth * m.processor->memory_efficiency;
+  m.program = {.logit_forward_bytes = 38, .logit_backward_bytes = 14};
+  BOOST_TEST(seconds(forward, m) == 38e9 / rate + m.launch_seconds, boost::test_tools::tolerance(1e-12));
+  BOOST_TEST(seconds(backward, m) == 14e9 / rate + m.launch_seconds, boost::test_tools::tolerance(1e-12));
+  m.program = {};
+  BOOST_TEST(seconds(forward, m) == seconds({.bytes = 2e9}, m));
+}
+
 BOOST_AUTO_TEST_CASE(products_have_roof_ramp_and_waves) {
   Machine const m = machine("selene");
   Processor const& p = *m.processor;
