@@ -32,9 +32,6 @@ void RunOptions::add_to(CommandLine& command) {
       "also writes a picture");
   command.option("--trace", trace, "The same as --set log.trace=...; with --dry-run the planned step is written there");
   command.option("--world", world, "With --dry-run, --print-config or --print-schedule: plan for this many ranks");
-  command.option(
-      "--calibrate", calibrate,
-      "Measure this machine with all ranks of the job, write a machine file and end; runs take it by machine.name");
   command.flag("--list-presets", list_presets, "Print the names of the known models and end");
   command.footer("Fields of the config and their defaults:\n" + describe_fields());
 }
@@ -183,15 +180,6 @@ void print(Config const& given, RunOptions const& options) {
               concat(machine->name, " has ", format_bytes(static_cast<double>(machine->memory_bytes))));
 }
 
-void measure(RunOptions const& options, Config const& config, Comm& comm) {
-  ProcessGrid const grid = make_grid(config.layout);
-  comm.set_grid(grid);
-  if (config.run.threads > 0) set_threads(static_cast<int>(config.run.threads));
-  Executor executor(config.run.backend, static_cast<int>(*comm.rank()) % std::max(1, cuda_devices()));
-  Machine const machine = calibrate_machine(comm, grid, config.run.workspace, executor);
-  if (*comm.rank() == 0) write_file_atomically(options.calibrate, to_toml(machine));
-}
-
 }  // namespace
 
 bool ErrorReport::show(std::string const& message) {
@@ -213,8 +201,7 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
   if (!options.trace.empty()) settings.push_back("log.trace=" + options.trace);
   Config const given = load_config(options.file, settings);
   if (options.print_config || options.dry_run || !options.print_schedule.empty()) return print(given, options), 0;
-  std::optional<SignalGuard> signals;  // before the record says "running", so that no signal leaves it at that
-  if (options.calibrate.empty()) signals.emplace();
+  SignalGuard const signals;  // before the record says "running", so that no signal leaves it at that
   ErrorReport errors(program);
   return run_ranks(given, [&](Comm& comm) {
     bool const first = *comm.rank() == 0;
@@ -228,7 +215,6 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
       require_same_job(comm, given);
       Config const config = resolve(given, comm.world());
       record.config = config;
-      if (!options.calibrate.empty()) return measure(options, config, comm), 0;
       std::filesystem::path const folder = config.run.folder;
       make_folder(folder);
       begun = true;

@@ -19,7 +19,6 @@ struct RunOptions {
   bool print_config = false, dry_run = false, list_presets = false;
   std::string print_schedule;  ///< --print-schedule: empty, "true", or an SVG file to write
   std::string trace;           ///< --trace: log.trace, for whom it is easier to type
-  std::string calibrate;       ///< --calibrate: a machine file to write
   std::int64_t world = 0;      ///< --world: plan for this many ranks
   void add_to(CommandLine& command);
 };

@@ -120,8 +120,10 @@ int run_command(SweepOptions const& o) {
   Study const study = load_study(o.study);
   auto const points = expand(study);
   if (o.predict) return predict_points(study, points, folder_of(o, study));
-  DriverOptions const options{
-      .folder = folder_of(o, study), .program = program_of(o), .retry = o.retry, .calibrate = true};
+  DriverOptions const options{.folder = folder_of(o, study),
+                              .program = program_of(o),
+                              .retry = o.retry,
+                              .calibrator = fs::read_symlink("/proc/self/exe").string()};
   catch_signals();
   auto const tell = [](StudyEvent const& p) { std::cout << progress_text(p) << std::flush; };
   auto const summary = run_study(study, points, options, stops(), tell);

@@ -44,7 +44,7 @@ int predict_command(PredictOptions const& o) {
   validate(name != "auto",
            "A prediction needs a machine (neither --machine nor machine.name says which). Give --machine ",
            machine_names().empty() ? "FILE.toml" : join(machine_names(), ", "),
-           ", or measure this one: selenite-pretrain --calibrate FILE.toml.");
+           ", or measure this one: selenite-sweep calibrate FILE.toml.");
   Machine const machine = named_machine(name);
   Config const config = resolve(given, o.gpus > 0 ? o.gpus : ranks_of(given.layout));
   Prediction const p = predict(config, machine);

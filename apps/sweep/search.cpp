@@ -98,15 +98,14 @@ std::string csv(std::vector<Found> const& list) {
 
 std::string plot(SearchResult const& r) {
   auto line = [](std::string name, std::vector<Found> const& list) {
-    Line l{std::move(name), {}, {}, {}, {}};
+    Line l{.name = std::move(name), .x = {}, .y = {}, .least = {}, .most = {}};
     for (Found const& f : list) l.x.push_back(gib(f.bytes)), l.y.push_back(f.seconds);
     return l;
   };
   LineChart chart{.x_axis = "memory of the fullest rank, GiB", .y_axis = "seconds a step", .from_zero = false};
   chart.lines.push_back(line("nothing is faster and smaller", r.front));
-  std::vector<Found> best = r.best;
-  std::ranges::sort(best, {}, &Found::bytes);
-  chart.lines.push_back(line("the ten fastest", best));
+  chart.lines.push_back(line("the ten fastest", r.best));
+  chart.lines.back().is_joined = false;
   return script_of(chart);
 }
 

@@ -26,6 +26,7 @@ namespace {
 template <class M, class Visit>
 void figures_of(M& m, Visit&& visit) {
   visit("peak_fp32", m.peak_fp32), visit("peak_bf16", m.peak_bf16), visit("peak_fp16", m.peak_fp16);
+  visit("peak_fp8", m.peak_fp8);
   visit("launch_seconds", m.launch_seconds), visit("link_bandwidth", m.link_bandwidth),
       visit("link_latency", m.link_latency);
 }
@@ -54,6 +55,11 @@ template <class M, class Visit>
 void curves(M& m, Visit&& visit) {
   visit("gemm_fp32", m.gemm_fp32), visit("gemm_bf16", m.gemm_bf16), visit("attention_fp32", m.attention_fp32);
   visit("attention_bf16", m.attention_bf16), visit("stream", m.stream);
+}
+/// One rank has none.
+template <class M, class Visit>
+void link_curves(M& m, Visit&& visit) {
+  visit("all_reduce", m.all_reduce), visit("all_gather", m.all_gather), visit("ring_shift", m.ring_shift);
 }
 
 double number(TomlNode const& node, std::string const& where) {
@@ -170,8 +176,8 @@ Cluster read_cluster(Table table) {
   return cluster;
 }
 
-Program read_program(Table table) {
-  Program program;
+OtherProgram read_program(Table table) {
+  OtherProgram program;
   figures_of_program(program, [&](char const* key, double& value) { table.read(key, value); });
   table.expect_no_more();
   return program;
@@ -225,6 +231,9 @@ Machine load_machine(std::string const& path) {
     laws(*m.processor, [&](char const* key, AttentionLaw& law) { law = read_law(table.table(key)); });
   } else {
     curves(m, [&](char const* key, RateCurve& curve) { curve = read_curve(table.table(key)); });
+    link_curves(m, [&](char const* key, RateCurve& curve) {
+      if (table.has(key)) curve = read_curve(table.table(key));
+    });
   }
   table.expect_no_more();
   return m;
@@ -247,12 +256,15 @@ std::string to_toml(Machine const& m) {
     text += concat("\n[cluster]\nranks_per_node = ", m.cluster.ranks_per_node, "\n");
     figures_of_cluster(m.cluster, figure);
   }
-  if (m.program != Program()) {
+  if (m.program != OtherProgram()) {
     text += "\n[program]\n";
     figures_of_program(m.program, figure);
   }
   if (!m.processor) {
-    curves(m, [&](char const* key, RateCurve const& curve) { text += concat("\n[", key, "]\n"), points(curve); });
+    auto const print = [&](char const* key, RateCurve const& curve) {
+      if (!curve.empty()) text += concat("\n[", key, "]\n"), points(curve);
+    };
+    curves(m, print), link_curves(m, print);
     return text;
   }
   text += "\n[processor]\n";

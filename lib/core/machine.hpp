@@ -50,10 +50,10 @@ struct Cluster {
 };
 
 /// Where a program that was measured on the machine is known to do otherwise than this one. Zero: as this one.
-struct Program {
+struct OtherProgram {
   double logit_forward_bytes = 0,  ///< moved a logit by a cross entropy that is no kernel of its own
       logit_backward_bytes = 0;
-  bool operator==(Program const&) const = default;
+  bool operator==(OtherProgram const&) const = default;
 };
 
 /// What one rank's device and its links can do. From a file in scaling/machines, or measured at start ("auto").
@@ -62,16 +62,22 @@ struct Machine {
   std::string name, source;
   std::int64_t memory_bytes = 0;                       ///< a rank may use; 0: unknown
   double peak_fp32 = 0, peak_bf16 = 0, peak_fp16 = 0;  ///< FLOP/s; the denominator of MFU and HFU
+  double peak_fp8 = 0;                                 ///< FLOP/s; 0: no faster than 16 bits
   double launch_seconds = 0;                           ///< fixed time of a call
   double link_bandwidth = 0, link_latency = 0;         ///< bytes/s (one direction, as reached) and s a step, in a node
   Cluster cluster;
-  Program program;
+  OtherProgram program;
   std::optional<Processor> processor;        ///< else these, by size:
   RateCurve gemm_fp32, gemm_bf16;            ///< FLOP/s by FLOPs of the call
   RateCurve attention_fp32, attention_bf16;  ///< FLOP/s by FLOPs of the call
   RateCurve stream;                          ///< bytes/s, read and written, by bytes of the call
+  /// Bytes/s that a rank sends (nccl-tests' bus bandwidth), by bytes of the whole message, in a group of all ranks that
+  /// were measured; all_gather is reduce-scatter's, too, and ring_shift a message's. Empty: link_* and cluster say it.
+  RateCurve all_reduce, all_gather, ring_shift;
   double peak(DType dtype) const {
-    return dtype == DType::fp32 ? peak_fp32 : dtype == DType::fp16 && peak_fp16 > 0 ? peak_fp16 : peak_bf16;
+    if (dtype == DType::fp32) return peak_fp32;
+    if (size_of(dtype) == 1 && peak_fp8 > 0) return peak_fp8;
+    return dtype == DType::fp16 && peak_fp16 > 0 ? peak_fp16 : peak_bf16;
   }
 };
 

@@ -100,8 +100,20 @@ double tree_seconds(Route const& r, double bytes, Cluster const& c) {
   return 2 * (steps + bytes / r.bandwidth);
 }
 
+/// As measured by size; what is smaller than all that was measured takes as long as that.
+double measured_seconds(RateCurve const& curve, double bytes, double sent_part) {
+  double const size = std::max(bytes, curve.sizes.front());
+  return sent_part * size / curve.at(size);
+}
+
 double collective_seconds(Cost const& cost, Machine const& machine, Placement const& at) {
   if (at.ranks <= 1 || machine.link_bandwidth <= 0) return 0;
+  if (!machine.all_reduce.empty()) {
+    double const others = static_cast<double>(at.ranks - 1) / static_cast<double>(at.ranks);
+    if (cost.work == Work::all_reduce) return measured_seconds(machine.all_reduce, cost.bytes, 2 * others);
+    if (cost.work == Work::send) return measured_seconds(machine.ring_shift, cost.bytes, 1);
+    return measured_seconds(machine.all_gather, cost.bytes, cost.work == Work::broadcast ? 1 : others);
+  }
   Route const r = route(machine, at);
   double const start = machine.cluster.collective_seconds;
   switch (cost.work) {
@@ -123,6 +135,7 @@ double collective_seconds(Cost const& cost, Machine const& machine, Placement co
 
 double message_seconds(Cost const& cost, Machine const& machine, Rank from) {
   if (machine.link_bandwidth <= 0) return 0;
+  if (!machine.ring_shift.empty()) return measured_seconds(machine.ring_shift, cost.bytes, 1);
   Cluster const& c = machine.cluster;
   bool const inside = c.ranks_per_node == 0 || *from / c.ranks_per_node == cost.peer / c.ranks_per_node;
   double const bandwidth =

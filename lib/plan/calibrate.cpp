@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <numeric>
 
 #include "core/text.hpp"
+#include "kernels/activation/activation.hpp"
 #include "kernels/attention/attention.hpp"
 #include "kernels/cast/cast.hpp"
 #include "kernels/gemm/gemm.hpp"
+#include "kernels/norm/norm.hpp"
 #include "plan/machine_files.hpp"
 
 namespace selenite {
@@ -34,11 +37,15 @@ class Bench {
     ctx_(Fill{.x = t, .value = 0.01});
     return t;
   }
-  /// Mean over the ranks, all of them at once, of what counts of a few runs. At least two runs, and for about as long
-  /// as the effort says.
+  /// Of `bytes` each so many that, one after the other, none finds in the caches what it left there the last time.
+  static std::int64_t enough(std::int64_t bytes) {
+    return std::clamp<std::int64_t>((std::int64_t{48} << 20) / bytes, 1, 16);
+  }
+  /// Mean over the ranks, all of them at once, of what counts of a few runs of one of these, in turns. At least two
+  /// runs, and for about as long as the effort says.
   template <class Op>
-  double seconds(Op const& op) {
-    ctx_(op);
+  double seconds(std::vector<Op> const& ops) {
+    for (Op const& op : ops) ctx_(op);
     if (!ctx_.running()) return 1;
     ctx_.synchronize();
     comm_.barrier();
@@ -46,7 +53,7 @@ class Bench {
     double runs = 0;
     for (; more > 0 && (effort_.mean || runs < 20); ++runs) {
       auto const start = std::chrono::steady_clock::now();
-      ctx_(op);
+      ctx_(ops[static_cast<std::size_t>(runs) % ops.size()]);
       ctx_.synchronize();
       double const s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       best = std::min(best, s), total += s;
@@ -56,6 +63,10 @@ class Bench {
     double counts = effort_.mean ? total / runs : best;
     comm_.all_reduce({&counts, 1}, Reduction::sum);
     return counts / static_cast<double>(comm_.world());
+  }
+  template <class Op>
+  double seconds(Op const& op) {
+    return seconds(std::vector<Op>{op});
   }
   Arena& arena() { return arena_; }
 
@@ -81,10 +92,15 @@ Machine measured(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Ex
   return measure(bench);
 }
 
-void add_point(std::map<double, double>& curve, double size, double rate) { curve[size] = std::max(curve[size], rate); }
-RateCurve to_curve(std::map<double, double> const& points) {
+/// Seconds by size, of several operations each.
+using Points = std::map<double, std::vector<double>>;
+/// Rates, of the mean time where several are of one size.
+RateCurve to_curve(Points const& points) {
   RateCurve curve;
-  for (auto const& [size, rate] : points) curve.sizes.push_back(size), curve.rates.push_back(rate);
+  for (auto const& [size, seconds] : points) {
+    double const sum = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+    curve.sizes.push_back(size), curve.rates.push_back(size * static_cast<double>(seconds.size()) / sum);
+  }
   return curve;
 }
 
@@ -92,16 +108,32 @@ struct GemmSize {
   std::int64_t rows, inputs, outputs;
 };
 
-RateCurve measure_gemm(Bench& bench, std::vector<GemmSize> const& sizes, DType dtype) {
-  std::map<double, double> points;
+/// What of a linear layer is measured: y = x W^T, or the mean of that, dx = dy W and dW += dy^T x.
+enum class Passes : std::uint8_t { forward, all };
+
+/// Inputs are what was just made, weights and results are not in the caches.
+RateCurve measure_gemm(Bench& bench, std::vector<GemmSize> const& sizes, DType dtype, Passes passes) {
+  Points points;
   for (GemmSize const& s : sizes) {
     ScopedMark const mark(bench.arena());
-    Gemm const op{.a = bench.tensor(dtype, {s.rows, s.inputs}),
-                  .b = bench.tensor(dtype, {s.outputs, s.inputs}),
-                  .out = bench.tensor(dtype, {s.rows, s.outputs}),
-                  .transpose_b = true};
-    double const flops = cost(op).flops;
-    add_point(points, flops, flops / bench.seconds(op));
+    Tensor const x = bench.tensor(dtype, {s.rows, s.inputs});
+    std::vector<Gemm> forward, by_input, by_weight;
+    std::int64_t const bytes = size_of(dtype) * s.outputs * (s.inputs + s.rows);
+    for (std::int64_t i = 0; i < Bench::enough(bytes); ++i) {
+      Tensor const w = bench.tensor(dtype, {s.outputs, s.inputs}), y = bench.tensor(dtype, {s.rows, s.outputs});
+      forward.push_back({.a = x, .b = w, .out = y, .transpose_b = true});
+      if (passes == Passes::forward) continue;
+      by_input.push_back({.a = y, .b = w, .out = x});
+      by_weight.push_back({.a = y,
+                           .b = x,
+                           .out = bench.tensor(DType::fp32, {s.outputs, s.inputs}),
+                           .transpose_a = true,
+                           .accumulate = true});
+    }
+    auto& seconds = points[cost(forward[0]).flops];
+    seconds.push_back(bench.seconds(forward));
+    if (passes == Passes::forward) continue;
+    seconds.push_back(bench.seconds(by_input)), seconds.push_back(bench.seconds(by_weight));
   }
   return to_curve(points);
 }
@@ -160,26 +192,57 @@ RateCurve measure_attention(Bench& bench, ModelConfig const& m, std::int64_t sam
   return {{cost(forward).flops}, {rate}};
 }
 
-RateCurve measure_stream(Bench& bench) {
-  std::map<double, double> points;
-  for (std::int64_t elements : {16 << 10, 256 << 10, 4 << 20, 16 << 20}) {
+/// Norms and activations forward and backward, of rows of 512: what most of a training's memory-bound time is.
+RateCurve measure_stream(Bench& bench, DType dtype) {
+  constexpr std::int64_t features = 512;
+  Points points;
+  for (std::int64_t rows : {32, 256, 2048, 16384}) {
+    double bytes = 0, seconds = 0;
+    auto const add = [&](auto const& ops) { bytes += cost(ops[0]).bytes, seconds += bench.seconds(ops); };
     ScopedMark const mark(bench.arena());
-    Cast const copy{.x = bench.tensor(DType::fp32, {elements}), .y = bench.tensor(DType::fp32, {elements})};
-    add_point(points, cost(copy).bytes, cost(copy).bytes / bench.seconds(copy));
+    Tensor const weight = bench.tensor(dtype, {features}), bias = bench.tensor(dtype, {features}),
+                 dweight = bench.tensor(DType::fp32, {features}), dbias = bench.tensor(DType::fp32, {features}),
+                 mean = bench.tensor(DType::fp32, {rows}), rstd = bench.tensor(DType::fp32, {rows});
+    std::vector<Norm> norms;
+    std::vector<NormBackward> norms_back;
+    std::vector<Activation> activations;
+    std::vector<ActivationBackward> activations_back;
+    for (std::int64_t i = 0; i < Bench::enough(3 * rows * features * size_of(dtype)); ++i) {
+      Tensor const x = bench.tensor(dtype, {rows, features}), y = bench.tensor(dtype, {rows, features}),
+                   z = bench.tensor(dtype, {rows, features});
+      norms.push_back({.x = x, .y = y, .weight = weight, .bias = bias, .mean = mean, .rstd = rstd});
+      norms_back.push_back(
+          {.x = x, .dy = y, .dx = z, .weight = weight, .mean = mean, .rstd = rstd, .dweight = dweight, .dbias = dbias});
+      activations.push_back({.x = x, .y = y});
+      activations_back.push_back({.x = x, .dy = y, .dx = z});
+    }
+    add(norms), add(norms_back), add(activations), add(activations_back);
+    points[bytes / 4].push_back(seconds / 4);
   }
   return to_curve(points);
 }
 
+/// Between all ranks at once, of a message's whole size.
 void measure_links(Bench& bench, ProcessGrid const& grid, Machine& machine) {
   if (grid.world() == 1) return;
-  ScopedMark const mark(bench.arena());
   auto const n = static_cast<double>(grid.world());
   AxisSet const all = AxisSet::all();
-  double const small = bench.seconds(AllReduce{.data = bench.tensor(DType::fp32, {64}), .group = all});
-  AllReduce const large{.data = bench.tensor(DType::fp32, {4 << 20}), .group = all};
-  double const seconds = bench.seconds(large);
-  machine.link_latency = small / (2 * (n - 1));
-  machine.link_bandwidth = 2 * (n - 1) / n * cost(large).bytes / std::max(seconds - small, 1e-6);
+  for (std::int64_t bytes : {4 << 10, 64 << 10, 1 << 20, 16 << 20}) {
+    ScopedMark const mark(bench.arena());
+    Shape const parts{grid.world(), bytes / size_of(DType::fp32) / grid.world()};
+    Tensor const data = bench.tensor(DType::fp32, parts), other = bench.tensor(DType::fp32, parts);
+    auto const add = [&](RateCurve& curve, double sent, double seconds) {
+      curve.sizes.push_back(static_cast<double>(data.bytes())), curve.rates.push_back(sent / seconds);
+    };
+    auto const size = static_cast<double>(data.bytes());
+    add(machine.all_reduce, 2 * (n - 1) / n * size, bench.seconds(AllReduce{.data = data, .group = all}));
+    add(machine.all_gather, (n - 1) / n * size,
+        bench.seconds(AllGather{.input = data.row_range(0, 1), .output = other, .group = all}));
+    add(machine.ring_shift, size, bench.seconds(RingShift{.send = data, .recv = other, .group = all}));
+  }
+  // the first point is all latency, the last all bandwidth
+  machine.link_latency = machine.all_reduce.sizes.front() / n / machine.all_reduce.rates.front();
+  machine.link_bandwidth = machine.all_reduce.rates.back();
 }
 
 }  // namespace
@@ -190,10 +253,10 @@ Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid, Ex
   DType const dtype = compute_dtype(c.train.precision);
   return measured(comm, grid, c.run.workspace, executor, effort, [&](Bench& bench) {
     Machine machine{.name = "this machine, measured at start", .source = "measured"};
-    RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens, limit), dtype),
+    RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens, limit), dtype, Passes::forward),
                     attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
     machine.gemm_fp32 = machine.gemm_bf16 = gemm, machine.attention_fp32 = machine.attention_bf16 = attention;
-    machine.stream = measure_stream(bench);
+    machine.stream = measure_stream(bench, dtype);
     machine.peak_fp32 = machine.peak_bf16 = machine.peak_fp16 = std::ranges::max(gemm.rates);
     measure_links(bench, grid, machine);
     return machine;
@@ -201,15 +264,16 @@ Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid, Ex
 }
 
 Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Executor& executor) {
+  constexpr Effort effort{.seconds = 0.1, .mean = true};  // as a training has it, on cores that others may use, too
   std::vector<GemmSize> sizes;
-  for (std::int64_t rows : {64, 512, 2048})
-    for (std::int64_t width : {256, 768, 2048}) sizes.push_back({rows, width, width});
+  for (std::int64_t rows : {256, 1024, 4096})
+    for (std::int64_t width : {256, 512, 1024, 2048}) sizes.push_back({rows, width, width});
   if (executor.cuda)
     for (std::int64_t width : {4096, 8192, 16384}) sizes.push_back({8192, width, width});
-  return measured(comm, grid, workspace, executor, {}, [&](Bench& bench) {
+  return measured(comm, grid, workspace, executor, effort, [&](Bench& bench) {
     Machine machine{.name = "measured", .source = "measured by the kernels that train"};
-    machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32),
-    machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16);
+    machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32, Passes::all),
+    machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16, Passes::all);
     machine.peak_fp32 = std::ranges::max(machine.gemm_fp32.rates);
     machine.peak_bf16 = machine.peak_fp16 = std::ranges::max(machine.gemm_bf16.rates);
     for (std::int64_t length : {256, 1024}) {
@@ -220,7 +284,7 @@ Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t work
       append(machine.attention_fp32, measure_attention(bench, shape, 2, DType::fp32)),
           append(machine.attention_bf16, measure_attention(bench, shape, 2, DType::bf16));
     }
-    machine.stream = measure_stream(bench);
+    machine.stream = measure_stream(bench, DType::fp32);
     measure_links(bench, grid, machine);
     return machine;
   });

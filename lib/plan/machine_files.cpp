@@ -49,7 +49,7 @@ Machine named_machine(std::string const& name) {
       "There is no machine \"", name, "\" (",
       names.empty() ? "no machine files came with this program" : concat("scaling/machines has ", join(names, ", ")),
       "). ", near.empty() ? "Use one of these," : concat("Did you mean \"", near, "\"? Or give"),
-      " the path of a machine file, as selenite-pretrain --calibrate writes it."));
+      " the path of a machine file, as selenite-sweep calibrate writes it."));
 }
 
 }  // namespace selenite

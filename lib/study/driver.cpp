@@ -94,14 +94,19 @@ class Driver {
     say(StudyEvent::What::adopted, task, record);
   }
 
+  static std::string config_of(Task const& task) { return task.folder + "/config.toml"; }
+  static std::vector<std::string> command_of(Task const& task, std::vector<std::string> const& program) {
+    return local_command(program, task.point->ranks, machine_info().cores);
+  }
+
   /// Adds the study's machine file to the command, measuring it first if need be. If that fails the run measures for
   /// itself.
   void use_machine_file(Task const& task, ProgramLaunch& launch) {
-    if (!options_.calibrate || task.point->config.machine.name != "auto") return;
+    if (options_.calibrator.empty() || task.point->config.machine.name != "auto") return;
     std::string const file = machine_file(options_.folder, task.point->ranks);
     if (!fs::exists(file)) {
       ProgramLaunch measure = launch;
-      measure.command.insert(measure.command.end(), {"--calibrate", file});
+      measure.command = command_of(task, {options_.calibrator, "calibrate", file, "--config", config_of(task)});
       run_here(measure, stop_);
     }
     if (fs::exists(file)) launch.command.insert(launch.command.end(), {"--set", "machine.name=" + file});
@@ -112,8 +117,7 @@ class Driver {
     PointRecord record = begin_attempt(study_, task, before);
     ProgramLaunch launch;
     launch.folder = task.folder;
-    launch.command =
-        local_command(options_.program, task.folder + "/config.toml", task.point->ranks, machine_info().cores);
+    launch.command = command_of(task, {options_.program, config_of(task)});
     launch.timeout_seconds = study_.timeout_minutes * 60;
     launch.grace_seconds = options_.grace_seconds;
     launch.keep_descriptor = lock_.descriptor();

@@ -29,9 +29,10 @@ struct DriverOptions {
   std::string program;  ///< selenite-pretrain
   bool retry = false;   ///< run failed, timed-out and out-of-memory repeats again
   double grace_seconds = 30;
-  /// Measure the machine once for each number of ranks, and hold all points with machine.name = "auto" against that
-  /// file (machine-<ranks>.toml in the study's folder): each run's own measurement would be a peak of its own.
-  bool calibrate = false;
+  /// selenite-sweep, to measure the machine with once for each number of ranks: all points with machine.name = "auto"
+  /// are held against that file (machine-<ranks>.toml in the study's folder), since each run's own measurement would be
+  /// a peak of its own. Empty: each measures for itself.
+  std::string calibrator;
 };
 
 /// The machine as it was measured for points of so many ranks.

@@ -79,7 +79,7 @@ Ended end_child(Child& child, double grace_seconds, std::atomic<int> const& stop
 
 }  // namespace
 
-std::vector<std::string> local_command(std::string const& program, std::string const& config_file, std::int64_t ranks,
+std::vector<std::string> local_command(std::vector<std::string> const& program, std::int64_t ranks,
                                        std::int64_t cores) {
   std::vector<std::string> command;
   std::int64_t const threads = std::max<std::int64_t>(1, cores / ranks);
@@ -88,7 +88,7 @@ std::vector<std::string> local_command(std::string const& program, std::string c
     if (ranks > cores) command.push_back("--oversubscribe");
     if (geteuid() == 0) command.push_back("--allow-run-as-root");
   }
-  command.insert(command.end(), {program, config_file});
+  command.insert(command.end(), program.begin(), program.end());
   if (ranks > 1) command.insert(command.end(), {"--set", concat("run.threads=", threads)});
   return command;
 }

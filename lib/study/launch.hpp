@@ -17,10 +17,9 @@ struct ProgramLaunch {
   bool by_launcher = false;    ///< the command is an mpirun or srun: asked to end, it ends its ranks
 };
 
-/// The command that trains `config_file` here: by itself for one rank, else under mpirun with `cores` shared out
-/// evenly.
-std::vector<std::string> local_command(std::string const& program, std::string const& config_file, std::int64_t ranks,
-                                       std::int64_t cores);
+/// The command that starts a program with its arguments here: by itself for one rank, else under mpirun with `cores`
+/// shared out evenly.
+std::vector<std::string> local_command(std::vector<std::string> const& program, std::int64_t ranks, std::int64_t cores);
 
 /// How a run ended; pending if it was stopped from outside and is to run again.
 struct Outcome {

@@ -231,8 +231,8 @@ std::string script_of(LineChart const& chart) {
       plots += concat(" using 1:2 with lines lw 1.2 dt 3 lc rgb '#404040' title ", quoted(line.name));
       continue;
     }
-    plots += concat(" using 1:2 with ", chart.with_points ? "linespoints" : "lines", " lw 2 dt ", look(i).dash,
-                    " lc rgb '", look(i).color, "'");
+    char const* const style = !line.is_joined ? "points" : chart.with_points ? "linespoints" : "lines";
+    plots += concat(" using 1:2 with ", style, " lw 2 dt ", look(i).dash, " lc rgb '", look(i).color, "'");
     if (chart.with_points) plots += concat(" pt ", look(i).point, " ps 0.9");
     plots += concat(" title ", quoted(line.name));
   }

@@ -32,6 +32,7 @@ struct Line {
   std::vector<double> x, y;
   std::vector<double> least, most;  ///< spread of y, or empty
   bool is_reference = false;        ///< thin, dashed, without points
+  bool is_joined = true;            ///< else points alone
 };
 struct LineChart {
   std::string x_axis, y_axis;

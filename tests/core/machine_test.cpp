@@ -84,8 +84,15 @@ BOOST_AUTO_TEST_CASE(a_machine_file_reads_back) {
   BOOST_TEST(m.gemm_fp32.rates[1] == 1e11);
   BOOST_TEST(m.launch_seconds == 1e-6);
   BOOST_TEST(to_toml(m) == good);
+  BOOST_TEST(m.all_reduce.empty());  // of one rank
+  Machine linked = m;
+  linked.all_reduce = {{1}, {6}}, linked.all_gather = {{1}, {7}}, linked.ring_shift = {{1, 2}, {8, 9}};
+  BOOST_TEST(to_toml(load(to_toml(linked))) == to_toml(linked));
+  BOOST_TEST(load(to_toml(linked)).ring_shift.rates[1] == 9);
   BOOST_TEST(m.peak(DType::fp32) == 1e12);
   BOOST_TEST(m.peak(DType::fp16) == 2e12);  // none of its own: bf16's
+  BOOST_TEST(m.peak(DType::e4m3) == 2e12);
+  BOOST_TEST(load(replaced(good, "peak_fp8 = 0.0", "peak_fp8 = 4e12")).peak(DType::e5m2) == 4e12);
 }
 
 BOOST_AUTO_TEST_CASE(physical_figures_read_back) {

@@ -91,6 +91,24 @@ BOOST_AUTO_TEST_CASE(collectives_reach_their_known_limits) {
   BOOST_TEST(many - few == 2 * 3 * m.cluster.network_latency, boost::test_tools::tolerance(1e-9));
 }
 
+BOOST_AUTO_TEST_CASE(measured_collectives_take_what_was_measured) {
+  Machine const m{.link_bandwidth = 1,
+                  .all_reduce = {{1e3, 1e6}, {1e6, 1e8}},
+                  .all_gather = {{1e3, 1e6}, {2e6, 2e8}},
+                  .ring_shift = {{1e3, 1e6}, {3e6, 3e8}}};
+  auto const is = [&](Cost const& cost, std::int64_t ranks, double expected) {
+    BOOST_TEST(seconds(cost, m, {1, 1, 1, ranks, 1}) == expected, boost::test_tools::tolerance(1e-12));
+  };
+  is(collective(Work::all_reduce, 1e6, data), 4, 2 * 3 / 4.0 * 1e6 / 1e8);
+  is(collective(Work::reduce_scatter, 1e6, data), 4, 3 / 4.0 * 1e6 / 2e8);
+  is(collective(Work::all_gather, 1e6, data), 2, 1 / 2.0 * 1e6 / 2e8);
+  is(collective(Work::send, 1e6, data), 4, 1e6 / 3e8);
+  is({.work = Work::send, .bytes = 1e3, .peer = 1}, 4, 1e3 / 3e6);
+  is(collective(Work::all_reduce, 8, data), 4, 2 * 3 / 4.0 * 1e3 / 1e6);  // all latency
+  is(collective(Work::all_reduce, 1e6, data), 1, 0);
+  is(collective(Work::all_reduce, std::sqrt(1e9), data), 2, std::sqrt(1e9) / 1e7);  // between: straight on log scales
+}
+
 BOOST_AUTO_TEST_CASE(messages_go_inside_a_node_or_between_nodes) {
   Machine const m = machine("selene");
   auto const message = [&](Rank from, std::int64_t to) {
@@ -143,6 +161,19 @@ BOOST_AUTO_TEST_CASE(another_programs_cross_entropy_moves_what_it_moves) {
   BOOST_TEST(seconds(backward, m) == 14e9 / rate + m.launch_seconds, boost::test_tools::tolerance(1e-12));
   m.program = {};
   BOOST_TEST(seconds(forward, m) == seconds({.bytes = 2e9}, m));
+}
+
+BOOST_AUTO_TEST_CASE(products_of_8_bits_are_twice_as_fast_where_the_device_has_them) {
+  auto const eight_bits = [](std::string const& name) {
+    Machine const m = machine(name);
+    Cost large = gemm(8192, 8192, 8192);
+    double const half = seconds(large, m);
+    large.dtype = DType::e4m3;
+    return half / seconds(large, m);
+  };
+  BOOST_TEST(eight_bits("dgx-h100") > 1.8);
+  BOOST_TEST(eight_bits("dgx-h100") < 2);
+  BOOST_TEST(eight_bits("selene") == 1);
 }
 
 BOOST_AUTO_TEST_CASE(products_have_roof_ramp_and_waves) {

@@ -6,8 +6,8 @@
 #   --quick        correctness alone
 # First the tests, each against the double-precision references, PyTorch's golden values or one rank on the CPU; then the
 # machine's ceilings, the operations' speed, training steps, and PyTorch training the same where a python3 has it.
-# Writes check.jsonl (each measurement), check.md (the figures beside their goals) and machine.toml (of selenite-pretrain
-# --calibrate). Exit code: 0; 1 if a test failed, while measurements come in any case; 77 if there is no GPU here.
+# Writes check.jsonl (each measurement), check.md (the figures beside their goals) and machine.toml (of selenite-sweep
+# calibrate). Exit code: 0; 1 if a test failed, while measurements come in any case; 77 if there is no GPU here.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 
@@ -61,9 +61,9 @@ say_what_starts() {
     if [ -n "$missing" ]; then echo "  $(basename "$executable") lacks $missing"; else starts=$((starts + 1)); fi
   done
   echo "  $starts of $all executables find their libraries."
-  if [ -x "$bin/bin/selenite-pretrain" ]; then
-    "$bin/bin/selenite-pretrain" --version 2>&1 | head -n 1 | sed 's/^/  selenite-pretrain --version: /'
-    "$bin/bin/selenite-pretrain" --set run.backend=cuda --calibrate /dev/null 2>&1 | grep . | head -n 1 | sed 's/^/  with run.backend=cuda: /'
+  if [ -x "$bin/bin/selenite-sweep" ]; then
+    "$bin/bin/selenite-sweep" --version 2>&1 | head -n 1 | sed 's/^/  selenite-sweep --version: /'
+    "$bin/bin/selenite-sweep" calibrate /dev/null --set run.backend=cuda 2>&1 | grep . | head -n 1 | sed 's/^/  with run.backend=cuda: /'
   fi
 }
 if [ -z "$gpu" ]; then
@@ -211,7 +211,7 @@ if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
       if [ -n "$python" ]; then "$python" tests/gpu/report.py speed "$(basename "$test" _cuda_test)" <"$work/speed" >>"$results"; fi
     fi
   done
-  measure calibrate 30 "$bin/bin/selenite-pretrain" --set run.backend=cuda --set train.precision=bf16 --calibrate "$out/machine.toml"
+  measure calibrate 30 "$bin/bin/selenite-sweep" calibrate "$out/machine.toml" --set run.backend=cuda
 fi
 
 # --- the report

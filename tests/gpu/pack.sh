@@ -30,7 +30,7 @@ if [ ${#tests[@]} = 0 ]; then
     tests+=("${name}_cuda_test")
   done
 fi
-programs=(selenite-preprocess selenite-pretrain bench_device) tests+=(model_test layout_fuzz_test)
+programs=(selenite-preprocess selenite-pretrain selenite-sweep bench_device) tests+=(model_test layout_fuzz_test)
 
 if [ "$make" = 1 ]; then
   # No MPI, NCCL, oneDNN or SentencePiece: one GPU asks for none of them, and each brings libraries. An older CPU than this

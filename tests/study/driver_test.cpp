@@ -241,14 +241,14 @@ BOOST_AUTO_TEST_CASE(twenty_kills_and_everything_is_done_exactly_once) {
 }
 
 BOOST_AUTO_TEST_CASE(ranks_are_started_by_mpirun_with_the_cores_shared_out) {
-  auto const one = local_command("p", "c.toml", 1, 8);
+  auto const one = local_command({"p", "c.toml"}, 1, 8);
   BOOST_TEST(one == (std::vector<std::string>{"p", "c.toml"}), boost::test_tools::per_element());
-  auto const four = local_command("p", "c.toml", 4, 8);
+  auto const four = local_command({"p", "c.toml"}, 4, 8);
   BOOST_TEST(four[0] == "mpirun");
   BOOST_TEST(four[2] == "4");
   BOOST_TEST(four.back() == "run.threads=2");
   BOOST_TEST((std::find(four.begin(), four.end(), "--oversubscribe") == four.end()));
-  auto const many = local_command("p", "c.toml", 4, 2);
+  auto const many = local_command({"p", "c.toml"}, 4, 2);
   BOOST_TEST((std::find(many.begin(), many.end(), "--oversubscribe") != many.end()));
   BOOST_TEST(many.back() == "run.threads=1");
   BOOST_TEST((std::find(many.begin(), many.end(), "--allow-run-as-root") != many.end()) == (geteuid() == 0));

@@ -175,11 +175,11 @@ BOOST_AUTO_TEST_CASE(machines_are_an_axis) {
 
 BOOST_AUTO_TEST_CASE(every_ready_study_can_be_expanded) {
   std::map<std::string, std::size_t> const sizes{
-      {"quickstart", 4},         {"cpu_layouts", 6},      {"sc21_table1", 10},      {"korthikanti_table5", 8},
-      {"sc21_pipeline_weak", 8}, {"sc21_interleave", 10}, {"sc21_tensor_pipe", 10}, {"sc21_pipe_data", 15},
-      {"sc21_tensor_data", 15},  {"sc21_micro_batch", 8}, {"sc21_recompute", 18},   {"sc21_scatter_gather", 10},
-      {"strong_175b", 6},        {"h100_weak", 9},        {"h100_strong", 7},       {"long_context", 6},
-      {"trillion_today", 15},    {"layouts_175b", 49}};
+      {"quickstart", 4},           {"cpu_layouts", 6},        {"cpu_predictions", 12}, {"sc21_table1", 10},
+      {"korthikanti_table5", 8},   {"sc21_pipeline_weak", 8}, {"sc21_interleave", 10}, {"sc21_tensor_pipe", 10},
+      {"sc21_pipe_data", 15},      {"sc21_tensor_data", 15},  {"sc21_micro_batch", 8}, {"sc21_recompute", 18},
+      {"sc21_scatter_gather", 10}, {"strong_175b", 6},        {"h100_weak", 9},        {"h100_strong", 7},
+      {"long_context", 6},         {"trillion_today", 15},    {"layouts_175b", 49}};
   // a map of all cuts: those of 64 tensor ranks do not divide the heads, others need more ranks than there are
   std::map<std::string, std::int64_t> const infeasible{{"layouts_175b", 10}};
   std::size_t found = 0;
