@@ -39,6 +39,7 @@ void figures_of_cluster(C& c, Visit&& visit) {
 template <class P, class Visit>
 void figures_of_program(P& p, Visit&& visit) {
   visit("logit_forward_bytes", p.logit_forward_bytes), visit("logit_backward_bytes", p.logit_backward_bytes);
+  visit("gradient_bytes", p.gradient_bytes);
 }
 template <class P, class Visit>
 void figures_of_processor(P& p, Visit&& visit) {

@@ -53,6 +53,7 @@ struct Cluster {
 struct OtherProgram {
   double logit_forward_bytes = 0,  ///< moved a logit by a cross entropy that is no kernel of its own
       logit_backward_bytes = 0;
+  double gradient_bytes = 0;  ///< moved a gradient once a step, before gradients are summed over their ranks
   bool operator==(OtherProgram const&) const = default;
 };
 

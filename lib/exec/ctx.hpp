@@ -109,6 +109,10 @@ class Ctx {
     if (running()) return communicate(op);
     price_message(cost(op), op.channel);
   }
+  /// What another program is known to do here and this one does not (OtherProgram): priced, never run.
+  void other_program(Cost const& cost) {
+    if (machine_) price(cost);
+  }
   /// What was sent on the channel, or of that only what was sent from `data`, may be changed after this.
   void finish(Channel channel, Tensor const& data = {});
 

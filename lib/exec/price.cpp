@@ -56,11 +56,14 @@ double curve_seconds(Cost const& cost, RateCurve const& curve, Machine const& ma
 
 double stream_seconds(Cost const& cost, Machine const& machine) {
   Processor const* p = machine.processor ? &*machine.processor : nullptr;
-  double const logit_bytes = cost.backward ? machine.program.logit_backward_bytes : machine.program.logit_forward_bytes;
-  if (p && cost.logits > 0 && logit_bytes > 0)  // passes that only read and write
-    return cost.logits * logit_bytes / memory_rate(*p) + machine.launch_seconds;
   double const rate = p ? p->memory_bandwidth * p->stream_efficiency : machine.stream.at(cost.bytes);
   return cost.bytes / rate + machine.launch_seconds;
+}
+
+/// What another program moves where this one moves less, or nothing: passes that only read and write.
+double other_bytes(Cost const& cost, OtherProgram const& program) {
+  return cost.logits * (cost.backward ? program.logit_backward_bytes : program.logit_forward_bytes) +
+         cost.gradients * program.gradient_bytes;
 }
 
 /// The time of the slowest of so many devices, of the middle one's: expected where they are spread evenly.
@@ -192,7 +195,9 @@ double price(Cost const& cost, Machine const& machine, ProcessGrid const& grid, 
              (machine.processor ? attention_seconds(cost, machine)
                                 : curve_seconds(cost, half ? machine.attention_bf16 : machine.attention_fp32, machine));
     case Work::stream:
-      return stream_seconds(cost, machine);
+      if (double const bytes = other_bytes(cost, machine.program); bytes > 0 && machine.processor)
+        return bytes / memory_rate(*machine.processor) + machine.launch_seconds;
+      return cost.bytes > 0 ? stream_seconds(cost, machine) : 0;
     case Work::send:
     case Work::recv:
       if (cost.group.empty()) return message_seconds(cost, machine, rank);

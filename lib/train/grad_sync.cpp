@@ -30,6 +30,7 @@ void start(Ctx& ctx, StageState& stage, std::size_t b) {
   state.started = true;
   bool const narrow = state.travelling.defined();
   if (narrow) ctx(Cast{.x = state.gradient, .y = state.travelling});
+  if (stage.grid().size(replicas) > 1) ctx.other_program({.gradients = static_cast<double>(state.gradient.count())});
   Tensor const gradient = narrow ? state.travelling : state.gradient,
                sum = narrow ? owned_part(stage, state.travelling) : destination(stage, b);
   state.reduced = ctx.on(stage.overlaps_gradients() ? Lane::comm : Lane::compute, [&] {

@@ -32,7 +32,7 @@ std::string const physical = to_toml(Machine{
     .peak_bf16 = 2e12,
     .cluster =
         {.ranks_per_node = 4, .network_bandwidth = 5, .network_latency = 6, .overlap_cost = 0.1, .device_spread = 0.2},
-    .program = {.logit_forward_bytes = 30, .logit_backward_bytes = 10},
+    .program = {.logit_forward_bytes = 30, .logit_backward_bytes = 10, .gradient_bytes = 3},
     .processor = Processor{.multiprocessors = 7,
                            .gemm_efficiency = 0.8,
                            .memory_bandwidth = 9,

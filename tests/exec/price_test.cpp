@@ -152,13 +152,17 @@ BOOST_AUTO_TEST_CASE(the_slowest_of_many_devices_is_waited_for) {
   BOOST_TEST(seconds({.bytes = 1e9}, m, {1, 1, 1, 8, 1}) == seconds({.bytes = 1e9}, m));  // memory has one clock
 }
 
-BOOST_AUTO_TEST_CASE(another_programs_cross_entropy_moves_what_it_moves) {
+BOOST_AUTO_TEST_CASE(another_program_moves_what_it_moves) {
   Machine m = machine("selene");
   Cost const forward{.bytes = 2e9, .logits = 1e9}, backward{.bytes = 4e9, .logits = 1e9, .backward = true};
   double const rate = m.processor->memory_bandwidth * m.processor->memory_efficiency;
   m.program = {.logit_forward_bytes = 38, .logit_backward_bytes = 14};
   BOOST_TEST(seconds(forward, m) == 38e9 / rate + m.launch_seconds, boost::test_tools::tolerance(1e-12));
   BOOST_TEST(seconds(backward, m) == 14e9 / rate + m.launch_seconds, boost::test_tools::tolerance(1e-12));
+  Cost const gradients{.gradients = 1e9};
+  BOOST_TEST(seconds(gradients, m) == 0);
+  m.program = {.gradient_bytes = 12};
+  BOOST_TEST(seconds(gradients, m) == 12e9 / rate + m.launch_seconds, boost::test_tools::tolerance(1e-12));
   m.program = {};
   BOOST_TEST(seconds(forward, m) == seconds({.bytes = 2e9}, m));
 }
