@@ -133,6 +133,7 @@ class Driver {
     write_point_record(file, record);
     if (record.status == Status::done) ++summary.done;
     if (is_failure(record.status)) ++summary.failed;
+    if (record.status == Status::pending) summary.interrupted = true;
     say(StudyEvent::What::ended, task, record);
   }
 

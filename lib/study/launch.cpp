@@ -51,10 +51,25 @@ std::string own_words(std::string const& folder) {
   return last_lines(folder + "/output.log", 3);
 }
 
+/// Somebody told the program to end, whoever it was and whether we have heard of it yet: Slurm tells a job's ranks,
+/// their launcher and us at once. It saved and stopped, or it had not begun.
+bool was_told_to_end(Ended const& end, std::string const& folder) {
+  if (end.signal == SIGTERM || end.exit_code == 128 + SIGTERM) return true;
+  try {
+    return end.signal == 0 && end.exit_code == 0 && read_run(folder + "/run.json").result == "stopped";
+  } catch (Error const&) {
+    return false;  // no record
+  }
+}
+
 Outcome judge(Ended const& end, std::string const& folder) {
   Outcome outcome = outcome_of_records(folder);
   outcome.exit_code = end.signal ? -end.signal : end.exit_code;
   if (end.exit_code == 0 && end.signal == 0 && outcome.status == Status::done) return outcome;
+  if (was_told_to_end(end, folder)) {
+    outcome.status = Status::pending, outcome.reason = "It was told to end.";
+    return outcome;
+  }
   std::string const words = own_words(folder);
   std::string const how = end.signal ? concat("It was ended by signal ", end.signal, " (", strsignal(end.signal), ")")
                                      : concat("It ended with exit code ", end.exit_code);

@@ -109,6 +109,22 @@ BOOST_AUTO_TEST_CASE(failures_keep_their_reason_and_run_again_only_when_asked) {
   BOOST_TEST(contains(read(folder + "/output.log"), "training with seed 2"));
 }
 
+BOOST_AUTO_TEST_CASE(who_was_told_to_end_by_somebody_else_has_not_failed) {
+  Workplace here;
+  auto const study = here.study("[axes]\ntrain.seed = [20, 21, 1]\n");
+  auto const first = run(here, study);
+  BOOST_TEST(first.summary.failed == 0);
+  BOOST_TEST(first.summary.done == 1);
+  BOOST_TEST(first.summary.interrupted);
+  for (std::size_t i : {0u, 1u}) {
+    BOOST_TEST((record_of(here, study, i).status == Status::pending));
+    BOOST_TEST(record_of(here, study, i).reason == "It was told to end.");
+  }
+  auto const second = run(here, study);
+  BOOST_TEST(second.summary.done == 2);
+  BOOST_TEST(!second.summary.interrupted);
+}
+
 BOOST_AUTO_TEST_CASE(a_program_that_is_not_there_is_a_failure_of_the_point) {
   Workplace here;
   auto const study = here.study("");

@@ -35,6 +35,8 @@ case $seed in
   7) echo "nothing to say"; exit 0 ;;
   8) sleep 0.02 ;;
   9) trap '' TERM; sleep 0.5 ;;
+  20) [ -e "$0.told" ] || { touch "$0.told"; kill -TERM $$; } ;;
+  21) [ -e "$0.stopped" ] || { touch "$0.stopped"; record stopped ""; exit 0; } ;;
 esac
 for ((k = 1; k <= steps; ++k)); do
   [ $k = 1 ] && t=0.5 || t=0.1

@@ -9,7 +9,8 @@ namespace fs = std::filesystem;
 /// A folder of its own for a test case, removed at its end, with a base config and a stand-in for selenite-pretrain: a
 /// script that takes a config file, writes metrics.jsonl and run.json into its run.folder, and misbehaves as train.seed
 /// asks: 2 exit code 3 with an error in run.json, 3 hangs, 4 killed by signal 9, 5 half a run.json, 6 out of memory, 7
-/// no record, 8 takes a little while, 9 half a second that no SIGTERM shortens.
+/// no record, 8 takes a little while, 9 half a second that no SIGTERM shortens; the first time only: 20 is ended by
+/// SIGTERM, 21 says that it was stopped.
 class Workplace {
  public:
   Workplace();
