@@ -235,6 +235,9 @@ Machine load_machine(std::string const& path) {
     link_curves(m, [&](char const* key, RateCurve& curve) {
       if (table.has(key)) curve = read_curve(table.table(key));
     });
+    validate(m.all_reduce.empty() == m.all_gather.empty() && m.all_gather.empty() == m.ring_shift.empty(), path,
+             " has some of [all_reduce], [all_gather] and [ring_shift] (all were measured together, or none). Add the "
+             "others, or measure again by selenite-sweep calibrate.");
   }
   table.expect_no_more();
   return m;

@@ -89,6 +89,8 @@ BOOST_AUTO_TEST_CASE(a_machine_file_reads_back) {
   linked.all_reduce = {{1}, {6}}, linked.all_gather = {{1}, {7}}, linked.ring_shift = {{1, 2}, {8, 9}};
   BOOST_TEST(to_toml(load(to_toml(linked))) == to_toml(linked));
   BOOST_TEST(load(to_toml(linked)).ring_shift.rates[1] == 9);
+  linked.all_gather = {};
+  BOOST_TEST(contains(refusal(to_toml(linked)), "has some of [all_reduce]"));
   BOOST_TEST(m.peak(DType::fp32) == 1e12);
   BOOST_TEST(m.peak(DType::fp16) == 2e12);  // none of its own: bf16's
   BOOST_TEST(m.peak(DType::e4m3) == 2e12);
