@@ -264,10 +264,11 @@ Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid, Ex
 }
 
 Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t workspace, Executor& executor) {
-  constexpr Effort effort{.seconds = 0.1, .mean = true};  // as a training has it, on cores that others may use, too
+  constexpr Effort effort{.seconds = 0.06, .mean = true};  // as a training has it, on cores that others may use, too
   std::vector<GemmSize> sizes;
   for (std::int64_t rows : {256, 1024, 4096})
-    for (std::int64_t width : {256, 512, 1024, 2048}) sizes.push_back({rows, width, width});
+    for (std::int64_t width : {256, 512, 1024, 2048})
+      if (rows * width * width <= std::int64_t{1} << 32) sizes.push_back({rows, width, width});  // beyond is no news
   if (executor.cuda)
     for (std::int64_t width : {4096, 8192, 16384}) sizes.push_back({8192, width, width});
   return measured(comm, grid, workspace, executor, effort, [&](Bench& bench) {
