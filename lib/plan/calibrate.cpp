@@ -108,18 +108,23 @@ struct GemmSize {
   std::int64_t rows, inputs, outputs;
 };
 
-/// What of a linear layer is measured: y = x W^T, or the mean of that, dx = dy W and dW += dy^T x.
+/// What of a linear layer is measured: y = x W^T, or the mean of that, dx = dy W and dW += dy^T x with weights and
+/// results that are not in the caches, as a training finds them.
 enum class Passes : std::uint8_t { forward, all };
 
-/// Inputs are what was just made, weights and results are not in the caches.
-RateCurve measure_gemm(Bench& bench, std::vector<GemmSize> const& sizes, DType dtype, Passes passes) {
+struct GemmRates {
+  RateCurve curve;
+  double best = 0;  ///< FLOP/s over all sizes, of y = x W^T alone and again and again: what a peak is
+};
+GemmRates measure_gemm(Bench& bench, std::vector<GemmSize> const& sizes, DType dtype, Passes passes) {
   Points points;
+  GemmRates rates;
   for (GemmSize const& s : sizes) {
     ScopedMark const mark(bench.arena());
     Tensor const x = bench.tensor(dtype, {s.rows, s.inputs});
     std::vector<Gemm> forward, by_input, by_weight;
     std::int64_t const bytes = size_of(dtype) * s.outputs * (s.inputs + s.rows);
-    for (std::int64_t i = 0; i < Bench::enough(bytes); ++i) {
+    for (std::int64_t i = 0; i < (passes == Passes::all ? Bench::enough(bytes) : 1); ++i) {
       Tensor const w = bench.tensor(dtype, {s.outputs, s.inputs}), y = bench.tensor(dtype, {s.rows, s.outputs});
       forward.push_back({.a = x, .b = w, .out = y, .transpose_b = true});
       if (passes == Passes::forward) continue;
@@ -130,12 +135,15 @@ RateCurve measure_gemm(Bench& bench, std::vector<GemmSize> const& sizes, DType d
                            .transpose_a = true,
                            .accumulate = true});
     }
-    auto& seconds = points[cost(forward[0]).flops];
-    seconds.push_back(bench.seconds(forward));
-    if (passes == Passes::forward) continue;
-    seconds.push_back(bench.seconds(by_input)), seconds.push_back(bench.seconds(by_weight));
+    double const flops = cost(forward[0]).flops, alone = bench.seconds(forward[0]);
+    rates.best = std::max(rates.best, flops / alone);
+    if (passes == Passes::forward)
+      points[flops].push_back(alone);
+    else
+      for (auto const& ops : {forward, by_input, by_weight}) points[flops].push_back(bench.seconds(ops));
   }
-  return to_curve(points);
+  rates.curve = to_curve(points);
+  return rates;
 }
 
 /// The linear layers of the model (no side above 4,096: rates no longer change), each with the tokens of a micro-batch
@@ -253,11 +261,11 @@ Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid, Ex
   DType const dtype = compute_dtype(c.train.precision);
   return measured(comm, grid, c.run.workspace, executor, effort, [&](Bench& bench) {
     Machine machine{.name = "this machine, measured at start", .source = "measured"};
-    RateCurve const gemm = measure_gemm(bench, sizes_of(c.model, tokens, limit), dtype, Passes::forward),
-                    attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
-    machine.gemm_fp32 = machine.gemm_bf16 = gemm, machine.attention_fp32 = machine.attention_bf16 = attention;
+    GemmRates const gemm = measure_gemm(bench, sizes_of(c.model, tokens, limit), dtype, Passes::forward);
+    RateCurve const attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
+    machine.gemm_fp32 = machine.gemm_bf16 = gemm.curve, machine.attention_fp32 = machine.attention_bf16 = attention;
     machine.stream = measure_stream(bench, dtype);
-    machine.peak_fp32 = machine.peak_bf16 = machine.peak_fp16 = std::ranges::max(gemm.rates);
+    machine.peak_fp32 = machine.peak_bf16 = machine.peak_fp16 = gemm.best;
     measure_links(bench, grid, machine);
     return machine;
   });
@@ -273,10 +281,10 @@ Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t work
     for (std::int64_t width : {4096, 8192, 16384}) sizes.push_back({8192, width, width});
   return measured(comm, grid, workspace, executor, effort, [&](Bench& bench) {
     Machine machine{.name = "measured", .source = "measured by the kernels that train"};
-    machine.gemm_fp32 = measure_gemm(bench, sizes, DType::fp32, Passes::all),
-    machine.gemm_bf16 = measure_gemm(bench, sizes, DType::bf16, Passes::all);
-    machine.peak_fp32 = std::ranges::max(machine.gemm_fp32.rates);
-    machine.peak_bf16 = machine.peak_fp16 = std::ranges::max(machine.gemm_bf16.rates);
+    GemmRates const fp32 = measure_gemm(bench, sizes, DType::fp32, Passes::all),
+                    bf16 = measure_gemm(bench, sizes, DType::bf16, Passes::all);
+    machine.gemm_fp32 = fp32.curve, machine.gemm_bf16 = bf16.curve;
+    machine.peak_fp32 = fp32.best, machine.peak_bf16 = machine.peak_fp16 = bf16.best;
     for (std::int64_t length : {256, 1024}) {
       ModelConfig const shape{.heads = 8, .kv_heads = 8, .head_dim = 64, .sequence_length = length};
       auto append = [](RateCurve& curve, RateCurve const& point) {
