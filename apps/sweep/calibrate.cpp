@@ -31,6 +31,7 @@ std::string summary(Machine const& m, std::int64_t ranks, std::string const& fil
              speed(m.gemm_fp32, "FLOP/s"), ", bf16 ", speed(m.gemm_bf16, "FLOP/s"), "\n  attention  fp32 ",
              speed(m.attention_fp32, "FLOP/s"), ", bf16 ", speed(m.attention_bf16, "FLOP/s"), "\n  memory     ",
              speed(m.stream, "B/s"), "\n");
+  if (m.draw_rate > 0) text += concat("  dropout    ", format_count(m.draw_rate), " decisions/s in bf16 attention\n");
   if (ranks > 1)
     text += concat("  all-reduce ", speed(m.all_reduce, "B/s"), "\n  all-gather ", speed(m.all_gather, "B/s"),
                    "\n  messages   ", speed(m.ring_shift, "B/s"), "\n");

@@ -57,7 +57,9 @@ double tokens_bytes(Tensor const& x) { return static_cast<double>(x.count() * si
 Cost attention_cost(AttentionShape const& s, DType dtype, double flops_a_pair, double bytes) {
   Cost cost;
   cost.work = Work::attention;
-  cost.flops = flops_a_pair * static_cast<double>(s.head_dim * s.samples * s.heads) * visible_pairs(s);
+  double const pairs = static_cast<double>(s.samples * s.heads) * visible_pairs(s);
+  cost.flops = flops_a_pair * static_cast<double>(s.head_dim) * pairs;
+  if (s.dropout.probability > 0) cost.draws = pairs;
   // the convention's 4 (forward) and 8 (backward) a pair, masked or not
   cost.model_flops = (flops_a_pair > 4 ? 8.0 : 4.0) * static_cast<double>(s.head_dim * s.samples * s.heads) *
                      static_cast<double>(s.queries) * static_cast<double>(s.keys);

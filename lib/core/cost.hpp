@@ -31,6 +31,7 @@ struct Cost {
   double bytes = 0;      ///< bytes read and written in memory; for a collective, the bytes of the whole message
   double logits = 0;     ///< that a cross entropy passes over, forward or backward
   double gradients = 0;  ///< that are about to be summed over their ranks
+  double draws = 0;      ///< random decisions of flash attention's dropout, beside its FLOPs
   std::int64_t m = 0, n = 0, k = 0,
                batch = 1;  ///< GEMM sizes; attention: m queries, n keys, k head size, batch = samples x heads
   bool backward = false;   ///< of attention and of a cross entropy

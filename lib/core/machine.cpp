@@ -26,7 +26,7 @@ namespace {
 template <class M, class Visit>
 void figures_of(M& m, Visit&& visit) {
   visit("peak_fp32", m.peak_fp32), visit("peak_bf16", m.peak_bf16), visit("peak_fp16", m.peak_fp16);
-  visit("peak_fp8", m.peak_fp8);
+  visit("peak_fp8", m.peak_fp8), visit("draw_rate", m.draw_rate);
   visit("launch_seconds", m.launch_seconds), visit("link_bandwidth", m.link_bandwidth),
       visit("link_latency", m.link_latency);
 }

@@ -64,6 +64,7 @@ struct Machine {
   std::int64_t memory_bytes = 0;                       ///< a rank may use; 0: unknown
   double peak_fp32 = 0, peak_bf16 = 0, peak_fp16 = 0;  ///< FLOP/s; the denominator of MFU and HFU
   double peak_fp8 = 0;                                 ///< FLOP/s; 0: no faster than 16 bits
+  double draw_rate = 0;                                ///< decisions/s of dropout in flash attention; 0: not known
   double launch_seconds = 0;                           ///< fixed time of a call
   double link_bandwidth = 0, link_latency = 0;         ///< bytes/s (one direction, as reached) and s a step, in a node
   Cluster cluster;

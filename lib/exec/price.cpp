@@ -49,6 +49,11 @@ double attention_seconds(Cost const& cost, Machine const& machine) {
   return machine.launch_seconds + law.seconds + std::max(multiply, cost.bytes / memory_rate(p));
 }
 
+/// Drawing what to drop is integer arithmetic, of which the multiplying hides nothing: the scores wait for it.
+double draw_seconds(Cost const& cost, Machine const& machine) {
+  return machine.draw_rate > 0 ? cost.draws / machine.draw_rate : 0;
+}
+
 double curve_seconds(Cost const& cost, RateCurve const& curve, Machine const& machine) {
   double const memory = cost.bytes / machine.stream.at(cost.bytes);
   return std::max(cost.flops / curve.at(cost.flops), memory) + machine.launch_seconds;
@@ -192,8 +197,10 @@ double price(Cost const& cost, Machine const& machine, ProcessGrid const& grid, 
                                 : curve_seconds(cost, half ? machine.gemm_bf16 : machine.gemm_fp32, machine));
     case Work::attention:
       return slowest(machine, grid) *
-             (machine.processor ? attention_seconds(cost, machine)
-                                : curve_seconds(cost, half ? machine.attention_bf16 : machine.attention_fp32, machine));
+             (draw_seconds(cost, machine) +
+              (machine.processor
+                   ? attention_seconds(cost, machine)
+                   : curve_seconds(cost, half ? machine.attention_bf16 : machine.attention_fp32, machine)));
     case Work::stream:
       if (double const bytes = other_bytes(cost, machine.program); bytes > 0 && machine.processor)
         return bytes / memory_rate(*machine.processor) + machine.launch_seconds;

@@ -164,8 +164,19 @@ std::vector<GemmSize> sizes_of(ModelConfig const& m, std::int64_t tokens, double
   return sizes;
 }
 
-/// Forward and backward together, at the model's head size and sequence (at most 2,048) and at most 16 of its heads.
-RateCurve measure_attention(Bench& bench, ModelConfig const& m, std::int64_t samples, DType dtype) {
+/// Forward and backward together.
+struct AttentionTime {
+  double forward_flops = 0, flops = 0, draws = 0, seconds = 0;
+  RateCurve curve() const { return {{forward_flops}, {flops / seconds}}; }
+  /// Decisions/s, if dropout took longer than none at all.
+  double draw_rate(AttentionTime const& without) const {
+    return seconds > without.seconds ? draws / (seconds - without.seconds) : 0;
+  }
+};
+
+/// At the model's head size and sequence (at most 2,048) and at most 16 of its heads.
+AttentionTime measure_attention(Bench& bench, ModelConfig const& m, std::int64_t samples, DType dtype,
+                                double dropout = 0) {
   ScopedMark const mark(bench.arena());
   std::int64_t const length = std::min<std::int64_t>(m.sequence_length, 2048), group = m.heads / m.kv_heads;
   std::int64_t const kv_heads = std::max<std::int64_t>(1, std::min<std::int64_t>(m.kv_heads, 16 / group)),
@@ -178,7 +189,8 @@ RateCurve measure_attention(Bench& bench, ModelConfig const& m, std::int64_t sam
                              .heads = heads,
                              .kv_heads = kv_heads,
                              .head_dim = m.head_dim,
-                             .scale = 0.1};
+                             .scale = 0.1,
+                             .dropout = {.probability = dropout}};
   Tensor const q = bench.tensor(dtype, {n * length, width}), k = bench.tensor(dtype, {n * length, kv_width}),
                v = bench.tensor(dtype, {n * length, kv_width});
   Tensor const out = bench.tensor(dtype, {n * length, width}), lse = bench.tensor(DType::fp32, {n, heads, length});
@@ -196,8 +208,8 @@ RateCurve measure_attention(Bench& bench, ModelConfig const& m, std::int64_t sam
                                    .dk = bench.tensor(dtype, {n * length, kv_width}),
                                    .dv = bench.tensor(dtype, {n * length, kv_width})};
   double const backward_seconds = bench.seconds(backward);
-  double const rate = (cost(forward).flops + cost(backward).flops) / (forward_seconds + backward_seconds);
-  return {{cost(forward).flops}, {rate}};
+  Cost const there = cost(forward), back = cost(backward);
+  return {there.flops, there.flops + back.flops, there.draws + back.draws, forward_seconds + backward_seconds};
 }
 
 /// Norms and activations forward and backward, of rows of 512: what most of a training's memory-bound time is.
@@ -262,8 +274,11 @@ Machine measure_machine(Config const& c, Comm& comm, ProcessGrid const& grid, Ex
   return measured(comm, grid, c.run.workspace, executor, effort, [&](Bench& bench) {
     Machine machine{.name = "this machine, measured at start", .source = "measured"};
     GemmRates const gemm = measure_gemm(bench, sizes_of(c.model, tokens, limit), dtype, Passes::forward);
-    RateCurve const attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
-    machine.gemm_fp32 = machine.gemm_bf16 = gemm.curve, machine.attention_fp32 = machine.attention_bf16 = attention;
+    AttentionTime const attention = measure_attention(bench, c.model, c.train.micro_batch, dtype);
+    machine.gemm_fp32 = machine.gemm_bf16 = gemm.curve;
+    machine.attention_fp32 = machine.attention_bf16 = attention.curve();
+    if (double const dropout = c.model.attention_dropout; dropout > 0)
+      machine.draw_rate = measure_attention(bench, c.model, c.train.micro_batch, dtype, dropout).draw_rate(attention);
     machine.stream = measure_stream(bench, dtype);
     machine.peak_fp32 = machine.peak_bf16 = machine.peak_fp16 = gemm.best;
     measure_links(bench, grid, machine);
@@ -290,8 +305,10 @@ Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t work
       auto append = [](RateCurve& curve, RateCurve const& point) {
         curve.sizes.push_back(point.sizes[0]), curve.rates.push_back(point.rates[0]);
       };
-      append(machine.attention_fp32, measure_attention(bench, shape, 2, DType::fp32)),
-          append(machine.attention_bf16, measure_attention(bench, shape, 2, DType::bf16));
+      AttentionTime const bf16_time = measure_attention(bench, shape, 2, DType::bf16);
+      append(machine.attention_fp32, measure_attention(bench, shape, 2, DType::fp32).curve()),
+          append(machine.attention_bf16, bf16_time.curve());
+      machine.draw_rate = measure_attention(bench, shape, 2, DType::bf16, 0.1).draw_rate(bf16_time);
     }
     machine.stream = measure_stream(bench, DType::fp32);
     measure_links(bench, grid, machine);

@@ -13,7 +13,7 @@ namespace {
 
 void write_machine(std::string const& name, std::int64_t memory) {
   std::string text = concat("name = \"small\"\nsource = \"none\"\nmemory_bytes = ", memory,
-                            "\npeak_fp32 = 1e12\npeak_bf16 = 2e12\npeak_fp16 = 2e12\npeak_fp8 = 0\nlaunch_seconds = 1e-6\n"
+                            "\npeak_fp32 = 1e12\npeak_bf16 = 2e12\npeak_fp16 = 2e12\npeak_fp8 = 0\ndraw_rate = 0\nlaunch_seconds = 1e-6\n"
                             "link_bandwidth = 1e9\nlink_latency = 1e-6\n");
   for (char const* curve : {"gemm_fp32", "gemm_bf16", "attention_fp32", "attention_bf16"})
     text += concat("[", curve, "]\nsizes = [1e6, 1e9]\nrates = [1e11, 1e12]\n");

@@ -50,7 +50,7 @@ BOOST_AUTO_TEST_CASE(a_machine_file_gives_the_times) {
   Desk const desk;
   write_file("machine.toml",
              "name = \"made up\"\nsource = \"made up\"\nmemory_bytes = 0\npeak_fp32 = 1e12\npeak_bf16 = 2e12\n"
-             "peak_fp16 = 2e12\npeak_fp8 = 0\nlaunch_seconds = 0.0\nlink_bandwidth = 1e9\nlink_latency = 1e-6\n"
+             "peak_fp16 = 2e12\npeak_fp8 = 0\ndraw_rate = 0\nlaunch_seconds = 0.0\nlink_bandwidth = 1e9\nlink_latency = 1e-6\n"
              "[gemm_fp32]\nsizes = [1e6]\nrates = [1e12]\n[gemm_bf16]\nsizes = [1e6]\nrates = [2e12]\n"
              "[attention_fp32]\nsizes = [1e6]\nrates = [5e11]\n[attention_bf16]\nsizes = [1e6]\nrates = [5e11]\n"
              "[stream]\nsizes = [1e6]\nrates = [1e11]\n");

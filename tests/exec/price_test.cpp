@@ -67,6 +67,20 @@ BOOST_AUTO_TEST_CASE(a_group_is_counted_by_node) {
         }
 }
 
+BOOST_AUTO_TEST_CASE(dropout_in_attention_costs_its_decisions) {
+  Cost attention{.work = Work::attention, .flops = 1e12, .m = 2048, .n = 2048, .k = 128, .dtype = DType::bf16};
+  Machine curves{.draw_rate = 1e9, .attention_bf16 = {{1}, {1e14}}, .stream = {{1}, {1e12}}};
+  for (Machine const& m : {machine("dgx-h100"), machine("selene"), curves}) {
+    double const without = seconds(attention, m);
+    attention.draws = 2e9;
+    BOOST_TEST(seconds(attention, m) - without == 2e9 / m.draw_rate, boost::test_tools::tolerance(1e-6));
+    Machine unknown = m;
+    unknown.draw_rate = 0;
+    BOOST_TEST(seconds(attention, unknown) == without);
+    attention.draws = 0;
+  }
+}
+
 BOOST_AUTO_TEST_CASE(collectives_reach_their_known_limits) {
   Machine const m = machine("selene");
   double const large = 64e9, share = m.cluster.network_bandwidth / 8;

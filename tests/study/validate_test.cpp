@@ -1,5 +1,4 @@
-// Predictions against published measurements: the limits that the project promises, on the tables as published; where
-// they are not met, what is reached.
+// Predictions against published measurements: the limits that the project promises, on the tables as published.
 #include "study/validate.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -37,13 +36,8 @@ BOOST_AUTO_TEST_CASE(korthikanti_is_met) {
   within(validated("korthikanti-data-parallel"), 0.04, 0.04);
 }
 
-// The goal, a mean of 5 % and no row over 10 %, is just missed: the fastest pair of micro-batch and chunks is a little
-// faster than what was run (LOG.md).
-BOOST_AUTO_TEST_CASE(sc21_is_near) { within(validated("sc21-table1"), 0.053, 0.105); }
-
-// The goal, a mean of 6 %, is not met: the two smallest models ran slower than one GPU's measured compute and DGX
-// H100's links explain (LOG.md). What is reached is held.
-BOOST_AUTO_TEST_CASE(megatron_on_h100_is_near) { within(validated("megatron-h100"), 0.095, 0.24); }
+BOOST_AUTO_TEST_CASE(sc21_is_met) { within(validated("sc21-table1"), 0.05, 0.1); }
+BOOST_AUTO_TEST_CASE(megatron_on_h100_is_met) { within(validated("megatron-h100"), 0.06, 0.12); }
 
 BOOST_AUTO_TEST_CASE(what_was_measured_here_is_met) {
   within(validated("h100-steps"), 0.03, 0.05);
