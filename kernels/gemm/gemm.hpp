@@ -4,6 +4,13 @@
 
 namespace selenite {
 
+/// What becomes of a product, with its bias, on its way to memory.
+enum class Epilogue : std::uint8_t {
+  none,
+  gelu,           ///< `before` = product; out = gelu of it, before or after it is rounded to before's dtype
+  gelu_backward,  ///< out = product gelu'(before)
+};
+
 /// out = scale op(a) op(b) (+ bias) (+ out if accumulate), row-major matrices with row strides.
 /// op(a) is [m, k], op(b) is [k, n], out is [m, n]. a and b have one dtype (fp32, bf16, fp16); out has that dtype or
 /// fp32. Or each is e4m3 or e5m2, and stands for its elements times a_scale or b_scale, powers of two; then out is bf16
@@ -17,6 +24,13 @@ struct Gemm {
   bool accumulate = false;  ///< add to what out holds
   double scale = 1;         ///< of the product; 1 with a bias
   Tensor a_scale, b_scale;  ///< fp32 [1], with 8-bit operands only
+
+  // With operands of more than 8 bits: what else is made while the product is at hand.
+  Epilogue epilogue = Epilogue::none;  ///< gelu as Activation has it; neither accumulates nor scales
+  Tensor before;                       ///< with an epilogue: of out's shape and dtype
+  /// fp32 [m], with a transposed into an fp32 out: the sums of a over its rows, not added. With a = dy, the bias' part
+  /// of the gradient beside the weight's.
+  Tensor bias_gradient;
 
   std::int64_t m() const { return out.rows(); }
   std::int64_t n() const { return out.cols(); }

@@ -4,6 +4,7 @@
 #include "core/parallel_for.hpp"
 #include "core/simd.hpp"
 #include "kernels/gemm/gemm_backend.hpp"
+#include "kernels/gemm/gemm_epilogue.hpp"
 
 namespace selenite {
 namespace {
@@ -175,6 +176,8 @@ void multiply_fp8(Cpu& cpu, Gemm const& op) {
 void launch(Cpu& cpu, Gemm const& op) {
   validate(!op.bias.defined() || op.scale == 1,
            "A matrix product has both a bias and a scale (libraries disagree which comes first). Use one.");
+  check_epilogue(op);
+  if (has_epilogue(op)) return apart(op, [&](auto const& part) { launch(cpu, part); });
   if (is_fp8(op.a.dtype())) return multiply_fp8(cpu, op);
   Direct const direct = multiply_direct(cpu, op);
   if (direct == Direct::done) return;
@@ -205,6 +208,11 @@ std::int64_t workspace(Gemm const& op, std::int64_t budget) {
     std::int64_t const copies = bf16_bytes(op.a) + bf16_bytes(op.b);
     return copies < budget ? copies + workspace(as_bf16(op, nullptr), budget - copies)
                            : std::min(budget, scratch_of(op, blocks_of(op, largest_edge)));
+  }
+  if (op.bias_gradient.defined()) {
+    Gemm product = op;
+    product.bias_gradient = {};
+    return std::max(workspace(product, budget), workspace(SumRows{.x = op.a, .out = op.bias_gradient}, budget));
   }
   std::int64_t const packed = 8 * (op.m() * op.k() + op.k() * op.n() + op.m() * op.n());
   std::int64_t const library = std::min<std::int64_t>(16 << 20, (256 << 10) + packed);

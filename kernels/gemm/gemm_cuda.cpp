@@ -6,6 +6,7 @@
 
 #include "core/cuda.hpp"
 #include "kernels/gemm/gemm_batch.hpp"
+#include "kernels/gemm/gemm_epilogue.hpp"
 
 namespace selenite {
 namespace {
@@ -60,8 +61,10 @@ Matrix matrix_of(Tensor const& x, bool transposed, std::int64_t batch_stride) {
 struct Problem {
   Matrix first, second, out;
   std::int64_t batch, workspace;
-  std::int64_t bias_alignment;  ///< 0: no bias
+  std::int64_t bias_alignment;  ///< 0: no bias, nor its gradient
   bool accumulate;
+  cublasLtEpilogue_t epilogue;
+  std::int64_t before_stride, before_alignment;  ///< with gelu
 
   std::int64_t k() const { return first.transposed ? first.rows : first.cols; }
   double flops() const {
@@ -70,14 +73,27 @@ struct Problem {
   }
   std::strong_ordering operator<=>(Problem const&) const = default;
 };
+cublasLtEpilogue_t epilogue_of(Gemm const& op) {
+  if (op.bias_gradient.defined()) return CUBLASLT_EPILOGUE_BGRADB;  // our a is the library's second operand
+  if (op.epilogue == Epilogue::gelu_backward) return CUBLASLT_EPILOGUE_DGELU;
+  if (op.epilogue == Epilogue::gelu)
+    return op.bias.defined() ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+  return op.bias.defined() ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+}
+Tensor const& bias_of(Gemm const& op) { return op.bias_gradient.defined() ? op.bias_gradient : op.bias; }
+
 Problem problem_of(Gemm const& op, GemmBatch const& batch, std::size_t workspace) {
+  Tensor const& bias = bias_of(op);
   return {matrix_of(op.b, op.transpose_b, batch.b),
           matrix_of(op.a, op.transpose_a, batch.a),
           matrix_of(op.out, false, batch.out),
           batch.count,
           static_cast<std::int64_t>(workspace),
-          op.bias.defined() ? alignment_of(op.bias.raw()) : 0,
-          op.accumulate};
+          bias.defined() ? alignment_of(bias.raw()) : 0,
+          op.accumulate,
+          epilogue_of(op),
+          op.before.defined() ? op.before.row_stride() : 0,
+          op.before.defined() ? alignment_of(op.before.raw()) : 0};
 }
 
 template <class Value>
@@ -102,16 +118,17 @@ void describe(cublasLtMatrixLayoutOpaque_t& layout, Matrix const& x, std::int64_
 }
 
 /// What a launch gives the library besides matrices; a problem's algorithm does not depend on where it lies, but for
-/// the bias' alignment.
+/// alignments.
 struct Extras {
-  void const *bias, *first_scale, *second_scale;  ///< null: none
+  void const *bias, *before, *first_scale, *second_scale;  ///< null: none
 };
 Extras extras_of(Gemm const& op) {
   auto address = [](Tensor const& x) -> void const* { return x.defined() ? x.raw() : nullptr; };
-  return {address(op.bias), address(op.b_scale), address(op.a_scale)};
+  return {address(bias_of(op)), address(op.before), address(op.b_scale), address(op.a_scale)};
 }
 void set(cublasLtMatmulDescOpaque_t& operation, Extras const& extras) {
   if (extras.bias) set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, extras.bias);
+  if (extras.before) set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, extras.before);
   if (!extras.first_scale) return;
   set(operation, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, extras.first_scale);
   set(operation, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, extras.second_scale);
@@ -125,10 +142,13 @@ void describe(cublasLtMatmulDescOpaque_t& operation, Problem const& problem, Ext
   set(operation, CUBLASLT_MATMUL_DESC_TRANSA, transposition(problem.first));
   set(operation, CUBLASLT_MATMUL_DESC_TRANSB, transposition(problem.second));
   set(operation, extras);
+  set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, problem.epilogue);
+  if (extras.before) set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, problem.before_stride);
   if (!extras.bias) return;
-  set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-  set(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE,
-      cuda_type(size_of(problem.second.type) == 1 ? DType::bf16 : problem.second.type));
+  DType const bias = problem.epilogue == CUBLASLT_EPILOGUE_BGRADB ? problem.out.type
+                     : size_of(problem.second.type) == 1          ? DType::bf16
+                                                                  : problem.second.type;
+  set(operation, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, cuda_type(bias));
 }
 
 cublasLtMatmulPreferenceOpaque_t preference_of(Problem const& problem) {
@@ -156,7 +176,7 @@ cublasLtMatmulPreferenceOpaque_t preference_of(Problem const& problem) {
              "). Give the output the inputs' dtype, or use run.backend = \"cpu\"."));
 }
 
-/// The library's descriptions of a problem and its algorithm: made once, used by every launch.
+/// The library's descriptions of a problem and its algorithm, if it has one: made once, used by every launch.
 struct Plan {
   Plan(cublasLtHandle_t handle, Problem const& problem, Extras const& extras);
   Plan(Plan const&) = delete;
@@ -165,6 +185,7 @@ struct Plan {
   cublasLtMatmulDescOpaque_t operation{};
   cublasLtMatrixLayoutOpaque_t first{}, second{}, out{};
   cublasLtMatmulAlgo_t algorithm{};
+  bool possible = false;
 };
 
 Plan::Plan(cublasLtHandle_t handle, Problem const& problem, Extras const& extras) {
@@ -178,9 +199,9 @@ Plan::Plan(cublasLtHandle_t handle, Problem const& problem, Extras const& extras
   cublasStatus_t status =
       cublasLtMatmulAlgoGetHeuristic(handle, &operation, &first, &second, &out, &out, &preference, 1, &best, &found);
   if (status == CUBLAS_STATUS_SUCCESS) status = found > 0 ? best.state : CUBLAS_STATUS_NOT_SUPPORTED;
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED) no_algorithm(problem);
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return;
   cublas_check(status, "cublasLtMatmulAlgoGetHeuristic", __FILE__, __LINE__);
-  algorithm = best.algo;
+  algorithm = best.algo, possible = true;
 }
 
 }  // namespace
@@ -204,20 +225,38 @@ class CublasLt {
   std::map<Problem, Plan> plans_;
 };
 
-void launch(Cuda& cuda, Gemm const& op, GemmBatch const& batch) {
-  if (op.m() == 0 || op.n() == 0 || batch.count == 0) return;
+namespace {
+/// Whether the library could do it.
+bool multiply(Cuda& cuda, Gemm const& op, GemmBatch const& batch) {
   if (!cuda.cublas_lt) cuda.cublas_lt = std::make_shared<CublasLt>();
   Problem const problem = problem_of(op, batch, cuda.workspace.size());
   Extras const extras = extras_of(op);
   Plan& plan = cuda.cublas_lt->plan(problem, extras);
+  if (!plan.possible && has_epilogue(op)) return false;
+  if (!plan.possible) no_algorithm(problem);
   set(plan.operation, extras);
   float const alpha = static_cast<float>(op.scale), beta = op.accumulate ? 1.0f : 0.0f;
   CUBLAS_CHECK(cublasLtMatmul(cuda.cublas_lt->handle(), &plan.operation, &alpha, op.b.raw(), &plan.first, op.a.raw(),
                               &plan.second, &beta, op.out.raw(), &plan.out, op.out.raw(), &plan.out, &plan.algorithm,
                               cuda.workspace.data(), cuda.workspace.size(), cuda.stream));
   cuda.flops += problem.flops();
+  return true;
 }
 
-void launch(Cuda& cuda, Gemm const& op) { launch(cuda, op, GemmBatch{}); }
+/// As cublasLt.h says of AUX_LD.
+bool takes(Tensor const& before) { return !before.defined() || before.row_stride() % 8 == 0; }
+}  // namespace
+
+void launch(Cuda& cuda, Gemm const& op, GemmBatch const& batch) {
+  if (op.m() == 0 || op.n() == 0 || batch.count == 0) return;
+  multiply(cuda, op, batch);
+}
+
+/// Epilogues by the library where it has them, else by our kernels.
+void launch(Cuda& cuda, Gemm const& op) {
+  check_epilogue(op);
+  if (op.m() == 0 || op.n() == 0) return;
+  if (!takes(op.before) || !multiply(cuda, op, {})) apart(op, [&](auto const& part) { launch(cuda, part); });
+}
 
 }  // namespace selenite

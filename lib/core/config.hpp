@@ -116,6 +116,7 @@ struct RunConfig {
   std::int64_t threads = 0;           ///< a rank; 0: all the affinity mask allows
   std::int64_t workspace = 32 << 20;  ///< bytes of scratch that kernels may use
   AttentionLibrary attention_library = AttentionLibrary::automatic;
+  bool fused_epilogues = false;
   double watchdog = 600;  ///< seconds; 0: off
   bool operator==(RunConfig const&) const = default;
 };

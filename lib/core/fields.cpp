@@ -167,6 +167,8 @@ std::vector<Field> fields(RunConfig& c) {
           {"attention_library", choice(c.attention_library, library_names),
            "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an "
            "error; own"},
+          {"fused_epilogues", &c.fused_epilogues,
+           "with backend = cuda the products of linear layers make GELU, its backward pass and biases' gradients"},
           {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0,
            1e9}};
 }

@@ -8,21 +8,15 @@
 
 namespace selenite {
 
-AttentionOptions attention_options(Config const& c) {
-  bool const cuda = c.run.backend == BackendKind::cuda;
-  return {c.layout.context_exchange, cuda ? c.run.attention_library : AttentionLibrary::own, c.train.deterministic};
-}
-
 AttentionLayer::AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& m, ProcessGrid const& grid,
-                               TensorParallel const& tensor, AttentionOptions const& options, Recompute recompute,
-                               std::uint64_t seed)
+                               TensorParallel const& tensor, LayerOptions const& options, std::uint64_t seed)
     : tensor_(tensor),
-      norm_(name + ".norm", m, recompute, tensor),
+      norm_(name + ".norm", m, options.recompute, tensor),
       head_dim_(m.head_dim),
       rotary_(m.positions == Positions::rotary),
       rotary_base_(m.rotary_base),
       path_(m.attention),
-      keeps_scores_(recompute != Recompute::selective),
+      keeps_scores_(options.recompute != Recompute::selective),
       context_ranks_(grid.size(Axis::context)),
       ring_(context_ranks_, options.exchange),
       options_(options) {
@@ -32,9 +26,10 @@ AttentionLayer::AttentionLayer(std::string const& name, LayerId layer, ModelConf
   qkv_ = Linear({{n + "q", m.heads * m.head_dim},
                  {n + "k", m.kv_heads * m.head_dim, kv_parts},
                  {n + "v", m.kv_heads * m.head_dim, kv_parts}},
-                m.hidden, m.bias, m.init_std, Linear::CutBy::outputs, tensor);
+                m.hidden, m.bias, m.init_std, Linear::CutBy::outputs, tensor, options.epilogues);
   projection_ = Linear({{n + "projection", m.hidden}}, m.heads * m.head_dim, m.bias,
-                       m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs, tensor);
+                       m.init_std / std::sqrt(2.0 * static_cast<double>(m.layers)), Linear::CutBy::inputs, tensor,
+                       options.epilogues);
   auto const number = static_cast<std::uint32_t>(*layer);
   hidden_dropout_ = {m.hidden_dropout, seed, number, 1};
   attention_dropout_ = {m.attention_dropout, seed, number, 0};
@@ -57,7 +52,7 @@ AttentionShape AttentionLayer::shape(Batch const& batch) const {
           .scale = 1 / std::sqrt(static_cast<double>(head_dim_)),
           .dropout = batch.active(attention_dropout_),
           .first_head = first_head_,
-          .library = options_.library,
+          .library = options_.attention_library,
           .deterministic = options_.deterministic};
 }
 

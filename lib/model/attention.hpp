@@ -8,14 +8,6 @@
 
 namespace selenite {
 
-/// How attention is computed, apart from what it is.
-struct AttentionOptions {
-  ContextExchange exchange = ContextExchange::ring;
-  AttentionLibrary library = AttentionLibrary::own;
-  bool deterministic = true;
-};
-AttentionOptions attention_options(Config const& config);
-
 /// y = x + dropout(proj(attention(qkv(norm(x))))).
 class AttentionLayer {
  public:
@@ -32,8 +24,7 @@ class AttentionLayer {
   };
   AttentionLayer() = default;
   AttentionLayer(std::string const& name, LayerId layer, ModelConfig const& model, ProcessGrid const& grid,
-                 TensorParallel const& tensor, AttentionOptions const& options, Recompute recompute,
-                 std::uint64_t seed);
+                 TensorParallel const& tensor, LayerOptions const& options, std::uint64_t seed);
 
   void list(ParameterList& parameters);
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;
@@ -72,7 +63,7 @@ class AttentionLayer {
   bool keeps_scores_ = true;
   std::int64_t context_ranks_ = 1;
   RingAttention ring_;
-  AttentionOptions options_;
+  LayerOptions options_;
   DropoutSite hidden_dropout_, attention_dropout_;
 };
 

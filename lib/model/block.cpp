@@ -3,9 +3,9 @@
 namespace selenite {
 
 Block::Block(LayerId layer, ModelConfig const& model, ProcessGrid const& grid, TensorParallel const& tensor,
-             AttentionOptions const& options, Recompute recompute, std::uint64_t seed)
-    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, tensor, options, recompute, seed),
-      mlp_(concat("layers.", layer, ".mlp"), layer, model, recompute, tensor, seed) {}
+             LayerOptions const& options, std::uint64_t seed)
+    : attention_(concat("layers.", layer, ".attention"), layer, model, grid, tensor, options, seed),
+      mlp_(concat("layers.", layer, ".mlp"), layer, model, tensor, options, seed) {}
 
 void Block::list(ParameterList& parameters) {
   attention_.list(parameters);

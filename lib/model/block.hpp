@@ -15,7 +15,7 @@ class Block {
   };
   Block() = default;
   Block(LayerId layer, ModelConfig const& model, ProcessGrid const& grid, TensorParallel const& tensor,
-        AttentionOptions const& options, Recompute recompute, std::uint64_t seed);
+        LayerOptions const& options, std::uint64_t seed);
 
   void list(ParameterList& parameters);
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;

@@ -11,8 +11,7 @@ GptChunk::GptChunk(Config const& c, ProcessGrid const& grid, Rank rank, ChunkSpe
   if (c.train.recompute == Recompute::full) recompute_ = static_cast<std::size_t>(c.train.recompute_layers);
   if (spec.embedding) embedding_ = EmbeddingLayer(c.model, tensor_, seed);
   for (std::int64_t i = 0; i < spec.count; ++i)
-    blocks_.emplace_back(LayerId(spec.first + i), c.model, grid, tensor_, attention_options(c), c.train.recompute,
-                         seed);
+    blocks_.emplace_back(LayerId(spec.first + i), c.model, grid, tensor_, layer_options(c), seed);
   Parameter const* const shared = spec.embedding ? &embedding_.tokens() : tied;
   if (spec.head) head_ = Head(c.model, c.train.recompute, tensor_, c.model.tied_embeddings ? shared : nullptr);
   ParameterList list;

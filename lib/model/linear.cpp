@@ -1,6 +1,5 @@
 #include "model/linear.hpp"
 
-#include "kernels/gemm/gemm.hpp"
 #include "kernels/quantize/quantize.hpp"
 
 namespace selenite {
@@ -22,8 +21,8 @@ Tensor rounded_transpose(Ctx& ctx, Tensor const& x, DType dtype, Fp8Scale const&
 }  // namespace
 
 Linear::Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, double init_std, CutBy cut,
-               TensorParallel const& tensor)
-    : cut_(cut), tensor_(tensor) {
+               TensorParallel const& tensor, Epilogues epilogues)
+    : cut_(cut), epilogues_(epilogues), tensor_(tensor) {
   for (Part const& part : parts) {
     Param weight{.name = part.name + ".weight",
                  .shape = {part.outputs, inputs},
@@ -83,13 +82,18 @@ void Linear::multiply_back(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
 }
 
 void Linear::multiply_gradient(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
-  Tensor const dw = joined(weights_, &Parameter::gradient);
-  if (!biases_.empty()) ctx(SumRows{.x = dy, .out = bias_gradient(), .accumulate = true});
-  if (!fp8_.defined()) return ctx(Gemm{.a = dy, .b = x, .out = dw, .transpose_a = true, .accumulate = true});
   ScopedMark const mark(ctx.scratch());
+  Gemm product{.a = dy, .b = x, .out = joined(weights_, &Parameter::gradient), .transpose_a = true, .accumulate = true};
+  if (fuses() && !biases_.empty()) {
+    product.bias_gradient = ctx.temporary(DType::fp32, {1, dy.cols()});
+    ctx(product);
+    return sum_bias_gradient(ctx, product.bias_gradient);
+  }
+  sum_bias_gradient(ctx, dy);
+  if (!fp8_.defined()) return ctx(product);
   ctx(Gemm{.a = rounded_transpose(ctx, dy, DType::e5m2, fp8_.gradient),
            .b = rounded_transpose(ctx, x, DType::e4m3, fp8_.input),
-           .out = dw,
+           .out = product.out,
            .transpose_b = true,
            .accumulate = true,
            .a_scale = fp8_.gradient.inverse,
@@ -100,6 +104,27 @@ void Linear::forward(Ctx& ctx, Tensor const& x, Tensor const& y) const {
   if (cut_ == CutBy::inputs) return tensor_.reduce(ctx, y, [&](Tensor const& sum) { multiply(ctx, x, sum, {}); });
   ScopedMark const mark(ctx.scratch());
   multiply(ctx, tensor_.gathered(ctx, x), y, bias());
+}
+
+void Linear::forward_gelu(Ctx& ctx, Tensor const& x, Tensor const& before, Tensor const& y) const {
+  EXPECTS(cut_ == CutBy::outputs && fuses());
+  ScopedMark const mark(ctx.scratch());
+  ctx(Gemm{.a = tensor_.gathered(ctx, x),
+           .b = joined(weights_, &Parameter::weight),
+           .out = y,
+           .transpose_b = true,
+           .bias = bias(),
+           .epilogue = Epilogue::gelu,
+           .before = before});
+}
+
+void Linear::backward_input_gelu(Ctx& ctx, Tensor const& dy, Tensor const& before, Tensor const& dx) const {
+  EXPECTS(cut_ == CutBy::inputs && fuses());
+  ctx(Gemm{.a = dy,
+           .b = joined(weights_, &Parameter::weight),
+           .out = dx,
+           .epilogue = Epilogue::gelu_backward,
+           .before = before});
 }
 
 void Linear::backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {

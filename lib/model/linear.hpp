@@ -4,6 +4,8 @@
 
 #include "core/param.hpp"
 #include "exec/ctx.hpp"
+#include "kernels/gemm/gemm.hpp"
+#include "model/layer_options.hpp"
 #include "model/tensor_parallel.hpp"
 
 namespace selenite {
@@ -26,7 +28,7 @@ class Linear {
 
   Linear() = default;
   Linear(std::vector<Part> const& parts, std::int64_t inputs, bool bias, double init_std, CutBy cut,
-         TensorParallel const& tensor);
+         TensorParallel const& tensor, Epilogues epilogues);
 
   void list(ParameterList& parameters);
   /// y = x W^T. A column-cut layer takes the rows that this rank holds, gathers the others, and adds its bias; a
@@ -34,6 +36,12 @@ class Linear {
   void forward(Ctx& ctx, Tensor const& x, Tensor const& y) const;
   /// dx = dy W; dy [all tokens], dx summed over the tensor ranks where the layer is column-cut.
   void backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
+  /// The products make GELU and its backward pass, too.
+  bool fuses() const { return epilogues_ == Epilogues::fused && !fp8_.defined(); }
+  /// y = gelu(before), before = x W^T + b, of a column-cut layer that fuses.
+  void forward_gelu(Ctx& ctx, Tensor const& x, Tensor const& before, Tensor const& y) const;
+  /// dx = gelu'(before) dy W, of a row-cut layer that fuses.
+  void backward_input_gelu(Ctx& ctx, Tensor const& dy, Tensor const& before, Tensor const& dx) const;
   /// dW += dy^T x, db += sum of dy; dy [all tokens], x as forward had it (gathered again, not kept).
   void backward_weight(Ctx& ctx, Tensor const& x, Tensor const& dy) const;
   /// Both, of a column-cut layer whose tensor ranks overlap: x is gathered beside the first product, dx summed beside
@@ -50,11 +58,15 @@ class Linear {
   // the three products; x and dy [all tokens]
   void multiply(Ctx& ctx, Tensor const& x, Tensor const& y, Tensor const& bias) const;
   void multiply_back(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
+  void sum_bias_gradient(Ctx& ctx, Tensor const& dy) const {
+    if (!biases_.empty()) ctx(SumRows{.x = dy, .out = bias_gradient(), .accumulate = true});
+  }
   void multiply_gradient(Ctx& ctx, Tensor const& x, Tensor const& dy) const;
 
   std::vector<Parameter> weights_, biases_;
   Fp8Matrix fp8_;
   CutBy cut_ = CutBy::outputs;
+  Epilogues epilogues_ = Epilogues::apart;
   TensorParallel tensor_;
 };
 

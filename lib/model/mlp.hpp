@@ -18,8 +18,8 @@ class MlpLayer {
     Tensor d_down, d_up;    ///< [tokens, ...]: output gradients that backward_input keeps for backward_weight
   };
   MlpLayer() = default;
-  MlpLayer(std::string const& name, LayerId layer, ModelConfig const& model, Recompute recompute,
-           TensorParallel const& tensor, std::uint64_t seed);
+  MlpLayer(std::string const& name, LayerId layer, ModelConfig const& model, TensorParallel const& tensor,
+           LayerOptions const& options, std::uint64_t seed);
 
   void list(ParameterList& parameters);
   void forward(Ctx& ctx, Batch const& batch, Tensor const& x, Tensor const& y, Saved& saved) const;
@@ -31,6 +31,9 @@ class MlpLayer {
  private:
   void backward_to_up(Ctx& ctx, Batch const& batch, Tensor const& dy, Saved& saved) const;
   void backward_weight_of_down(Ctx& ctx, Saved const& saved) const;
+  /// The products make GELU.
+  bool fuses() const { return kind_ == ActivationKind::gelu && up_.fuses(); }
+  Tensor place_of_activated(Ctx& ctx, Saved const& saved) const;
   Tensor activate(Ctx& ctx, Saved const& saved) const;
 
   TensorParallel tensor_;

@@ -24,6 +24,23 @@ Gemm gemm(Tensors& t, DType type, DType out, Sizes s, bool transpose_a, bool tra
           .accumulate = accumulate};
 }
 
+Gemm gelu_gemm(Tensors& t, DType type, Sizes s, bool bias) {
+  Gemm op = gemm(t, type, type, s, false, true);
+  if (bias) op.bias = t.in(type, {s.n});
+  op.epilogue = Epilogue::gelu, op.before = t.out(type, {s.m, s.n}, strided);
+  return op;
+}
+Gemm gelu_backward_gemm(Tensors& t, DType type, Sizes s) {
+  Gemm op = gemm(t, type, type, s, false, false);
+  op.epilogue = Epilogue::gelu_backward, op.before = t.in(type, {s.m, s.n}, Uniform{-4, 4}, strided);
+  return op;
+}
+Gemm bias_gradient_gemm(Tensors& t, DType type, Sizes s) {
+  Gemm op = gemm(t, type, DType::fp32, s, true, false, true);
+  op.bias_gradient = t.out(DType::fp32, {1, s.m});
+  return op;
+}
+
 std::vector<Case<Gemm>> gemm_cases() {
   std::vector<Case<Gemm>> cases;
   for (Sizes const s : {Sizes{1, 1, 1}, Sizes{5, 3, 130}, Sizes{67, 131, 33}, Sizes{130, 1, 70}, Sizes{1, 190, 70}}) {
@@ -69,6 +86,19 @@ std::vector<Case<Gemm>> gemm_cases() {
                    },
                    {.sum_length = 2100}});
 
+  // whole packs of 8 columns, which libraries ask for, and others
+  for (Sizes const s : {Sizes{5, 3, 30}, Sizes{67, 136, 33}, Sizes{130, 24, 70}}) {
+    std::string const name = concat(s.m, " x ", s.n, " x ", s.k);
+    Options const options{.sum_length = static_cast<double>(s.k), .roundings_inside = 1};
+    for (bool const bias : {false, true})
+      cases.push_back({name + (bias ? ", gelu, bias" : ", gelu"),
+                       [=](Tensors& t, DType type) { return gelu_gemm(t, type, s, bias); }, options});
+    cases.push_back({name + ", gelu's backward pass",
+                     [=](Tensors& t, DType type) { return gelu_backward_gemm(t, type, s); }, options});
+    cases.push_back({name + ", the bias' gradient",
+                     [=](Tensors& t, DType type) { return bias_gradient_gemm(t, type, s); }, options});
+  }
+
   // GPT-2 124M, 4096 tokens: y = x W^T, dx = dy W, dW += dy^T x
   struct Linear {
     char const* name;
@@ -93,6 +123,23 @@ std::vector<Case<Gemm>> gemm_cases() {
                        return gemm(t, type, DType::fp32, {l.out, l.in, tokens}, true, false, true);
                      },
                      options});
+    cases.push_back({concat(l.name, " wgrad, the bias' gradient"),
+                     [=](Tensors& t, DType type) {
+                       return bias_gradient_gemm(t, type, {l.out, l.in, tokens});
+                     },
+                     options});
+    if (std::string(l.name) == "fc")
+      cases.push_back({"fc forward, gelu, bias",
+                       [=](Tensors& t, DType type) {
+                         return gelu_gemm(t, type, {tokens, l.out, l.in}, true);
+                       },
+                       options});
+    if (std::string(l.name) == "fc2")
+      cases.push_back({"fc2 dgrad, gelu's backward pass",
+                       [=](Tensors& t, DType type) {
+                         return gelu_backward_gemm(t, type, {tokens, l.in, l.out});
+                       },
+                       options});
   }
   return cases;
 }
@@ -180,6 +227,53 @@ BOOST_AUTO_TEST_CASE(linear_gradient) {
                    reference(SumRows{dy, dbias});
                  },
                  {{y, dy}}, {{x, dx}, {w, dw}, {bias, dbias}});
+}
+
+// The same where the products make GELU and the bias' gradient: y = gelu(before) W2^T, before = x W^T + b.
+BOOST_AUTO_TEST_CASE(epilogues_gradient) {
+  Tensors t(Tensors::doubles);
+  Tensor const x = t.in(DType::fp32, {5, 4}), w = t.in(DType::fp32, {3, 4}), bias = t.in(DType::fp32, {3}),
+               before = t.out(DType::fp32, {5, 3}), y = t.out(DType::fp32, {5, 3}), z = t.out(DType::fp32, {5, 2}),
+               w2 = t.in(DType::fp32, {2, 3});
+  Tensor const dz = t.in(DType::fp32, {5, 2}), d_before = t.out(DType::fp32, {5, 3}), dx = t.out(DType::fp32, {5, 4}),
+               dw = t.out(DType::fp32, {3, 4}), dbias = t.out(DType::fp32, {3});
+  auto const forward = [&] {
+    reference(Gemm{
+        .a = x, .b = w, .out = y, .transpose_b = true, .bias = bias, .epilogue = Epilogue::gelu, .before = before});
+    reference(Gemm{.a = y, .b = w2, .out = z, .transpose_b = true});
+  };
+  auto const backward = [&] {
+    reference(Gemm{.a = dz, .b = w2, .out = d_before, .epilogue = Epilogue::gelu_backward, .before = before});
+    reference(Gemm{.a = d_before, .b = w, .out = dx});
+    reference(Gemm{.a = d_before, .b = x, .out = dw, .transpose_a = true, .bias_gradient = dbias});
+  };
+  check_gradient(forward, backward, {{z, dz}}, {{x, dx}, {w, dw}, {bias, dbias}});
+}
+
+BOOST_AUTO_TEST_CASE(what_an_epilogue_does_not_go_with) {
+  Tensors t(Tensors::rounded);
+  auto const refused = [&](Gemm const& op, char const* why) {
+    Cpu cpu;
+    std::string said = "nothing";
+    try {
+      launch(cpu, op);
+    } catch (Error const& e) {
+      said = e.what();
+    }
+    BOOST_CHECK_MESSAGE(said.find(why) != said.npos, said);
+  };
+  Gemm op = gelu_gemm(t, DType::bf16, {8, 8, 8}, true);
+  op.accumulate = true;
+  refused(op, "accumulates");
+  op.accumulate = false, op.before = {};
+  refused(op, "they are alike");
+  op = gelu_backward_gemm(t, DType::bf16, {8, 8, 8}), op.bias = t.in(DType::bf16, {8});
+  refused(op, "has a bias");
+  op = bias_gradient_gemm(t, DType::bf16, {8, 8, 8}), op.transpose_a = false;
+  refused(op, "it is fp32 [m]");
+  op = fp8_gemm(t, DType::e4m3, DType::e4m3, DType::bf16, {16, 16, 16}, false, false);
+  op.epilogue = Epilogue::gelu, op.before = op.out;
+  refused(op, "8-bit operands");
 }
 
 // Whatever the library wants: less scratch than workspace() asked for is slower or refused, never exceeded.

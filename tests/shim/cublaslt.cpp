@@ -1,6 +1,7 @@
 #include "tests/shim/cublaslt.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <numeric>
 #include <string>
@@ -35,7 +36,8 @@ struct Operation {
   cublasOperation_t op_a = CUBLAS_OP_N, op_b = CUBLAS_OP_N;
   cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
   int bias_type = -1;  ///< of D
-  void const* bias = nullptr;
+  void const *bias = nullptr, *aux = nullptr;
+  std::int64_t aux_leading_dimension = 0;
   float const *a_scale = nullptr, *b_scale = nullptr;
   std::int8_t fast_accumulation = 0;
 };
@@ -50,7 +52,7 @@ struct Preference {
 struct Algorithm {
   std::uint64_t mark = initialized;
   std::uint64_t choice, workspace;
-  std::uint32_t alignment_a, alignment_b, alignment_c, alignment_d, alignment_bias;
+  std::uint32_t alignment_a, alignment_b, alignment_c, alignment_d, alignment_bias, alignment_aux;
 };
 
 template <class Inside, class Opaque>
@@ -117,8 +119,13 @@ bool supported_fp8(LtProblem const& p) {
   for (LtMatrix const& x : {p.a, p.b, p.d})
     if (x.leading_dimension * size_of(x.type) % 16 != 0) return false;
   bool const output = p.d.type == CUDA_R_16BF || p.d.type == CUDA_R_32F;
-  return types && order && sizes && output && (p.epilogue == CUBLASLT_EPILOGUE_DEFAULT || p.bias_type == CUDA_R_16BF);
+  bool const bias = p.epilogue == CUBLASLT_EPILOGUE_BIAS && p.bias_type == CUDA_R_16BF;
+  return types && order && sizes && output && (p.epilogue == CUBLASLT_EPILOGUE_DEFAULT || bias);
 }
+
+bool has_aux(LtProblem const& p) { return (p.epilogue & 128) != 0; }
+/// Of D's rows, added; or of its columns, written.
+bool has_bias(LtProblem const& p) { return (p.epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADB)) != 0; }
 
 /// The rows that COMPUTE_32F has in the documentation's table: inputs, output, bias.
 bool supported(LtProblem const& p) {
@@ -127,7 +134,9 @@ bool supported(LtProblem const& p) {
   if (p.a.type != p.b.type) return false;
   bool const floating = p.a.type == CUDA_R_32F || p.a.type == CUDA_R_16F || p.a.type == CUDA_R_16BF;
   if (!floating || (p.d.type != p.a.type && p.d.type != CUDA_R_32F)) return false;
-  return p.epilogue == CUBLASLT_EPILOGUE_DEFAULT || p.bias_type == p.d.type;
+  bool const rare = has_aux(p) || p.epilogue == CUBLASLT_EPILOGUE_BGRADB;
+  if (rare && (!lt_record().has_epilogues || p.d.batch != 1)) return false;
+  return !has_bias(p) || p.bias_type == p.d.type;
 }
 
 cublasStatus_t check(LtMatrix const& x, std::uint64_t rows, std::uint64_t cols, std::int32_t batch, char const* which) {
@@ -146,7 +155,7 @@ bool disjoint(LtMatrix const& x) {
   return x.batch == 1 || beside || x.batch_stride >= (cols - 1) * x.leading_dimension + rows;
 }
 
-cublasStatus_t check(LtProblem const& p, void const* bias) {
+cublasStatus_t check(LtProblem const& p, void const* bias, void const* aux) {
   std::uint64_t const m = p.m(), n = p.n(), k = p.k();
   bool const ta = p.op_a == CUBLAS_OP_T, tb = p.op_b == CUBLAS_OP_T;
   for (cublasStatus_t const status :
@@ -154,8 +163,10 @@ cublasStatus_t check(LtProblem const& p, void const* bias) {
         check(p.c, m, n, p.d.batch, "C"), check(p.d, m, n, p.d.batch, "D")})
     if (status != CUBLAS_STATUS_SUCCESS) return status;
   if (!disjoint(p.d)) return refuse(invalid, "the matrices of D overlap");
-  if ((p.epilogue == CUBLASLT_EPILOGUE_BIAS) != (bias != nullptr))
-    return refuse(invalid, "a bias and its epilogue come together");
+  if (has_bias(p) != (bias != nullptr)) return refuse(invalid, "a bias and its epilogue come together");
+  if (has_aux(p) != (aux != nullptr)) return refuse(invalid, "what gelu is given and its epilogue come together");
+  if (has_aux(p) && (p.aux_leading_dimension % 8 != 0 || p.aux_leading_dimension < static_cast<std::int64_t>(m)))
+    return refuse(invalid, "the columns of what gelu is given are ", p.aux_leading_dimension, " apart");
   if (!supported(p)) return refuse(unsupported, "this combination of types");
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -169,11 +180,11 @@ cublasStatus_t problem_of(LtProblem& problem, cublasLtHandle_t handle, cublasLtM
   for (auto const* layout : {a, b, c, d}) whole &= read<Layout>(layout).mark == initialized;
   if (!whole) return refuse(invalid, "a description was not initialized");
   auto matrix = [](cublasLtMatrixLayout_t layout) { return read<Layout>(layout).matrix; };
-  problem = {op.compute,           op.scale,  op.op_a,   op.op_b,   op.epilogue, CUDA_R_32F,
+  problem = {op.compute,           op.scale,  op.op_a,   op.op_b,   op.epilogue, CUDA_R_32F, op.aux_leading_dimension,
              op.fast_accumulation, matrix(a), matrix(b), matrix(c), matrix(d)};
   problem.bias_type = op.bias_type < 0 ? problem.d.type : static_cast<cudaDataType_t>(op.bias_type);
   if ((op.a_scale || op.b_scale) && !is_fp8(problem.a.type)) return refuse(unsupported, "scales of other than 8 bits");
-  return check(problem, op.bias);
+  return check(problem, op.bias, op.aux);
 }
 
 /// The widest accesses, of 16 bytes at most, that every column of every matrix can take.
@@ -200,7 +211,7 @@ cublasStatus_t check(Algorithm const& algorithm, LtProduct const& product, void 
   if (product.workspace > 0 && !aligned(workspace, 256)) return refuse(invalid, "scratch is not aligned to 256 bytes");
   if (!aligned(product.a, algorithm.alignment_a) || !aligned(product.b, algorithm.alignment_b) ||
       !aligned(product.d, std::max(algorithm.alignment_c, algorithm.alignment_d)) ||
-      !aligned(product.bias, algorithm.alignment_bias))
+      !aligned(product.bias, algorithm.alignment_bias) || !aligned(product.aux, algorithm.alignment_aux))
     return refuse(invalid, "a matrix is less aligned than the algorithm was told");
   return CUBLAS_STATUS_SUCCESS;
 }
@@ -218,6 +229,13 @@ std::vector<double> terms_of(LtMatrix const& x, void const* data, std::int64_t b
   return terms;
 }
 
+/// By tanh, as the library has it.
+double gelu(double x) { return 0.5 * x * (1 + std::tanh(0.7978845608 * (x + 0.044715 * x * x * x))); }
+double gelu_slope(double x) {
+  double const t = std::tanh(0.7978845608 * (x + 0.044715 * x * x * x));
+  return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * 0.7978845608 * (1 + 3 * 0.044715 * x * x);
+}
+
 void multiply(LtProduct const& product) {
   LtProblem const& p = product.problem;
   double const alpha =
@@ -233,9 +251,19 @@ void multiply(LtProduct const& product) {
                    d = batch * p.d.batch_stride + static_cast<std::int64_t>(j) * p.d.leading_dimension + row;
         double sum = std::inner_product(&a[i * k], &a[i * k] + k, &b[j * k], 0.0) * alpha;
         if (product.beta != 0) sum += product.beta * load(p.d.type, product.d, d);  // with 0, C is not read
-        if (product.bias) sum += load(p.bias_type, product.bias, row);
+        if (p.epilogue & CUBLASLT_EPILOGUE_BIAS) sum += load(p.bias_type, product.bias, row);
+        std::int64_t const aux = static_cast<std::int64_t>(j) * p.aux_leading_dimension + row;
+        if (p.epilogue == CUBLASLT_EPILOGUE_DGELU) {
+          sum *= gelu_slope(load(p.d.type, product.aux, aux));
+        } else if (has_aux(p)) {
+          store(p.d.type, const_cast<void*>(product.aux), aux, sum);
+          sum = gelu(sum);
+        }
         store(p.d.type, product.d, d, sum);
       }
+      if (p.epilogue == CUBLASLT_EPILOGUE_BGRADB)
+        store(p.bias_type, const_cast<void*>(product.bias), static_cast<std::int64_t>(j),
+              std::accumulate(&b[j * k], &b[j * k] + k, 0.0));
     }
   }
 }
@@ -299,6 +327,8 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t operation, cu
   if (what == CUBLASLT_MATMUL_DESC_TRANSB) status = assign(inside.op_b, value, bytes);
   if (what == CUBLASLT_MATMUL_DESC_EPILOGUE) status = assign(inside.epilogue, value, bytes);
   if (what == CUBLASLT_MATMUL_DESC_BIAS_POINTER) status = assign(inside.bias, value, bytes);
+  if (what == CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER) status = assign(inside.aux, value, bytes);
+  if (what == CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD) status = assign(inside.aux_leading_dimension, value, bytes);
   if (what == CUBLASLT_MATMUL_DESC_A_SCALE_POINTER) status = assign(inside.a_scale, value, bytes);
   if (what == CUBLASLT_MATMUL_DESC_B_SCALE_POINTER) status = assign(inside.b_scale, value, bytes);
   if (what == CUBLASLT_MATMUL_DESC_FAST_ACCUM) status = assign(inside.fast_accumulation, value, bytes);
@@ -344,7 +374,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
                             .alignment_b = access_bytes(problem.b, wishes.alignment_b),
                             .alignment_c = access_bytes(problem.c, wishes.alignment_c),
                             .alignment_d = access_bytes(problem.d, wishes.alignment_d),
-                            .alignment_bias = access_bytes(read<Operation>(operation).bias)};
+                            .alignment_bias = access_bytes(read<Operation>(operation).bias),
+                            .alignment_aux = access_bytes(read<Operation>(operation).aux)};
   lt_record().choices.push_back({problem, wishes.workspace, wishes.reduction_schemes});
   results[0] = {};
   write(&results[0].algo, algorithm);
@@ -364,6 +395,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
                     .a = a,
                     .b = b,
                     .bias = read<Operation>(operation).bias,
+                    .aux = read<Operation>(operation).aux,
                     .a_scale = read<Operation>(operation).a_scale,
                     .b_scale = read<Operation>(operation).b_scale,
                     .d = d,

@@ -15,13 +15,15 @@ struct LtMatrix {
   bool operator==(LtMatrix const&) const = default;
 };
 
-/// What a product is asked to be: D = alpha op(A) op(B) + beta C (+ bias), column-major.
+/// What a product is asked to be: D = alpha op(A) op(B) + beta C (+ bias), column-major; and what else its epilogue
+/// makes.
 struct LtProblem {
   cublasComputeType_t compute;
   cudaDataType_t scale;
   cublasOperation_t op_a, op_b;
   cublasLtEpilogue_t epilogue;
   cudaDataType_t bias_type;
+  std::int64_t aux_leading_dimension;
   std::int8_t fast_accumulation;
   LtMatrix a, b, c, d;
   bool operator==(LtProblem const&) const = default;
@@ -35,7 +37,7 @@ struct LtProblem {
 struct LtProduct {
   LtProblem problem;
   float alpha, beta;
-  void const *a, *b, *bias;
+  void const *a, *b, *bias, *aux;
   float const *a_scale, *b_scale;  ///< null: 1
   void* d;
   std::size_t workspace;
@@ -50,6 +52,7 @@ struct LtChoice {
 
 struct LtRecord {
   int handles = 0, destroyed = 0;  ///< made, and given back
+  bool has_epilogues = true;       ///< of GELU and of biases' gradients: set by tests
   std::vector<LtChoice> choices;
   std::vector<LtProduct> products;
 };

@@ -161,6 +161,59 @@ BOOST_AUTO_TEST_CASE(products_of_a_linear_layer_in_8_bits) {
   BOOST_TEST(message_of([&] { launch(cuda, ragged); }).find("multiples of 16") != std::string::npos);
 }
 
+// y = gelu(before), before = x W^T + b; d_before = gelu'(before) dy W; dW += dy^T x beside the sums of dy.
+BOOST_AUTO_TEST_CASE(epilogues) {
+  Tensor const x = memory(type, {tokens, in}), w = memory(type, {out, in}), y = memory(type, {tokens, out}),
+               before = memory(type, {tokens, 2 * out}).columns(8, out), bias = memory(type, {out}),
+               w2 = memory(type, {in, out}), dw = memory(DType::fp32, {out, in}), dbias = memory(DType::fp32, {1, out});
+  Gemm const forward{
+      .a = x, .b = w, .out = y, .transpose_b = true, .bias = bias, .epilogue = Epilogue::gelu, .before = before};
+  Gemm const backward{.a = x, .b = w2, .out = y, .epilogue = Epilogue::gelu_backward, .before = before};
+  Gemm const gradient{.a = y, .b = x, .out = dw, .transpose_a = true, .accumulate = true, .bias_gradient = dbias};
+  {
+    Cuda cuda;
+    cuda.workspace = memory.workspace(1 << 16);
+    launch(cuda, forward);
+    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS && last().bias == bias.raw());
+    BOOST_CHECK(last().aux == before.raw() && last().problem.aux_leading_dimension == 2 * out);
+    BOOST_CHECK(last().d == y.raw() && last().problem.bias_type == CUDA_R_16BF);
+    Gemm other = forward;
+    other.bias = {};
+    launch(cuda, other);
+    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_GELU_AUX && !last().bias);
+    launch(cuda, backward);
+    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_DGELU && last().aux == before.raw());
+    launch(cuda, gradient);
+    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_BGRADB && last().bias == dbias.raw());
+    BOOST_CHECK(last().problem.bias_type == CUDA_R_32F && last().problem.n() == out && last().beta == 1);
+    BOOST_CHECK_EQUAL(lt_record().products.size(), 4u);
+    BOOST_CHECK_EQUAL(cuda.flops, 4 * 2.0 * tokens * in * out);
+
+    // another alignment of what gelu is given is another problem; rows that no library takes are ours
+    std::size_t asked = choices();
+    other = forward, other.before = memory(type, {tokens, 2 * out}, 16).columns(8, out);
+    launch(cuda, other);
+    BOOST_CHECK_EQUAL(choices(), ++asked);
+    other.before = memory(type, {tokens, out + 4}).columns(0, out);
+    launch(cuda, other);
+    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_BIAS && last().d == other.before.raw());
+  }
+  // where the library has no such algorithm, our kernels do what it would have done; it is asked once
+  lt_record() = {.has_epilogues = false};
+  Cuda cuda;
+  cuda.workspace = memory.workspace(1 << 16);
+  for (int twice = 0; twice < 2; ++twice) {
+    launch(cuda, forward);
+    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_BIAS && last().d == before.raw());
+    launch(cuda, backward);
+    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_DEFAULT && last().d == y.raw());
+    launch(cuda, gradient);
+    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_DEFAULT && last().beta == 1);
+  }
+  BOOST_CHECK_EQUAL(choices(), 3u);
+  BOOST_CHECK_EQUAL(cuda.flops, 6 * 2.0 * tokens * in * out);
+}
+
 BOOST_AUTO_TEST_CASE(an_algorithm_is_chosen_once_a_problem) {
   Tensor const x = memory(type, {tokens, in}), w = memory(type, {out, in}), y = memory(type, {tokens, out}),
                bias = memory(type, {out});

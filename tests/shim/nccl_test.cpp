@@ -331,6 +331,18 @@ BOOST_AUTO_TEST_CASE(in_8_bits_a_layout_trains_as_one_rank_on_the_cores) {
   check_record(take_nccl_logs(), all.bytes_sent);
 }
 
+/// Products that make GELU and biases' gradients, too.
+BOOST_AUTO_TEST_CASE(layouts_with_fused_epilogues_train_as_one_rank) {
+  for (std::uint64_t seed = 21; seed <= 28; ++seed) {
+    Draw d = draw(seed, 6);
+    d.layout.push_back("run.fused_epilogues=true");
+    if (seed % 2 == 0) d.training.push_back("model.ffn_hidden=96");  // whole packs of 8 a rank: the library takes them
+    Settings const settings{"train.precision=fp32", "model.activation=gelu",
+                            seed % 4 == 0 ? "model.bias=false" : "model.bias=true"};
+    BOOST_TEST_CONTEXT(d.text()) { train(d, settings); }
+  }
+}
+
 /// The other path of attention, which has no context ranks.
 BOOST_AUTO_TEST_CASE(layouts_with_matrix_attention_train_as_one_rank) {
   int trained = 0;
