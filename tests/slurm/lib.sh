@@ -23,8 +23,8 @@ submit() { # NAME ARGUMENT... : the job's number; its output goes to NAME.out
   "$root/slurm/submit.sh" --parsable --output="$work/$name.out" "$@"
 }
 state() { squeue -h -t all -j "$1" -o %T; }
-wait_for() { # SECONDS COMMAND... : until it is true
-  local end=$((SECONDS + $1)); shift
+wait_for() { # SECONDS COMMAND... : until it is true; the seconds of a quiet machine, a busy one gets three times as many
+  local end=$((SECONDS + 3 * $1)); shift
   until "$@"; do if [ "$SECONDS" -ge "$end" ]; then return 1; fi; sleep 0.2; done
 }
 has_ended() { case $(state "$1") in COMPLETED | FAILED | CANCELLED | TIMEOUT | NODE_FAIL | OUT_OF_MEMORY) ;; *) return 1 ;; esac; }
