@@ -11,10 +11,10 @@ cat "$root/slurm/sites/virtual.sh" - >"$work/by_mpirun.sh" <<'END'
 site_launcher=(mpirun)
 END
 
-# All of these run at once; each takes part of a node.
-requeued=$(submit requeued --nodes=2 pretrain "$work/requeued" 60)
+# All of these run at once; each takes part of a node. Steps take 0.1 s: enough that none ends before its signal comes.
+requeued=$(submit requeued --nodes=2 pretrain "$work/requeued" 150)
 cancelled=$(submit cancelled --nodes=1 pretrain "$work/cancelled" 600)
-mpirun=$(submit mpirun --site "$work/by_mpirun.sh" --nodes=2 pretrain "$work/mpirun" 60)
+mpirun=$(submit mpirun --site "$work/by_mpirun.sh" --nodes=2 pretrain "$work/mpirun" 150)
 hung=$(submit hung --nodes=1 pretrain "$work/hung" 60 hang)
 later=$(submit later --nodes=1 pretrain "$work/later" 6 hang-later)
 limited=$(SELENITE_MAX_RESTARTS=0 submit limited --nodes=1 pretrain "$work/limited" 600)
@@ -75,7 +75,7 @@ ends_as "$broken" FAILED 30 broken
 ends_as "$requeued" COMPLETED 60 requeued
 expect "$work/requeued.out" "restart 1"
 expect "$work/requeued/run.json" '"result": "finished"'
-expect "$work/requeued/run.json" '"step": 60'
+expect "$work/requeued/run.json" '"step": 150'
 expect_not "$work/requeued.out" "restart 2"
 ends_as "$mpirun" COMPLETED 60 mpirun
 expect "$work/mpirun/run.json" '"result": "finished"'
