@@ -135,7 +135,8 @@ std::int64_t workspace(Attention const& op, std::int64_t budget) {
   return library_refusal(op, budget).empty() ? library_bytes(op) : 0;
 }
 std::int64_t workspace(AttentionBackward const& op, std::int64_t budget) {
-  if (op.shape.library != AttentionLibrary::own) return library_refusal(op, budget).empty() ? library_bytes(op) : 0;
+  if (op.shape.library != AttentionLibrary::own)
+    return library_refusal(op, budget).empty() ? library_bytes(part_of(op, library_parts(op, budget), 0)) : 0;
   return backward_splits(op.shape, budget) * backward_split_bytes(op.shape);
 }
 

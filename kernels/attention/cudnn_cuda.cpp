@@ -205,8 +205,18 @@ std::string prepare_plan(Cuda& cuda, Op const& op) {
 }  // namespace
 
 bool launch_library(Cuda& cuda, Attention const& op) { return launch_by_plan(cuda, op); }
-bool launch_library(Cuda& cuda, AttentionBackward const& op) { return launch_by_plan(cuda, op); }
+bool launch_library(Cuda& cuda, AttentionBackward const& op) {
+  if (op.shape.library == AttentionLibrary::own) return false;
+  LibraryParts const parts = library_parts(op, static_cast<std::int64_t>(cuda.workspace.size()));
+  for (std::int64_t i = 0; i < part_count(op.shape, parts); ++i)
+    if (!launch_by_plan(cuda, part_of(op, parts, i))) return false;  // the first: all have one plan
+  return true;
+}
 std::string prepare_library(Cuda& cuda, Attention const& op) { return prepare_plan(cuda, op); }
-std::string prepare_library(Cuda& cuda, AttentionBackward const& op) { return prepare_plan(cuda, op); }
+std::string prepare_library(Cuda& cuda, AttentionBackward const& op) {
+  LibraryParts const parts = library_parts(op, static_cast<std::int64_t>(cuda.workspace.size()));
+  std::int64_t const count = part_count(op.shape, parts);
+  return concat(prepare_plan(cuda, part_of(op, parts, 0)), count > 1 ? concat(", in ", count, " parts") : "");
+}
 
 }  // namespace selenite

@@ -96,6 +96,11 @@ std::string refusal_of_rows(std::initializer_list<Tensor const*> tensors) {
   return "";
 }
 
+AttentionPlaces rows_of(AttentionPlaces const& places, std::int64_t first, std::int64_t count) {
+  auto const rows = [&](Tensor const& x) { return x.defined() ? x.row_range(first, count) : x; };
+  return {rows(places.positions), rows(places.document_starts), places.runs};
+}
+
 template <class Op>
 std::string refusal_of_scratch(Op const& op, std::int64_t workspace) {
   std::int64_t const bytes = library_bytes(op);
@@ -171,6 +176,54 @@ std::int64_t library_bytes(AttentionBackward const& op) {
   return arena.peak() + made.plan_bytes;
 }
 
+LibraryParts library_parts(AttentionBackward const& op, std::int64_t workspace) {
+  AttentionShape const& s = op.shape;
+  if (!seen_block(s, op.query_places, op.key_places)) return {s.samples, s.kv_heads};
+  auto const largest = [&](std::int64_t all, auto&& parts_of) {
+    for (std::int64_t n = all; n > 0; --n)
+      if (all % n == 0 && library_bytes(part_of(op, parts_of(n), 0)) <= workspace) return n;
+    return std::int64_t{0};
+  };
+  if (std::int64_t const n = largest(s.samples, [&](std::int64_t i) { return LibraryParts{i, s.kv_heads}; }); n > 0)
+    return {n, s.kv_heads};
+  return {1, std::max<std::int64_t>(1, largest(s.kv_heads, [](std::int64_t i) { return LibraryParts{1, i}; }))};
+}
+
+std::int64_t part_count(AttentionShape const& s, LibraryParts const& parts) {
+  return s.samples / parts.samples * (s.kv_heads / parts.kv_heads);
+}
+
+AttentionBackward part_of(AttentionBackward const& op, LibraryParts const& parts, std::int64_t index) {
+  AttentionShape const& s = op.shape;
+  std::int64_t const by_heads = s.kv_heads / parts.kv_heads, group = s.heads / s.kv_heads,
+                     heads = parts.kv_heads * group;
+  std::int64_t const sample = index / by_heads * parts.samples, kv_head = index % by_heads * parts.kv_heads,
+                     head = kv_head * group;
+  AttentionBackward part = op;
+  part.shape.samples = parts.samples, part.shape.heads = heads, part.shape.kv_heads = parts.kv_heads;
+  part.shape.first_head += head;
+  for (Tensor AttentionBackward::*t :
+       {&AttentionBackward::q, &AttentionBackward::out, &AttentionBackward::dout, &AttentionBackward::dq})
+    if ((op.*t).defined())
+      part.*t = (op.*t)
+                    .row_range(sample * s.queries, parts.samples * s.queries)
+                    .columns(head * s.head_dim, heads * s.head_dim);
+  for (Tensor AttentionBackward::*t :
+       {&AttentionBackward::k, &AttentionBackward::v, &AttentionBackward::dk, &AttentionBackward::dv})
+    part.*t = (op.*t)
+                  .row_range(sample * s.keys, parts.samples * s.keys)
+                  .columns(kv_head * s.head_dim, parts.kv_heads * s.head_dim);
+  for (Tensor AttentionBackward::*t : {&AttentionBackward::logsumexp, &AttentionBackward::delta})
+    part.*t = (op.*t)
+                  .reshaped({s.samples * s.heads, s.queries})
+                  .row_range(sample * s.heads + head, parts.samples * heads)
+                  .reshaped({parts.samples, heads, s.queries});
+  part.query_places = rows_of(op.query_places, sample, parts.samples);
+  part.key_places = rows_of(op.key_places, sample, parts.samples);
+  if (op.sample_ids.defined()) part.sample_ids = op.sample_ids.columns(sample, parts.samples);
+  return part;
+}
+
 std::string library_refusal(Attention const& op, std::int64_t workspace) {
   std::string why = refusal_of_problem(op);
   if (why.empty()) why = refusal_of_rows({&op.q, &op.k, &op.v, &op.out});
@@ -181,7 +234,7 @@ std::string library_refusal(AttentionBackward const& op, std::int64_t workspace)
   if (why.empty() && (!op.out.defined() || op.out.dtype() != op.q.dtype()))
     why = concat("it makes delta from an output in ", name(op.q.dtype()));
   if (why.empty()) why = refusal_of_rows({&op.q, &op.k, &op.v, &op.dout, &op.out, &op.dq, &op.dk, &op.dv});
-  return why.empty() ? refusal_of_scratch(op, workspace) : why;
+  return why.empty() ? refusal_of_scratch(part_of(op, library_parts(op, workspace), 0), workspace) : why;
 }
 
 void prepare(Cuda& cuda, Attention const& op) {

@@ -45,6 +45,16 @@ LibraryBackward place_library(AttentionBackward const& op, Arena& arena);
 std::int64_t library_bytes(Attention const& op);
 std::int64_t library_bytes(AttentionBackward const& op);
 
+/// A backward pass in parts, one after the other in the same scratch: some samples at a time, or of one sample the
+/// heads of some kv heads. (For sums in a fixed order the library keeps dP of all of a part's heads.)
+struct LibraryParts {
+  std::int64_t samples = 0, kv_heads = 0;  ///< of a part
+};
+/// The fewest parts that fit into `workspace` bytes each; the smallest there are if none fit; one if it is refused.
+LibraryParts library_parts(AttentionBackward const& op, std::int64_t workspace);
+std::int64_t part_count(AttentionShape const& shape, LibraryParts const& parts);
+AttentionBackward part_of(AttentionBackward const& op, LibraryParts const& parts, std::int64_t index);
+
 /// Why the library is not used with `workspace` bytes of scratch; empty: it is. What the device at hand has no plan for
 /// is known only there (see Cudnn).
 std::string library_refusal(Attention const& op, std::int64_t workspace);

@@ -113,8 +113,8 @@ struct RunConfig {
   std::string folder = "run";
   BackendKind backend = BackendKind::cpu;
   CommKind comm = CommKind::automatic;
-  std::int64_t threads = 0;           ///< a rank; 0: all the affinity mask allows
-  std::int64_t workspace = 32 << 20;  ///< bytes of scratch that kernels may use
+  std::int64_t threads = 0;    ///< a rank; 0: all the affinity mask allows
+  std::int64_t workspace = 0;  ///< bytes of scratch that kernels may use; 0: as resolve() finds right
   AttentionLibrary attention_library = AttentionLibrary::automatic;
   bool fused_epilogues = false;
   double watchdog = 600;  ///< seconds; 0: off

@@ -163,7 +163,8 @@ std::vector<Field> fields(RunConfig& c) {
           {"backend", choice(c.backend, backend_names), "what computes"},
           {"comm", choice(c.comm, comm_names), "what communicates; auto: mpi or nccl where there are several ranks"},
           {"threads", &c.threads, "a rank; 0: all that the affinity mask allows", "", 0, 4096},
-          {"workspace", &c.workspace, "scratch that a kernel may use", "bytes", 1 << 20, big},
+          {"workspace", &c.workspace, "scratch that a kernel may use; 0: 32 MiB, with backend = cuda 256 MiB", "bytes",
+           0, big},
           {"attention_library", choice(c.attention_library, library_names),
            "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an "
            "error; own"},

@@ -186,6 +186,12 @@ void refuse_missing(Config const& c) {
              "between stages always do). Leave it out.");
 }
 
+/// cuDNN's backward pass of attention with sums in a fixed order keeps dP of some heads; ours and other libraries are
+/// content with little.
+void resolve_run(RunConfig& run) {
+  if (run.workspace == 0) run.workspace = run.backend == BackendKind::cuda ? 256 << 20 : 32 << 20;
+}
+
 }  // namespace
 
 Config resolve(Config config, std::int64_t world) {
@@ -193,6 +199,7 @@ Config resolve(Config config, std::int64_t world) {
   resolve_layout(config, world);
   resolve_train(config);
   resolve_fp8(config);
+  resolve_run(config.run);
   refuse_impossible(config);
   refuse_missing(config);
   return config;

@@ -4,6 +4,7 @@
 #include <boost/test/unit_test.hpp>
 #include <cmath>
 #include <limits>
+#include <memory>
 #include <string>
 
 #include "attention_cases.hpp"
@@ -229,6 +230,38 @@ BOOST_AUTO_TEST_CASE(the_tables_problems) {
       }
   BOOST_CHECK_GE(forward_cases, 40);
   BOOST_CHECK_GE(backward_cases, 36);
+}
+
+// dP of all heads does not fit: by samples, then by the heads of kv heads, to the same bits.
+BOOST_AUTO_TEST_CASE(a_backward_pass_in_parts) {
+  auto const bytes = [](std::int64_t samples, std::int64_t kv_heads) {  // as graphs_of_a_layer has them
+    return 256 + samples * 2 * kv_heads * (2 * 24 * 16 * 2 + 128 * 128 * 2);
+  };
+  struct Parts {
+    std::int64_t budget, count, samples, heads;
+  };
+  std::vector<std::unique_ptr<Layer>> layers;
+  for (Parts const p : {Parts{bytes(2, 2), 1, 2, 4}, {bytes(2, 2) - 1, 2, 1, 4}, {bytes(1, 2) - 1, 4, 1, 2}}) {
+    dnn_record() = {};
+    Layer const& layer = *layers.emplace_back(std::make_unique<Layer>());
+    Cuda cuda;
+    run_on(cuda, layer.forward());
+    run_on(cuda, layer.backward(), p.budget);
+    BOOST_CHECK_EQUAL(cuda.flops, cost(layer.forward()).flops + cost(layer.backward()).flops);
+    BOOST_REQUIRE_EQUAL(static_cast<std::int64_t>(dnn_record().runs.size()), 1 + p.count);
+    BOOST_CHECK_EQUAL(dnn_record().plans, 2);
+    for (std::size_t i = 1; i < dnn_record().runs.size(); ++i)
+      BOOST_CHECK((dnn_record().runs[i].graph.tensors.at(1).extents == Four{p.samples, p.heads, 24, 16}));
+    layer.t.check_same_bits(layers.front()->t);
+    std::string const said = [&] {
+      cuda.workspace = {static_cast<std::byte*>(nullptr), static_cast<std::size_t>(p.budget)};
+      return prepare_library(cuda, layer.backward());
+    }();
+    BOOST_CHECK_EQUAL(said, p.count == 1 ? "cuDNN 9.19.0" : concat("cuDNN 9.19.0, in ", p.count, " parts"));
+  }
+  std::int64_t const least = bytes(1, 1);
+  BOOST_CHECK_EQUAL(library_refusal(layers[0]->backward(), least), "");
+  BOOST_CHECK(contains(library_refusal(layers[0]->backward(), least - 1), concat("raise run.workspace to ", least)));
 }
 
 BOOST_AUTO_TEST_CASE(sums_in_any_order) {
