@@ -50,6 +50,7 @@ struct LtChoice {
 
 struct LtRecord {
   int handles = 0, destroyed = 0;  ///< made, and given back
+  bool capturable = true;          ///< products may be captured
   std::vector<LtChoice> choices;
   std::vector<LtProduct> products;
 };
