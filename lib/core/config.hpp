@@ -116,7 +116,8 @@ struct RunConfig {
   std::int64_t threads = 0;           ///< a rank; 0: all the affinity mask allows
   std::int64_t workspace = 32 << 20;  ///< bytes of scratch that kernels may use
   AttentionLibrary attention_library = AttentionLibrary::automatic;
-  double watchdog = 600;  ///< seconds; 0: off
+  bool cuda_graphs = false;  ///< passes that come again are launched as a whole
+  double watchdog = 600;     ///< seconds; 0: off
   bool operator==(RunConfig const&) const = default;
 };
 
