@@ -159,20 +159,19 @@ std::vector<Field> fields(LogConfig& c) {
 }
 
 std::vector<Field> fields(RunConfig& c) {
-  return {
-      {"folder", &c.folder, "everything the run writes goes here"},
-      {"backend", choice(c.backend, backend_names), "what computes"},
-      {"comm", choice(c.comm, comm_names), "what communicates; auto: mpi or nccl where there are several ranks"},
-      {"threads", &c.threads, "a rank; 0: all that the affinity mask allows", "", 0, 4096},
-      {"workspace", &c.workspace, "scratch that a kernel may use", "bytes", 1 << 20, big},
-      {"attention_library", choice(c.attention_library, library_names),
-       "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an "
-       "error; own"},
-      {"cuda_graphs", &c.cuda_graphs,
-       "with backend = cuda: a pass that comes again is launched as one CUDA graph; not where tensor or context ranks "
-       "exchange in it, nor in steps whose time is taken (each log.every-th)"},
-      {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0,
-       1e9}};
+  return {{"folder", &c.folder, "everything the run writes goes here"},
+          {"backend", choice(c.backend, backend_names), "what computes"},
+          {"comm", choice(c.comm, comm_names), "what communicates; auto: mpi or nccl where there are several ranks"},
+          {"threads", &c.threads, "a rank; 0: all that the affinity mask allows", "", 0, 4096},
+          {"workspace", &c.workspace, "scratch that a kernel may use", "bytes", 1 << 20, big},
+          {"attention_library", choice(c.attention_library, library_names),
+           "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an "
+           "error; own"},
+          {"cuda_graphs", &c.cuda_graphs,
+           "with backend = cuda: a pass that comes again is launched as one CUDA graph; not where tensor or context "
+           "ranks exchange in it, nor in steps whose time is taken (each log.every-th)"},
+          {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0,
+           1e9}};
 }
 
 std::vector<Field> fields(MachineConfig& c) {

@@ -109,6 +109,7 @@ void Ctx::capture(DeviceGraphs::Entry& entry, std::function<void()> const& body,
   double const flops = std::exchange(cuda_->cuda().flops, 0);
   std::int64_t const saved = place_.save->mark(), scratch = place_.scratch->mark();
   bool const recomputing = recomputing_;
+  Leave const as_before = state();
   auto const go_back = [&] {
     tally_ = before, cuda_->cuda().flops = flops;
     place_.save->release(saved), place_.scratch->release(scratch);
@@ -125,6 +126,7 @@ void Ctx::capture(DeviceGraphs::Entry& entry, std::function<void()> const& body,
     ++graphs_->captures;
   } catch (Error const& e) {  // of the device's: nothing has been done. Any other comes again
     go_back();
+    as_before();
     graphs_->give_up(e.what());
     body();
   }

@@ -379,7 +379,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
   if (c != d || !(product.problem.c == product.problem.d)) return refuse(unsupported, "C is not D");
   auto const chosen = read<Algorithm>(algorithm);
   if (auto const status = check(chosen, product, workspace); status != CUBLAS_STATUS_SUCCESS) return status;
-  if (!lt_record().capturable) fail_capture();
+  if (capture_of(stream) == Capture::going_on && lt_record().capturable-- <= 0) fail_capture();
   // all that a graph needs is copied from the descriptions here: they may change before it is launched
   cudaError_t const given = give(stream, [=, scratch = chosen.workspace](void const*) {
     if (scratch) std::memset(workspace, 0xff, scratch);  // it is the library's while it runs

@@ -49,8 +49,8 @@ struct LtChoice {
 };
 
 struct LtRecord {
-  int handles = 0, destroyed = 0;  ///< made, and given back
-  bool capturable = true;          ///< products may be captured
+  int handles = 0, destroyed = 0;       ///< made, and given back
+  std::int64_t capturable = INT64_MAX;  ///< products that may still be captured
   std::vector<LtChoice> choices;
   std::vector<LtProduct> products;
 };
