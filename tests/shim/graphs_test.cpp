@@ -2,10 +2,15 @@
 #define BOOST_TEST_MODULE graphs_shim
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <filesystem>
+#include <fstream>
+#include <optional>
 
 #include "core/text.hpp"
+#include "data/indexed.hpp"
 #include "kernels/cast/cast.hpp"
 #include "kernels/gemm/gemm.hpp"
+#include "run/loop.hpp"
 #include "tests/contains.hpp"
 #include "tests/fuzz/job.hpp"
 #include "tests/shim/borrowed_comm.hpp"
@@ -363,6 +368,91 @@ BOOST_AUTO_TEST_CASE(passes_with_collectives_are_not_captured) {
              2 * (4 * 3 - 1 + 4 * 4 - 1));
   // sharded gradients leave in every backward pass
   BOOST_TEST(train_ranks(data + Settings{"train.optimizer_sharding=2"}, 2, nccl) == 2 * (4 * 4 - 1));
-  // exchanges within the passes
+  // exchanges within the passes, which the log says at the start
+  Config const tensor = resolve(parse_config("", small + graphs + Settings{"layout.tensor=2"}, "test"), 2);
+  CudaLanes lanes(0);
+  StageState(tensor, make_grid(tensor.layout), Rank(0)).prepare(lanes.cuda());
+  BOOST_TEST(lanes.cuda().notes.contains(
+      "run.cuda_graphs captures nothing here (tensor or context ranks exchange within every pass)"));
   for (std::string const axis : {"layout.tensor=2", "layout.context=2"}) BOOST_TEST(train_ranks({axis}, 2, nccl) == 0);
+}
+
+// --- whole runs
+
+namespace {
+
+/// A folder with a corpus, and runs in folders of it.
+class Runs {
+ public:
+  Runs() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "selenite-graphs-XXXXXX").string();
+    BOOST_TEST_REQUIRE(mkdtemp(pattern.data()) != nullptr);
+    folder_ = pattern;
+    IndexedWriter writer(folder_ / "corpus", TokenType::uint16);
+    for (int document = 0; document < 40; ++document) {
+      std::vector<std::int32_t> tokens(30);
+      for (std::size_t i = 0; i < tokens.size(); ++i)
+        tokens[i] = static_cast<std::int32_t>((i * i + static_cast<std::size_t>(document)) % 32);
+      auto const length = static_cast<std::int32_t>(tokens.size());
+      writer.add_document(tokens, {&length, 1});
+    }
+    writer.finish();
+  }
+  ~Runs() { std::filesystem::remove_all(folder_); }
+  Runs(Runs const&) = delete;
+  Runs& operator=(Runs const&) = delete;
+
+  /// Losses, norms and validation losses as text, to the last bit; what is logged goes to lines().
+  std::vector<std::string> run(std::string const& name, Settings const& more) {
+    std::filesystem::path const folder = folder_ / name;
+    std::filesystem::create_directories(folder);
+    Config const config =
+        config_of(small +
+                  Settings{"data.train=" + (folder_ / "corpus").string(), "data.cache=" + (folder_ / "cache").string(),
+                           "data.split=8,2,0", "run.folder=" + folder.string(), "machine.name=dgx-h100",
+                           "log.tensorboard=false", "log.every=3", "train.valid_every=4", "train.valid_batches=1"} +
+                  more);
+    lines_.clear();
+    RunLog log(
+        folder / "log.txt", [&](RunLog::Kind, std::string const& text) { lines_ += text + "\n"; }, true);
+    RunRecord record;
+    auto const comm = make_self_comm();
+    BOOST_TEST((pretrain(config, *comm, record, log) == Ending::finished));
+    std::vector<std::string> figures;
+    std::ifstream metrics(folder / "metrics.jsonl");
+    for (std::string line; std::getline(metrics, line);)
+      for (std::string const what : {"\"step\"", "\"loss\"", "\"grad_norm\"", "\"valid_loss\""})
+        if (auto const at = line.find(what); at != std::string::npos)
+          figures.push_back(line.substr(at, line.find_first_of(",}", at) - at));
+    return figures;
+  }
+  std::string const& lines() const { return lines_; }
+
+ private:
+  std::filesystem::path folder_;
+  std::string lines_;
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(a_run_that_is_resumed_is_the_same_with_graphs) {
+  Runs runs;
+  Settings const first{"train.steps=8"};
+  runs.run("plain", first);
+  auto const plain = runs.run("plain", {});
+  BOOST_TEST(plain.size() >= 3u * 10);
+  std::int64_t const before = shim::graph_launches();
+  BOOST_TEST(runs.run("captured", graphs + first).size() < plain.size());
+  BOOST_TEST(runs.run("captured", graphs) == plain, boost::test_tools::per_element());
+  BOOST_TEST(shim::graph_launches() > before + 20);
+  BOOST_TEST(!contains(runs.lines(), "run.cuda_graphs"), runs.lines());
+}
+
+BOOST_AUTO_TEST_CASE(a_run_says_that_its_graphs_cant_be_made) {
+  Runs runs;
+  NoneCaptured const plant;
+  static_cast<void>(runs.run("run", graphs));
+  std::string const note = "Rank 0: run.cuda_graphs is not followed from here on: A call of cuBLASLt failed";
+  auto const at = runs.lines().find(note);
+  BOOST_TEST((at != std::string::npos && runs.lines().find(note, at + 1) == std::string::npos), runs.lines());
 }
