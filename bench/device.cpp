@@ -264,9 +264,12 @@ void step(Options const& o) {
       .set("memory_bytes", job.stage().footprint().total())
       .set("ready_seconds", ready)
       .set("first_step_seconds", first)
-      .set("idle_share", idle_share(timeline))
       .set("time_seconds", by_cause)
       .set("flops_convention", std::string(flops_convention));
+  if (DeviceGraphs* const graphs = job.ctx().graphs())  // not in the step that the timeline is of
+    object.set("graph_launches", graphs->replays).set("graphs_note", graphs->take_note().value_or(""));
+  else
+    object.set("idle_share", idle_share(timeline));
   if (o.peak > 0) object.set("mfu", plan.model_flops / s / o.peak);
   if (o.ceiling > 0) object.set("of_ceiling", plan.model_flops / s / o.ceiling);
   answer(o, object);

@@ -117,7 +117,8 @@ struct RunConfig {
   std::int64_t workspace = 0;  ///< bytes of scratch that kernels may use; 0: as resolve() finds right
   AttentionLibrary attention_library = AttentionLibrary::automatic;
   bool fused_epilogues = false;
-  double watchdog = 600;  ///< seconds; 0: off
+  bool cuda_graphs = false;  ///< passes that come again are launched as a whole
+  double watchdog = 600;     ///< seconds; 0: off
   bool operator==(RunConfig const&) const = default;
 };
 

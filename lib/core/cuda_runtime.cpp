@@ -3,6 +3,7 @@
 
 #include "core/cuda.hpp"
 #include "core/cuda_event.hpp"
+#include "core/cuda_graph.hpp"
 #include "core/error.hpp"
 #include "core/text.hpp"
 
@@ -128,6 +129,28 @@ double CudaEvent::seconds_since(CudaEvent const& earlier) const {
   CUDA_CHECK(cudaEventElapsedTime(&milliseconds, earlier.event_, event_));
   return static_cast<double>(milliseconds) / 1e3;
 }
+
+CudaGraph::CudaGraph(CUstream_st* stream, std::function<void()> const& body) {
+  CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+  cudaGraph_t captured = nullptr;
+  try {
+    body();
+  } catch (...) {  // a capture that has failed must be ended, too
+    if (cudaStreamEndCapture(stream, &captured) == cudaSuccess) static_cast<void>(cudaGraphDestroy(captured));
+    static_cast<void>(cudaGetLastError());  // else it would be taken for one of the next launch
+    throw;
+  }
+  cudaError_t status = cudaStreamEndCapture(stream, &captured);
+  if (status == cudaSuccess) status = cudaGraphInstantiateWithFlags(&graph_, captured, 0);
+  if (captured) static_cast<void>(cudaGraphDestroy(captured));
+  if (status != cudaSuccess) static_cast<void>(cudaGetLastError());
+  validate(status == cudaSuccess, "A CUDA graph can't be made (", reason(status),
+           "). Launch what it was to hold one by one.");
+}
+CudaGraph::~CudaGraph() {
+  if (graph_) static_cast<void>(cudaGraphExecDestroy(graph_));
+}
+void CudaGraph::launch(CUstream_st* stream) const { CUDA_CHECK(cudaGraphLaunch(graph_, stream)); }
 
 void clear_cuda(std::byte* memory, std::int64_t bytes) {
   CUDA_CHECK(cudaMemset(memory, 0, static_cast<std::size_t>(bytes)));

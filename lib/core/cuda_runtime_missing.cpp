@@ -1,5 +1,6 @@
 #include "core/cuda.hpp"
 #include "core/cuda_event.hpp"
+#include "core/cuda_graph.hpp"
 #include "core/error.hpp"
 
 namespace selenite {
@@ -33,6 +34,10 @@ bool CudaEvent::passed() const { missing(); }
 void CudaEvent::wait() const { missing(); }
 void CudaEvent::choose_device() const {}
 double CudaEvent::seconds_since(CudaEvent const&) const { missing(); }
+
+CudaGraph::CudaGraph(CUstream_st*, std::function<void()> const&) { missing(); }
+CudaGraph::~CudaGraph() = default;
+void CudaGraph::launch(CUstream_st*) const { missing(); }
 
 void clear_cuda(std::byte*, std::int64_t) { missing(); }
 void copy_cuda_on(CUstream_st*, void*, void const*, std::int64_t) { missing(); }

@@ -170,6 +170,9 @@ std::vector<Field> fields(RunConfig& c) {
            "error; own"},
           {"fused_epilogues", &c.fused_epilogues,
            "with backend = cuda the products of linear layers make GELU, its backward pass and biases' gradients"},
+          {"cuda_graphs", &c.cuda_graphs,
+           "with backend = cuda: a pass that comes again is launched as one CUDA graph; not where tensor or context "
+           "ranks exchange in it, nor in steps whose time is taken (each log.every-th)"},
           {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0,
            1e9}};
 }

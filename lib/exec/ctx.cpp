@@ -10,6 +10,13 @@ namespace selenite {
 
 double Tally::total_seconds() const { return std::accumulate(seconds.begin(), seconds.end(), 0.0); }
 
+void Tally::add(Tally const& other) {
+  for (std::size_t i = 0; i < cause_count; ++i) seconds[i] += other.seconds[i];
+  flops += other.flops, model_flops += other.model_flops, hardware_flops += other.hardware_flops;
+  bytes += other.bytes, collective_bytes += other.collective_bytes, launches += other.launches;
+  sent.add(other.sent, 1);
+}
+
 namespace {
 Cause cause_of(Work work, bool optimizer) {
   if (work >= Work::all_reduce && work <= Work::recv) return Cause::communication;
@@ -80,6 +87,58 @@ void Ctx::record(Cost const& cost, double seconds) {
   Lane const lane = running() ? Lane::compute : lane_;  // the comm lane's thread records what it does itself
   double const end = running() ? now() : clocks_[index(lane)];
   timeline_->add(lane, cost, cause_of(cost.work, optimizer_phase_), end - seconds, end);
+}
+
+void Ctx::repeat(LaunchKey key, std::function<void()> const& body, std::function<Leave()> const& state) {
+  EXPECTS(lane_ == Lane::compute && (!kept_ || kept_ == place_.save));
+  for (Arena const* arena : {place_.save, place_.scratch}) {
+    key.place.push_back(reinterpret_cast<std::uintptr_t>(arena->base()));
+    key.place.push_back(static_cast<std::uint64_t>(arena->mark()));
+  }
+  DeviceGraphs::Entry* const entry = graphs_->find(key);
+  if (!entry) return body();
+  bool const timed = cuda_->clock().running();
+  if (entry->captured && !timed) return replay(*entry->captured);
+  if (entry->known && !timed) return capture(*entry, body, state);
+  entry->known = true;
+  body();
+}
+
+void Ctx::capture(DeviceGraphs::Entry& entry, std::function<void()> const& body, std::function<Leave()> const& state) {
+  Tally const before = std::exchange(tally_, {});
+  double const flops = std::exchange(cuda_->cuda().flops, 0);
+  std::int64_t const saved = place_.save->mark(), scratch = place_.scratch->mark();
+  bool const recomputing = recomputing_;
+  Leave const as_before = state();
+  auto const go_back = [&] {
+    tally_ = before, cuda_->cuda().flops = flops;
+    place_.save->release(saved), place_.scratch->release(scratch);
+    capturing_ = false, recomputing_ = recomputing;
+  };
+  try {
+    capturing_ = true;
+    CudaGraph graph(stream(), body);
+    DeviceGraphs::Captured captured{std::move(graph), tally_, cuda_->cuda().flops, place_.save->mark() - saved,
+                                    state()};
+    go_back();
+    replay(captured);
+    entry.captured = std::move(captured);
+    ++graphs_->captures;
+  } catch (Error const& e) {  // of the device's: nothing has been done. Any other comes again
+    go_back();
+    as_before();
+    graphs_->give_up(e.what());
+    body();
+  }
+}
+
+void Ctx::replay(DeviceGraphs::Captured const& captured) {
+  captured.graph.launch(stream());
+  tally_.add(captured.counted);
+  cuda_->cuda().flops += captured.flops;
+  place_.save->allocate(DType::uint8, {captured.saved_bytes});
+  captured.leave();
+  ++graphs_->replays;
 }
 
 void Ctx::begin_on_device(Cost const& cost) {

@@ -2,6 +2,8 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,23 +15,12 @@
 #include "core/machine.hpp"
 #include "exec/comm_lane.hpp"
 #include "exec/cuda_lanes.hpp"
+#include "exec/device_graphs.hpp"
 #include "exec/exposed.hpp"
+#include "exec/tally.hpp"
 #include "exec/timeline.hpp"
 
 namespace selenite {
-
-/// What a context has run or priced.
-struct Tally {
-  CauseSeconds seconds{};       ///< of the host's clock, or priced
-  double flops = 0;             ///< executed FLOPs of matrix work, from cost()
-  double model_flops = 0;       ///< by the published convention (Cost::model_flops), without recomputation
-  double hardware_flops = 0;    ///< the same with recomputation
-  double bytes = 0;             ///< memory traffic, from cost()
-  double collective_bytes = 0;  ///< of whole messages
-  SentBytes sent;               ///< what this rank hands to the transport, from sent_bytes()
-  std::int64_t launches = 0;
-  double total_seconds() const;
-};
 
 /// A moment on a lane that another lane can wait for.
 struct Event {
@@ -50,6 +41,7 @@ class Ctx {
     Arena* scratch = nullptr;
     std::int64_t workspace_budget = 0;
     bool blocking_sends = false;  ///< priced: messages to other stages hold up their sender
+    bool cuda_graphs = false;     ///< on a device what is repeated() is captured
   };
   /// Runs. `comm` may be null for one rank; `comm_lane` for none of its own: then nothing is overlapped.
   Ctx(Place place, Cpu& cpu, Comm* comm, CommLane* comm_lane = nullptr)
@@ -57,6 +49,7 @@ class Ctx {
   /// Runs on a CUDA device, whose memory all tensors lie in. Calls return before the device is done.
   Ctx(Place place, CudaLanes& cuda, Comm* comm) : place_(std::move(place)), cuda_(&cuda), comm_(comm) {
     if (comm_) comm_->use(cuda.cuda());
+    if (place_.cuda_graphs) graphs_ = std::make_unique<DeviceGraphs>();
   }
   Ctx(Place place, Executor& executor, Comm* comm, CommLane* comm_lane = nullptr)
       : Ctx(executor.cuda ? Ctx(std::move(place), *executor.cuda, comm)
@@ -119,11 +112,12 @@ class Ctx {
   /// Work that `body` gives to this context goes on `lane`, behind what the current lane has so far.
   template <class Body>
   Event on(Lane lane, Body&& body) {
-    return on(lane, {clocks_[index(lane_)], cuda_ && lane != lane_ ? cuda_->record() : 0}, body);
+    return on(lane, lane != lane_ ? now_on_lane() : Event{clocks_[index(lane_)]}, body);
   }
   /// The same behind `after` alone.
   template <class Body>
   Event on(Lane lane, Event after, Body&& body) {
+    refuse_capture();
     Lane const before = lane_;
     advance(lane, after);
     go_to(lane, after);
@@ -137,6 +131,18 @@ class Ctx {
   void wait(Event event);
   /// The current lane goes on after all that the comm lane has so far.
   void wait_for_comm() { wait({clocks_[index(Lane::comm)], posted_}); }
+
+  /// Runs `body`, which gives the compute lane, and it alone, the same launches wherever `key` is the same, and on the
+  /// host changes this context, `state` and nothing else. With cuda_graphs it is captured the second time and from then
+  /// on launched as a whole, and what it leaves on the host is put there; but one by one while the clock runs, whose
+  /// events are between the launches. What can't be captured is launched one by one for good.
+  template <class State, class Body>
+  void repeated(LaunchKey key, State& state, Body&& body) {
+    if (!graphs_) return body();
+    repeat(std::move(key), body, [&state] { return [&state, left = state] { state = left; }; });
+  }
+  /// Of what is repeated(); null: nothing is captured.
+  DeviceGraphs* graphs() { return graphs_.get(); }
 
   /// A temporary; release it by a ScopedMark on scratch().
   Tensor temporary(DType dtype, Shape shape) { return place_.scratch->allocate(dtype, shape); }
@@ -172,7 +178,10 @@ class Ctx {
   /// The current lane's stream of a CUDA device; null where there is none.
   CUstream_st* stream() const { return cuda_ ? cuda_->cuda().stream : nullptr; }
   /// A moment of the current lane, for a wait.
-  Event now_on_lane() { return {clocks_[index(lane_)], cuda_ ? cuda_->record() : 0}; }
+  Event now_on_lane() {
+    refuse_capture();
+    return {clocks_[index(lane_)], cuda_ ? cuda_->record() : 0};
+  }
   void wait_on_host(Event event) const;
   /// Returns when everything given to the current lane is done.
   void synchronize() const;
@@ -218,7 +227,10 @@ class Ctx {
   void communicate(Op const& op) {
     Cost const c = cost(op);
     if (!running()) return price(c);
-    if (cuda_) return on_device(c, [&] { comm_->launch(op); });
+    if (cuda_) {
+      refuse_capture();
+      return on_device(c, [&] { comm_->launch(op); });
+    }
     auto const start = now();
     comm_->launch(op);
     ran(c, now() - start);
@@ -233,9 +245,20 @@ class Ctx {
   }
   template <class Body>
   void wait_on_device(Body&& body) {
+    refuse_capture();
     cuda_->clock().begin(lane_, Cause::communication, cuda_->cuda().stream);
     body();
     cuda_->clock().end(lane_, "wait", {}, cuda_->cuda().stream);
+  }
+  using Leave = std::function<void()>;
+  void repeat(LaunchKey key, std::function<void()> const& body, std::function<Leave()> const& state);
+  void capture(DeviceGraphs::Entry& entry, std::function<void()> const& body, std::function<Leave()> const& state);
+  void replay(DeviceGraphs::Captured const& captured);
+  /// What only a host can do, or another lane, is no part of a graph.
+  void refuse_capture() const {
+    validate(!capturing_,
+             "A pass that is captured asks for other lanes or ranks (it may not). This is a defect of "
+             "Selenite; please report it, and leave run.cuda_graphs out.");
   }
   void begin_on_device(Cost const& cost);
   void end_on_device(Cost const& cost);
@@ -253,6 +276,8 @@ class Ctx {
   Place place_;
   Cpu* cpu_ = nullptr;
   CudaLanes* cuda_ = nullptr;
+  std::unique_ptr<DeviceGraphs> graphs_;
+  bool capturing_ = false;
   Comm* comm_ = nullptr;
   CommLane* comm_lane_ = nullptr;
   std::uint64_t posted_ = 0;  ///< the last work given to it

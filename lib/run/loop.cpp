@@ -261,6 +261,8 @@ class Trainer {
     }
     take_times();
     tracer_->end_step(*ctx_);
+    if (DeviceGraphs* const graphs = ctx_->graphs())
+      if (auto const note = graphs->take_note()) log_.alarm(concat("Rank ", comm_.rank(), ": ", *note));
     statistics_->add(at_, stage_->global_batch(), result, seconds, data_seconds);
     report(result);
   }

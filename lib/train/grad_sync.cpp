@@ -98,9 +98,13 @@ void sync_tied(Ctx& ctx, StageState& stage) {
 
 }  // namespace
 
+bool gradients_leave(StageState const& stage, Micro micro) {
+  return stage.shards_gradients() || (stage.overlaps_gradients() && *micro + 1 == stage.schedule().micros);
+}
+
 void gradients_done(Ctx& ctx, StageState& stage, Chunk c, Micro micro, std::size_t first) {
-  bool const every_pass = stage.shards_gradients(), last = *micro + 1 == stage.schedule().micros;
-  if (!every_pass && !(last && stage.overlaps_gradients())) return;
+  if (!gradients_leave(stage, micro)) return;
+  bool const every_pass = stage.shards_gradients();
   ChunkState& chunk = stage.chunk(c);
   for (std::size_t& b = chunk.buckets_left; b > chunk.first_bucket;) {
     if (stage.layout().buckets[b - 1].first < chunk.first_parameter + first) break;
@@ -171,6 +175,14 @@ void await_weights(Ctx& ctx, StageState& stage, Chunk c, std::size_t end) {
     ctx.wait(stage.buckets[b].gathered);
     round_weights(ctx, stage, b);
   }
+}
+
+bool weights_under_way(StageState const& stage, Chunk c) {
+  if (!stage.overlaps_parameters() || stage.layout().shards == 1) return false;
+  ChunkState const& chunk = stage.chunk(c);
+  for (std::size_t b = chunk.first_bucket; b < chunk.last_bucket; ++b)
+    if (stage.buckets[b].changed) return true;
+  return false;
 }
 
 }  // namespace selenite

@@ -5,6 +5,8 @@ namespace selenite {
 
 // What travels between the ranks that hold the same parameters: gradients before the optimizer, weights after it.
 
+/// Whether buckets are reduced within the backward pass of this micro-batch: gradients_done does nothing in others.
+bool gradients_leave(StageState const& stage, Micro micro);
 /// Called in a backward pass when the gradients of the chunk's parameters from number `first` on have all their parts
 /// of this micro-batch. Buckets that are complete for the step (or, with sharded gradients, for the micro-batch) are
 /// reduced, beside what follows if layout.overlap has "gradients".
@@ -20,5 +22,7 @@ void gather_weights(Ctx& ctx, StageState& stage);
 void publish_weights(Ctx& ctx, StageState& stage);
 /// Called in a forward pass before the chunk's parameters before number `end` are read.
 void await_weights(Ctx& ctx, StageState& stage, Chunk chunk, std::size_t end);
+/// Whether the chunk's next forward pass is the first for which other ranks' parts of the weights are on their way.
+bool weights_under_way(StageState const& stage, Chunk chunk);
 
 }  // namespace selenite

@@ -1,6 +1,7 @@
 #include "train/passes.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "train/grad_sync.hpp"
 #include "train/optimizer.hpp"
@@ -8,6 +9,17 @@
 namespace selenite {
 
 namespace {
+
+enum class Pass : std::uint8_t { forward, backward, backward_input, backward_weight };
+/// What a pass of a chunk launches is the same whenever its slot and the buffer of its outgoing message are: samples,
+/// scales and masks' positions are read from memory. But dropout is left out of evaluations, and backward passes hold
+/// their seed.
+LaunchKey key_of(Pass pass, ChunkState const& chunk, std::size_t slot, Tensor const& message, double seed = 0) {
+  return {.place = {static_cast<std::uint64_t>(pass), static_cast<std::uint64_t>(chunk.number), slot,
+                    reinterpret_cast<std::uintptr_t>(message.raw()), chunk.batch[slot].dropout ? 1u : 0u},
+          .variant = std::bit_cast<std::uint64_t>(seed)};
+}
+void no_news(std::size_t) {}
 
 /// Messages are told apart by the chunk they go to and the micro-batch, of which an evaluation may have any number.
 std::int64_t tag(StageState const& stage, std::int64_t to, Micro micro) {
@@ -82,8 +94,16 @@ void forward_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
              .channel = Channel::forward,
              .tag = tag(stage, chunk.number, micro)});
   Tensor const output = send_buffer(ctx, stage, chunk.output, Channel::forward, micro);
-  chunk.model->forward(ctx, chunk.batch[slot], chunk.input[slot], output, stage.totals, chunk.saved[slot],
-                       [&](std::size_t end) { await_weights(ctx, stage, c, end); });
+  auto const pass = [&](ParameterNews const& about_to_read) {
+    chunk.model->forward(ctx, chunk.batch[slot], chunk.input[slot], output, stage.totals, chunk.saved[slot],
+                         about_to_read);
+  };
+  if (!ctx.graphs() || weights_under_way(stage, c)) {
+    pass([&](std::size_t end) { await_weights(ctx, stage, c, end); });
+  } else {
+    await_weights(ctx, stage, c, chunk.model->starts().back());
+    ctx.repeated(key_of(Pass::forward, chunk, slot, output), chunk.saved[slot], [&] { pass(no_news); });
+  }
   if (output.defined())
     send(ctx, stage,
          {.data = output,
@@ -94,8 +114,14 @@ void forward_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
 
 void backward_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
   auto const pass = [&](ChunkState& chunk, std::size_t slot, Tensor const& d_output, Tensor const& d_input) {
-    chunk.model->backward(ctx, chunk.batch[slot], d_output, d_input, backward_seed(stage), chunk.saved[slot],
-                          [&](std::size_t first) { gradients_done(ctx, stage, c, micro, first); });
+    auto const run = [&](ParameterNews const& done) {
+      chunk.model->backward(ctx, chunk.batch[slot], d_output, d_input, backward_seed(stage), chunk.saved[slot], done);
+    };
+    if (gradients_leave(stage, micro))
+      run([&](std::size_t first) { gradients_done(ctx, stage, c, micro, first); });
+    else
+      ctx.repeated(key_of(Pass::backward, chunk, slot, d_input, backward_seed(stage)), chunk.saved[slot],
+                   [&] { run(no_news); });
     chunk.slot[slot].release(0);
   };
   backward_with_messages(ctx, stage, c, micro, pass);
@@ -104,7 +130,9 @@ void backward_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
 void backward_input_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
   auto const pass = [&](ChunkState& chunk, std::size_t slot, Tensor const& d_output, Tensor const& d_input) {
     ctx.set_kept(&chunk.slot[slot]);
-    chunk.model->backward_input(ctx, chunk.batch[slot], d_output, d_input, backward_seed(stage), chunk.saved[slot]);
+    ctx.repeated(key_of(Pass::backward_input, chunk, slot, d_input, backward_seed(stage)), chunk.saved[slot], [&] {
+      chunk.model->backward_input(ctx, chunk.batch[slot], d_output, d_input, backward_seed(stage), chunk.saved[slot]);
+    });
     ctx.set_kept(nullptr);
   };
   backward_with_messages(ctx, stage, c, micro, pass);
@@ -113,8 +141,12 @@ void backward_input_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
 void backward_weight_pass(Ctx& ctx, StageState& stage, Chunk c, Micro micro) {
   ChunkState& chunk = stage.chunk(c);
   std::size_t const slot = slot_of(chunk, micro);
-  chunk.model->backward_weight(ctx, chunk.saved[slot],
-                               [&](std::size_t first) { gradients_done(ctx, stage, c, micro, first); });
+  ctx.set_save(chunk.slot[slot]);
+  auto const run = [&](ParameterNews const& done) { chunk.model->backward_weight(ctx, chunk.saved[slot], done); };
+  if (gradients_leave(stage, micro))
+    run([&](std::size_t first) { gradients_done(ctx, stage, c, micro, first); });
+  else
+    ctx.repeated(key_of(Pass::backward_weight, chunk, slot, {}), chunk.saved[slot], [&] { run(no_news); });
   chunk.slot[slot].release(0);
 }
 

@@ -78,6 +78,8 @@ StageState::StageState(Config const& config, ProcessGrid const& grid, Rank rank,
 }
 
 void StageState::prepare(Cuda& cuda) {
+  if (config_.run.cuda_graphs && !captures_passes())
+    cuda.notes.insert("run.cuda_graphs captures nothing here (tensor or context ranks exchange within every pass)");
   Ctx ctx(place(), cuda);
   walk(ctx);
   cuda.prepared = true;
@@ -132,6 +134,10 @@ void StageState::make_buckets() {
 bool StageState::narrows_gradients() const {
   return config_.train.gradient_reduce != Precision::fp32 &&
          grid_.size({Axis::context, Axis::expert, Axis::data}) > 1 && purpose_ == Purposes::training;
+}
+
+bool StageState::captures_passes() const {
+  return config_.run.cuda_graphs && grid_.size({Axis::tensor, Axis::context, Axis::expert}) == 1;
 }
 
 bool StageState::overlaps(char const* what) const { return std::ranges::count(config_.layout.overlap, what) > 0; }
@@ -348,7 +354,8 @@ Ctx::Place StageState::place() {
           .save = &chunks_[0].slot[0],
           .scratch = &scratch_,
           .workspace_budget = config_.run.workspace,
-          .blocking_sends = config_.layout.blocking_sends};
+          .blocking_sends = config_.layout.blocking_sends,
+          .cuda_graphs = captures_passes()};
 }
 
 Tensor StageState::owned(Tensor const& flat, OwnedRun const& run) const {

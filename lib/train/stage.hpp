@@ -138,6 +138,9 @@ class StageState {
   /// Gradients go between ranks in fewer bits than they are accumulated in.
   bool narrows_gradients() const;
   bool shards_gradients() const { return layout_.shards > 1 && config_.train.optimizer_sharding >= 2; }
+  /// Passes are captured as CUDA graphs. Not those in which ranks exchange: such calls go to other lanes, are waited
+  /// for by events and are watched over one by one.
+  bool captures_passes() const;
   bool overlaps_gradients() const { return overlaps("gradients"); }
   bool overlaps_parameters() const { return overlaps("parameters"); }
   /// Shared by the buckets in turns where gradients are sharded.

@@ -12,6 +12,7 @@ Config config_of(Draw const& d, bool laid_out, Settings const& more) {
   for (std::string const& s : d.layout)
     if (laid_out || s.starts_with("train.micro_batch")) settings.push_back(s);
   if (laid_out) settings.push_back(backend());
+  if (laid_out && option("graphs", "off") == "on") settings.push_back("run.cuda_graphs=true");
   settings.insert(settings.end(), more.begin(), more.end());
   return resolve(parse_config("", settings, "draw"), laid_out ? d.world : 1);
 }

@@ -3,7 +3,8 @@
 // reproduces it:
 //   layout_fuzz_test -- --draws 2000 --seed 1 --ranks 16
 //   layout_fuzz_test --run_test=<case> -- --config "model.layers=2 ... | layout.tensor=2 ..."
-// With --backend cuda the ranks of the layout share a device, and one rank on the CPU is what they must equal.
+// With --backend cuda the ranks of the layout share a device, and one rank on the CPU is what they must equal; with
+// --graphs on, too, their passes are captured.
 #define BOOST_TEST_MODULE layout_fuzz
 #include <boost/test/unit_test.hpp>
 #include <cmath>

@@ -131,7 +131,10 @@ for test in "$bin"/tests/*_cuda_test; do
   if [ -x "$test" ]; then check "$(basename "$test")" 60 "$test"; fi
 done
 if present "$bin/tests/model_test"; then check golden 60 "$bin/tests/model_test" --run_test=golden -- --backend cuda; fi
-if present "$bin/tests/layout_fuzz_test"; then check layouts 90 "$bin/tests/layout_fuzz_test" -- --backend cuda --draws 20 --ranks 8; fi
+if present "$bin/tests/layout_fuzz_test"; then
+  check layouts 90 "$bin/tests/layout_fuzz_test" -- --backend cuda --draws 20 --ranks 8
+  check layouts_as_graphs 60 "$bin/tests/layout_fuzz_test" -- --backend cuda --graphs on --draws 10 --ranks 8
+fi
 if present "$bin/bin/selenite-preprocess" && present "$bin/bin/selenite-pretrain"; then
   export -f kill_and_resume losses; export bin work
   check kill_and_resume 60 bash -c kill_and_resume
@@ -168,15 +171,15 @@ sizes() { # MODEL : layers, hidden, heads
   6.7B) echo 32 4096 32 ;;
   esac
 }
-# step MODEL SEQUENCE PRECISION MICRO_BATCH... : the largest micro-batch that fits counts
+# step MODEL SEQUENCE PRECISION MICRO_BATCH... : the largest micro-batch that fits counts; as_graphs=true: passes captured
 step() {
   local model=$1 sequence=$2 precision=$3 layers hidden heads b; shift 3
   read -r layers hidden heads <<<"$(sizes "$model")"
   for b in "$@"; do
-    if measure "step $model s $sequence $precision b $b" 60 "$bin/bin/bench_device" step --json "$results" --peak "$peak" \
+    if measure "step $model s $sequence $precision b $b${as_graphs:+, as graphs}" 60 "$bin/bin/bench_device" step --json "$results" --peak "$peak" \
       --ceiling "$ceiling" model.layers="$layers" model.hidden="$hidden" model.heads="$heads" model.vocab_size=$vocabulary \
       model.sequence_length="$sequence" train.micro_batch="$b" train.global_batch="$b" train.steps=1000 \
-      train.precision="$precision" run.backend=cuda; then
+      train.precision="$precision" run.backend=cuda run.cuda_graphs="${as_graphs:-false}"; then
       fitting=$b
       return
     fi
@@ -192,8 +195,13 @@ if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
   measure ceilings 40 "$bin/bin/bench_device" ceilings --json "$results" run.backend=cuda
   ceiling=$(figure ceilings gemm_held_flops) ceiling=${ceiling:-0}
   step 1.3B 2048 bf16 16 8 4
+  # where the device is busy, and where it may wait for its host
+  as_graphs=true step 1.3B 2048 bf16 "${fitting:-4}"
+  full=${fitting:-}
+  step 1.3B 2048 bf16 1
+  as_graphs=true step 1.3B 2048 bf16 1
   if [ -n "$python" ] && "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    torch 1.3B 2048 "${fitting:-8}"
+    torch 1.3B 2048 "${full:-8}"
   else
     note "left out  PyTorch: there is no python3 with a torch that finds the GPU"
   fi

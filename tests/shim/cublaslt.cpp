@@ -9,6 +9,7 @@
 
 #include "core/dtype.hpp"
 #include "core/error.hpp"
+#include "tests/shim/include/cuda_runtime.h"
 
 struct cublasLtContext {};
 
@@ -281,6 +282,8 @@ char const* cublasLtGetStatusName(cublasStatus_t status) {
       return "CUBLAS_STATUS_NOT_INITIALIZED";
     case CUBLAS_STATUS_INVALID_VALUE:
       return "CUBLAS_STATUS_INVALID_VALUE";
+    case CUBLAS_STATUS_EXECUTION_FAILED:
+      return "CUBLAS_STATUS_EXECUTION_FAILED";
     case CUBLAS_STATUS_NOT_SUPPORTED:
       return "CUBLAS_STATUS_NOT_SUPPORTED";
   }
@@ -289,6 +292,7 @@ char const* cublasLtGetStatusName(cublasStatus_t status) {
 char const* cublasLtGetStatusString(cublasStatus_t) { return last_reason.c_str(); }
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) {
+  if (fail_capture()) return refuse(CUBLAS_STATUS_NOT_INITIALIZED, "a handle takes memory, and the thread captures");
   *handle = new cublasLtContext;
   ++lt_record().handles;
   return CUBLAS_STATUS_SUCCESS;
@@ -407,8 +411,13 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
   if (c != d || !(product.problem.c == product.problem.d)) return refuse(unsupported, "C is not D");
   auto const chosen = read<Algorithm>(algorithm);
   if (auto const status = check(chosen, product, workspace); status != CUBLAS_STATUS_SUCCESS) return status;
-  if (chosen.workspace) std::memset(workspace, 0xff, chosen.workspace);  // it is the library's while it runs
-  multiply(product);
-  lt_record().products.push_back(product);
-  return CUBLAS_STATUS_SUCCESS;
+  if (capture_of(stream) == Capture::going_on && lt_record().capturable-- <= 0) fail_capture();
+  // all that a graph needs is copied from the descriptions here: they may change before it is launched
+  cudaError_t const given = give(stream, [=, scratch = chosen.workspace](void const*) {
+    if (scratch) std::memset(workspace, 0xff, scratch);  // it is the library's while it runs
+    multiply(product);
+    lt_record().products.push_back(product);
+  });
+  return given == cudaSuccess ? CUBLAS_STATUS_SUCCESS
+                              : refuse(CUBLAS_STATUS_EXECUTION_FAILED, cudaGetErrorString(given));
 }

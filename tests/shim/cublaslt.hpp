@@ -51,8 +51,9 @@ struct LtChoice {
 };
 
 struct LtRecord {
-  int handles = 0, destroyed = 0;  ///< made, and given back
-  bool has_epilogues = true;       ///< of GELU and of biases' gradients: set by tests
+  int handles = 0, destroyed = 0;       ///< made, and given back
+  std::int64_t capturable = INT64_MAX;  ///< products that may still be captured
+  bool has_epilogues = true;            ///< of GELU and of biases' gradients: set by tests
   std::vector<LtChoice> choices;
   std::vector<LtProduct> products;
 };

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/error.hpp"
+#include "tests/shim/include/cuda_runtime.h"
 
 struct cudnnContext {
   cudaStream_t stream = nullptr;
@@ -259,6 +260,7 @@ void cudnnGetLastErrorString(char* message, std::size_t size) {
   message[length] = 0;
 }
 cudnnStatus_t cudnnCreate(cudnnHandle_t* handle) {
+  if (fail_capture()) return refuse(CUDNN_STATUS_BAD_PARAM, "a handle takes memory, and the thread captures");
   *handle = new cudnnContext;
   ++dnn_record().handles;
   return CUDNN_STATUS_SUCCESS;
@@ -369,9 +371,18 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
   }
   void* const scratch = v.one<void*>(CUDNN_ATTR_VARIANT_PACK_WORKSPACE);
   if (!scratch) return refuse(CUDNN_STATUS_BAD_PARAM_NULL_POINTER, "no scratch");
-  std::memset(scratch, 0xff, static_cast<std::size_t>(run.workspace));  // the engine's
-  run.graph.run(run.places);
-  dnn_record().runs.push_back(std::move(run));
-  ++runs_of_all;
-  return CUDNN_STATUS_SUCCESS;
+  std::map<std::int64_t, std::vector<std::byte>> values;  // of the host, which may change them afterwards
+  for (auto const& [number, tensor] : run.graph.tensors)
+    if (tensor.by_value) {
+      auto const* const value = static_cast<std::byte const*>(run.places[number]);
+      values[number].assign(value, value + sizeof(float));
+    }
+  cudaError_t const given = give(handle->stream, [run, values, scratch](void const*) {
+    std::memset(scratch, 0xff, static_cast<std::size_t>(run.workspace));  // the engine's
+    DnnRun& now = dnn_record().runs.emplace_back(run);
+    for (auto const& [number, value] : values) now.places[number] = const_cast<std::byte*>(value.data());
+    now.graph.run(now.places);
+    ++runs_of_all;
+  });
+  return given == cudaSuccess ? CUDNN_STATUS_SUCCESS : refuse(CUDNN_STATUS_BAD_PARAM, cudaGetErrorString(given));
 }

@@ -322,6 +322,8 @@ ncclResult_t post(ncclComm_t comm, NcclCall call, void const* from, void* to) {
   call.comm = comm->meeting->number(), call.index = comm->index, call.ranks = comm->meeting->ranks();
   if (call.peer < 0 || call.peer >= call.ranks || (call.is_message() && call.peer == call.index))
     return refuse(ncclInvalidArgument, concat("a communicator of ", call.ranks, " has no ", to_string(call)));
+  if (fail_capture())
+    return refuse(ncclInvalidUsage, "the thread captures, and nothing here launches collectives again");
   std::vector<Pending> calls{{comm->meeting, call, from, to}};
   if (group_depth == 0) return run(calls);
   grouped.push_back(calls.front());

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 /// A moment that may not have come.
@@ -13,6 +14,10 @@ struct CUevent_st {
   bool passed = true;
   std::chrono::steady_clock::time_point at{};
   std::uint64_t records = 0;
+};
+
+struct CUgraph_st {
+  std::vector<std::function<void(void const*)>> work;
 };
 
 namespace selenite::shim {
@@ -26,6 +31,15 @@ struct Held {
   std::vector<std::function<void()>> work;
 };
 std::map<void const*, Held> held;
+
+struct CaptureOfThread {
+  void const* stream;
+  CUgraph_st graph;
+  bool failed = false;
+};
+thread_local std::optional<CaptureOfThread> capturing;
+std::atomic<int> alive{0};
+std::atomic<std::int64_t> launches{0};
 
 template <class Ready>
 void wait_until(Ready ready) {
@@ -68,6 +82,41 @@ void run_on(void const* stream, std::function<void()> work) {
   }
   work();
 }
+
+bool begin_capture(void const* stream) {
+  if (capturing) return false;
+  capturing.emplace(stream);
+  return true;
+}
+Capture capture_of(void const* stream) {
+  if (!capturing || capturing->stream != stream) return Capture::none;
+  return capturing->failed ? Capture::failed : Capture::going_on;
+}
+void capture(std::function<void(void const*)> work) { capturing->graph.work.push_back(std::move(work)); }
+bool fail_capture() {
+  if (capturing) capturing->failed = true;
+  return capturing.has_value();
+}
+CUgraph_st* end_capture(void const* stream) {
+  bool const whole = capture_of(stream) == Capture::going_on;
+  CUgraph_st* const graph = whole ? copy(&capturing->graph) : nullptr;
+  capturing.reset();
+  return graph;
+}
+CUgraph_st* copy(CUgraph_st const* graph) {
+  ++alive;
+  return new CUgraph_st(*graph);
+}
+void destroy(CUgraph_st* graph) {
+  --alive;
+  delete graph;
+}
+void launch(CUgraph_st const* graph, void const* stream) {
+  ++launches;
+  for (auto const& work : graph->work) work(stream);
+}
+int graphs_alive() { return alive; }
+std::int64_t graph_launches() { return launches; }
 
 CUevent_st* new_event() { return new CUevent_st; }
 void destroy(CUevent_st* event) { delete event; }

@@ -1,9 +1,11 @@
 #pragma once
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <vector>
 
 struct CUevent_st;
+struct CUgraph_st;
 
 /// Streams and events of the stand-in for the runtime. Work is done when it is asked for, unless a test holds a stream:
 /// then its copies and events come later, and a host that lets another stream wait for one of these waits itself. What
@@ -30,6 +32,26 @@ void hold(void const* stream, std::size_t first = 0);
 void release(void const* stream);
 /// Now, or when the stream is released.
 void run_on(void const* stream, std::function<void()> work);
+
+// Capture, of one stream a thread: what the thread gives it becomes part of a graph and is not done.
+
+enum class Capture { none, going_on, failed };
+/// False: the thread captures already.
+bool begin_capture(void const* stream);
+/// What is under way on the stream by this thread.
+Capture capture_of(void const* stream);
+/// The next work of the graph: it is given the stream that the graph is launched on.
+void capture(std::function<void(void const* stream)> work);
+/// For what must not be called while the thread captures: fails its capture. False if it captures nothing.
+bool fail_capture();
+/// Null if it has failed, or there was none. Owned by the caller, until destroy().
+CUgraph_st* end_capture(void const* stream);
+CUgraph_st* copy(CUgraph_st const* graph);
+void destroy(CUgraph_st* graph);
+void launch(CUgraph_st const* graph, void const* stream);
+/// Of all threads: graphs that are there, and launches so far.
+int graphs_alive();
+std::int64_t graph_launches();
 
 CUevent_st* new_event();
 void destroy(CUevent_st* event);

@@ -46,6 +46,8 @@ class OneRank {
   StageState& stage() { return stage_; }
   Ctx& ctx() { return *ctx_; }
   Cpu& cpu() { return executor_.cpu; }
+  /// From the sizes handed to the libraries of the device.
+  double device_flops() const { return executor_.cuda->cuda().flops; }
   Footprint const& planned() const { return planned_; }
 
  private:

@@ -31,21 +31,38 @@ enum cudaError_t {
   cudaErrorInvalidConfiguration,
   cudaErrorMemoryAllocation,
   cudaErrorInvalidDevice,
-  cudaErrorNotReady
+  cudaErrorNotReady,
+  cudaErrorStreamCaptureUnsupported,
+  cudaErrorStreamCaptureInvalidated,
+  cudaErrorIllegalState
 };
 inline char const* cudaGetErrorName(cudaError_t e) {
-  constexpr char const* names[] = {"cudaSuccess", "cudaErrorInvalidConfiguration", "cudaErrorMemoryAllocation",
-                                   "cudaErrorInvalidDevice", "cudaErrorNotReady"};
+  constexpr char const* names[] = {"cudaSuccess",
+                                   "cudaErrorInvalidConfiguration",
+                                   "cudaErrorMemoryAllocation",
+                                   "cudaErrorInvalidDevice",
+                                   "cudaErrorNotReady",
+                                   "cudaErrorStreamCaptureUnsupported",
+                                   "cudaErrorStreamCaptureInvalidated",
+                                   "cudaErrorIllegalState"};
   return names[e];
 }
 inline char const* cudaGetErrorString(cudaError_t e) {
-  constexpr char const* texts[] = {"no error", "invalid configuration argument", "out of memory",
-                                   "invalid device ordinal", "device not ready"};
+  constexpr char const* texts[] = {"no error",
+                                   "invalid configuration argument",
+                                   "out of memory",
+                                   "invalid device ordinal",
+                                   "device not ready",
+                                   "operation not permitted when stream is capturing",
+                                   "operation failed due to a previous error during capture",
+                                   "the operation cannot be performed in the present state"};
   return texts[e];
 }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 
 struct CUstream_st;
+struct CUgraph_st;
+struct CUgraphExec_st;
 using cudaStream_t = CUstream_st*;
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
@@ -58,13 +75,32 @@ cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
   return cudaSuccess;
 }
 
+namespace selenite::shim {
+/// Does work(stream), or makes it a part of the graph that is captured from the stream.
+template <class Work>
+cudaError_t give(cudaStream_t stream, Work const& work) {
+  switch (capture_of(stream)) {
+    case Capture::failed:
+      return cudaErrorStreamCaptureInvalidated;
+    case Capture::going_on:
+      capture(work);
+      return cudaSuccess;
+    case Capture::none:
+      work(stream);
+  }
+  return cudaSuccess;
+}
+}  // namespace selenite::shim
+
 template <class... Params, class... Args>
 cudaError_t cudaLaunchKernelEx(cudaLaunchConfig_t const* config, void (*kernel)(Params...), Args&&... args) {
   if (!selenite::shim::launchable(config->gridDim, config->blockDim)) return cudaErrorInvalidConfiguration;
   std::tuple<Params...> const arguments(args...);
-  selenite::shim::run_grid(config->gridDim, config->blockDim, config->dynamicSmemBytes,
-                           [&] { std::apply(kernel, arguments); });
-  return cudaSuccess;
+  auto const run = [=, grid = config->gridDim, block = config->blockDim,
+                    bytes = config->dynamicSmemBytes](void const*) {
+    selenite::shim::run_grid(grid, block, bytes, [&] { std::apply(kernel, arguments); });
+  };
+  return selenite::shim::give(config->stream, run);
 }
 
 // --- the device: one, whose memory is the host's. Everything is done when it is called, but on streams that a test
@@ -88,14 +124,18 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int devic
   *properties = {};
   return cudaSetDevice(device);
 }
-inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+inline cudaError_t cudaDeviceSynchronize() {
+  return selenite::shim::fail_capture() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
 
 inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
   *memory = std::aligned_alloc(512, (bytes + 511) / 512 * 512);
   return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 inline cudaError_t cudaMallocHost(void** memory, std::size_t bytes) { return cudaMalloc(memory, bytes); }
 inline cudaError_t cudaFree(void* memory) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
   std::free(memory);
   return cudaSuccess;
 }
@@ -105,17 +145,19 @@ inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
   return cudaSuccess;
 }
 inline cudaError_t cudaMemset(void* memory, int value, std::size_t bytes) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
   std::memset(memory, value, bytes);
   return cudaSuccess;
 }
 enum cudaMemcpyKind { cudaMemcpyDefault };
 inline cudaError_t cudaMemcpy(void* to, void const* from, std::size_t bytes, cudaMemcpyKind) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
   std::memmove(to, from, bytes);
   return cudaSuccess;
 }
 inline cudaError_t cudaMemcpyAsync(void* to, void const* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  selenite::shim::run_on(stream, [=] { std::memmove(to, from, bytes); });
-  return cudaSuccess;
+  return selenite::shim::give(
+      stream, [=](void const* on) { selenite::shim::run_on(on, [=] { std::memmove(to, from, bytes); }); });
 }
 enum cudaMemoryType { cudaMemoryTypeUnregistered, cudaMemoryTypeHost, cudaMemoryTypeDevice };
 struct cudaPointerAttributes {
@@ -135,11 +177,13 @@ inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
 }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
   selenite::shim::remember({.kind = selenite::shim::Step::Kind::host_waits_for_stream, .stream = stream});
   selenite::shim::wait_for_stream(stream);
   return cudaSuccess;
 }
 inline cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
   selenite::shim::remember({.kind = selenite::shim::Step::Kind::wait, .stream = stream, .event = event});
   selenite::shim::wait_for(event);
   return cudaSuccess;
@@ -153,14 +197,17 @@ inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 inline cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
   selenite::shim::remember({.kind = selenite::shim::Step::Kind::record, .stream = stream, .event = event});
   selenite::shim::record(event, stream);
   return cudaSuccess;
 }
 inline cudaError_t cudaEventQuery(cudaEvent_t event) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
   return selenite::shim::passed(event) ? cudaSuccess : cudaErrorNotReady;
 }
 inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
   selenite::shim::remember({.kind = selenite::shim::Step::Kind::host_waits_for_event, .event = event});
   selenite::shim::wait_for(event);
   return cudaSuccess;
@@ -168,6 +215,36 @@ inline cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 inline cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t first, cudaEvent_t second) {
   if (!selenite::shim::passed(first) || !selenite::shim::passed(second)) return cudaErrorNotReady;
   *milliseconds = static_cast<float>(selenite::shim::milliseconds_between(first, second));
+  return cudaSuccess;
+}
+
+// --- graphs. A thread that captures must not wait, ask or allocate; here it must not use events either, which on a
+// device would become part of the graph.
+
+using cudaGraph_t = CUgraph_st*;
+using cudaGraphExec_t = CUgraphExec_st*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  return selenite::shim::begin_capture(stream) ? cudaSuccess : cudaErrorIllegalState;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = selenite::shim::end_capture(stream);
+  return *graph ? cudaSuccess : cudaErrorStreamCaptureInvalidated;
+}
+inline cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* launched, cudaGraph_t graph, unsigned long long) {
+  *launched = reinterpret_cast<cudaGraphExec_t>(selenite::shim::copy(graph));
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  selenite::shim::destroy(graph);
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) {
+  return cudaGraphDestroy(reinterpret_cast<cudaGraph_t>(graph));
+}
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t stream) {
+  if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
+  selenite::shim::launch(reinterpret_cast<cudaGraph_t>(graph), stream);
   return cudaSuccess;
 }
 
