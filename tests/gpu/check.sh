@@ -171,15 +171,15 @@ sizes() { # MODEL : layers, hidden, heads
   6.7B) echo 32 4096 32 ;;
   esac
 }
-# step MODEL SEQUENCE PRECISION MICRO_BATCH... : the largest micro-batch that fits counts; as_graphs=true: passes captured
+# step MODEL SEQUENCE PRECISION MICRO_BATCH... : the largest micro-batch that fits counts; with=KEY=VALUE: another setting
 step() {
   local model=$1 sequence=$2 precision=$3 layers hidden heads b; shift 3
   read -r layers hidden heads <<<"$(sizes "$model")"
   for b in "$@"; do
-    if measure "step $model s $sequence $precision b $b${as_graphs:+, as graphs}" 60 "$bin/bin/bench_device" step --json "$results" --peak "$peak" \
+    if measure "step $model s $sequence $precision b $b${with:+, $with}" 60 "$bin/bin/bench_device" step --json "$results" --peak "$peak" \
       --ceiling "$ceiling" model.layers="$layers" model.hidden="$hidden" model.heads="$heads" model.vocab_size=$vocabulary \
       model.sequence_length="$sequence" train.micro_batch="$b" train.global_batch="$b" train.steps=1000 \
-      train.precision="$precision" run.backend=cuda run.cuda_graphs="${as_graphs:-false}"; then
+      train.precision="$precision" run.backend=cuda ${with:+"$with"}; then
       fitting=$b
       return
     fi
@@ -195,13 +195,15 @@ if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
   measure ceilings 40 "$bin/bin/bench_device" ceilings --json "$results" run.backend=cuda
   ceiling=$(figure ceilings gemm_held_flops) ceiling=${ceiling:-0}
   step 1.3B 2048 bf16 16 8 4
+  full=${fitting:-4}
+  with=run.fused_epilogues=true step 1.3B 2048 bf16 "$full"
+  with=train.deterministic=false step 1.3B 2048 bf16 "$full"
   # where the device is busy, and where it may wait for its host
-  as_graphs=true step 1.3B 2048 bf16 "${fitting:-4}"
-  full=${fitting:-}
+  with=run.cuda_graphs=true step 1.3B 2048 bf16 "$full"
   step 1.3B 2048 bf16 1
-  as_graphs=true step 1.3B 2048 bf16 1
+  with=run.cuda_graphs=true step 1.3B 2048 bf16 1
   if [ -n "$python" ] && "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    torch 1.3B 2048 "${full:-8}"
+    torch 1.3B 2048 "$full"
   else
     note "left out  PyTorch: there is no python3 with a torch that finds the GPU"
   fi

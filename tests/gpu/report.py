@@ -49,13 +49,18 @@ def precision(run):
     return found.group(1) if found else ""
 
 
-def as_graphs(run):
-    return "run.cuda_graphs=true" in run.get("settings", "")
+# what a step is measured with and without
+SWITCHES = {"run.cuda_graphs=true": "as CUDA graphs", "run.fused_epilogues=true": "with fused epilogues",
+            "train.deterministic=false": "with sums in any order"}
+
+
+def switched(run):
+    return next((label for setting, label in SWITCHES.items() if setting in run.get("settings", "").split()), None)
 
 
 def of_model(runs, model, sequence, kind="bf16"):
     for run in runs:
-        if as_graphs(run):
+        if switched(run):
             continue
         if (MODELS.get((run["layers"], run["hidden"])), run["sequence"], precision(run)) == (model, sequence, kind):
             return run
@@ -87,12 +92,12 @@ def goals(lines):
     run = of_model(steps, "1.3B", 2048) or {}
     figures.add("GPU idle inside a step, 1.3B, s 2048", run.get("idle_share"), f"<= {percent(IDLE_GOAL)}", percent,
                 lambda x: x <= IDLE_GOAL)
-    for graphs in filter(as_graphs, steps):
-        plain = next((x for x in steps if not as_graphs(x) and all(
-            x[k] == graphs[k] for k in ("layers", "hidden", "sequence", "micro_batch"))), None)
-        figures.add(f"tokens/s as CUDA graphs against launches one by one, {MODELS.get((graphs['layers'], graphs['hidden']))}, "
-                    f"s {graphs['sequence']}, b {graphs['micro_batch']}",
-                    graphs["tokens_per_second"] / plain["tokens_per_second"] if plain else None, "-",
+    for one in filter(switched, steps):
+        plain = next((x for x in steps if not switched(x) and all(
+            x[k] == one[k] for k in ("layers", "hidden", "sequence", "micro_batch"))), None)
+        figures.add(f"tokens/s {switched(one)} against without, {MODELS.get((one['layers'], one['hidden']))}, "
+                    f"s {one['sequence']}, b {one['micro_batch']}",
+                    one["tokens_per_second"] / plain["tokens_per_second"] if plain else None, "-",
                     lambda x: f"{x:.3f} times", lambda x: True)
     pair = of_model(steps, "6.7B", 2048), of_model(steps, "6.7B", 2048, "fp8")
     figures.add("fp8 against bf16, 6.7B, s 2048", pair[1]["tokens_per_second"] / pair[0]["tokens_per_second"] if all(pair) else None,
@@ -115,8 +120,7 @@ def tables(lines):
         if x["question"] not in ("step", "torch") or "error" in x:
             continue
         model = MODELS.get((x["layers"], x["hidden"]), x["layers"])
-        captured = ", as graphs" if as_graphs(x) else ""
-        who = f"Selenite {precision(x)}{captured}" if x["question"] == "step" else f"PyTorch {x['variant']}"
+        who = " ".join(filter(None, ("Selenite", precision(x), switched(x)))) if x["question"] == "step" else f"PyTorch {x['variant']}"
         causes = x.get("time_seconds", {})
         whole = sum(causes.values()) or 1
         parts = ", ".join(f"{k} {100 * v / whole:.0f}" for k, v in causes.items() if v)
