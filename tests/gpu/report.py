@@ -26,7 +26,8 @@ def speed(operation, lines):
 
 
 def verdict(reached, figure, goal):
-    return f"| {figure} | {goal} | {'reached' if reached else '**missed**'} |"
+    said = "" if goal == "-" else "reached" if reached else "**missed**"
+    return f"| {figure} | {goal} | {said} |"
 
 
 class Figures:
