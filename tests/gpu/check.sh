@@ -221,7 +221,7 @@ if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
       if [ -n "$python" ]; then "$python" tests/gpu/report.py speed "$(basename "$test" _cuda_test)" <"$work/speed" >>"$results"; fi
     fi
   done
-  measure calibrate 30 "$bin/bin/selenite-sweep" calibrate "$out/machine.toml" --set run.backend=cuda
+  measure calibrate 60 "$bin/bin/selenite-sweep" calibrate "$out/machine.toml" --set run.backend=cuda
 fi
 
 # --- the report
