@@ -1,6 +1,7 @@
 #include "plan/calibrate.hpp"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <map>
 #include <numeric>
@@ -326,7 +327,8 @@ Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t work
                     bf16 = measure_gemm(bench, sizes, DType::bf16, Passes::all);
     machine.gemm_fp32 = fp32.curve, machine.gemm_bf16 = bf16.curve;
     machine.peak_fp32 = fp32.best, machine.peak_bf16 = machine.peak_fp16 = bf16.best;
-    for (std::int64_t length : {256, 1024}) {
+    constexpr std::array<std::int64_t, 2> lengths{256, 1024};
+    for (std::int64_t length : lengths) {
       ModelConfig const shape{.heads = 8, .kv_heads = 8, .head_dim = 64, .sequence_length = length};
       auto append = [](RateCurve& curve, RateCurve const& point) {
         curve.sizes.push_back(point.sizes[0]), curve.rates.push_back(point.rates[0]);
@@ -334,7 +336,8 @@ Machine calibrate_machine(Comm& comm, ProcessGrid const& grid, std::int64_t work
       AttentionTime const bf16_time = measure_attention(bench, shape, 2, DType::bf16);
       append(machine.attention_fp32, measure_attention(bench, shape, 2, DType::fp32).curve()),
           append(machine.attention_bf16, bf16_time.curve());
-      machine.draw_rate = measure_attention(bench, shape, 2, DType::bf16, 0.1).draw_rate(bf16_time);
+      if (length == lengths.back())
+        machine.draw_rate = measure_attention(bench, shape, 2, DType::bf16, 0.1).draw_rate(bf16_time);
     }
     machine.stream = measure_stream(bench, DType::fp32);
     measure_links(bench, grid, machine);
