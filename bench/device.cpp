@@ -4,6 +4,7 @@
 //   bench_device ceilings [options] [section.key=value ...]   GEMM of random numbers (dense ones pull more power than
 //                                                             zeros), for a moment and held; copy bandwidth
 //   bench_device step     [options] [section.key=value ...]   training steps: MFU, seconds by cause, idle share, start
+//   bench_device kernels  [options] [section.key=value ...]   one step inside cudaProfilerStart and -Stop, for ncu or nsys
 //   bench_device layer    [options] [section.key=value ...]   forward and backward of one layer of a tensor shard
 // Options: --json FILE; --peak FLOP/s (the data sheet's, the denominator of MFU); --ceiling FLOP/s (of GEMM, measured);
 // --seconds S (how long it measures).
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #include "bench/support.hpp"
+#include "core/cuda_profiler.hpp"
 #include "core/error.hpp"
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
@@ -226,8 +228,8 @@ void step(Options const& o) {
   job.step();
   job.ctx().synchronize();
   double const first = since_start();
-  job.step(), job.step();
-  auto const seconds = timed(o.seconds, 5, [&] { job.step(); });  // the optimizer asks the device for the loss
+  job.step();
+  auto const seconds = timed(o.seconds, 3, [&] { job.step(); });  // the optimizer asks the device for the loss
   double const s = median(seconds);
   job.ctx().synchronize();
   job.ctx().start_timing();
@@ -275,6 +277,16 @@ void step(Options const& o) {
   answer(o, object);
 }
 
+/// The third step, for a profiler to record.
+void kernels(Options const& o) {
+  Config const config = resolve(load_config("", o.settings), 1);
+  Job job(config, make_grid(config.layout));
+  job.step(), job.step();
+  job.ctx().synchronize();
+  CudaProfilerRange const range;
+  job.step();
+}
+
 // --- a layer
 
 struct Passes {
@@ -308,11 +320,11 @@ void layer(Options const& o) {
 
 int main(int argc, char** argv) {
   std::map<std::string, void (*)(Options const&)> const questions{
-      {"ceilings", ceilings}, {"step", step}, {"layer", layer}};
+      {"ceilings", ceilings}, {"step", step}, {"kernels", kernels}, {"layer", layer}};
   try {
     Options const options = parse({argv + 1, argv + argc});
     auto const found = questions.find(options.question);
-    validate(found != questions.end(), "\"", options.question, "\" is no question. Ask for ceilings, step or layer.");
+    validate(found != questions.end(), "\"", options.question, "\" is no question. Ask for ceilings, step, kernels or layer.");
     found->second(options);
     return 0;
   } catch (std::exception const& e) {

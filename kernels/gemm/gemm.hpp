@@ -23,7 +23,7 @@ struct Gemm {
   Tensor bias;              ///< [n], of a's dtype (bf16 where that has 8 bits); undefined: none
   bool accumulate = false;  ///< add to what out holds
   double scale = 1;         ///< of the product; 1 with a bias
-  Tensor a_scale, b_scale;  ///< fp32 [1], with 8-bit operands only
+  Tensor a_scale, b_scale;  ///< fp32 [1], with 8-bit operands only, at multiples of 16 bytes
 
   // With operands of more than 8 bits: what else is made while the product is at hand.
   Epilogue epilogue = Epilogue::none;  ///< gelu as Activation has it; neither accumulates nor scales

@@ -243,8 +243,11 @@ bool multiply(Cuda& cuda, Gemm const& op, GemmBatch const& batch) {
   return true;
 }
 
-/// As cublasLt.h says of AUX_LD.
-bool takes(Tensor const& before) { return !before.defined() || before.row_stride() % 8 == 0; }
+/// As cublasLt.h says of AUX_LD. Its tanh has 11 bits: too few where outputs have more.
+bool takes_epilogue(Gemm const& op) {
+  if (!op.before.defined()) return true;
+  return op.before.row_stride() % 8 == 0 && op.out.dtype() != DType::fp32;
+}
 }  // namespace
 
 void launch(Cuda& cuda, Gemm const& op, GemmBatch const& batch) {
@@ -256,7 +259,7 @@ void launch(Cuda& cuda, Gemm const& op, GemmBatch const& batch) {
 void launch(Cuda& cuda, Gemm const& op) {
   check_epilogue(op);
   if (op.m() == 0 || op.n() == 0) return;
-  if (!takes(op.before) || !multiply(cuda, op, {})) apart(op, [&](auto const& part) { launch(cuda, part); });
+  if (!takes_epilogue(op) || !multiply(cuda, op, {})) apart(op, [&](auto const& part) { launch(cuda, part); });
 }
 
 }  // namespace selenite

@@ -43,7 +43,8 @@ static_assert(Kernel<AbsMax>);
 struct UpdateScales {
   Tensor amax;            ///< fp32 [n]
   Tensor history;         ///< fp32 [n, steps]
-  Tensor scale, inverse;  ///< fp32 [n]
+  Tensor scale;           ///< fp32 [n]
+  Tensor inverse;         ///< fp32 [n, 1]; rows may be strided: products want each at its own 16 bytes
   double largest = 448;   ///< of the format
   double initial = 1;     ///< a power of two
   std::int64_t margin = 0;

@@ -111,13 +111,13 @@ void launch(Cpu&, UpdateScales const& op) {
                        std::bit_cast<std::uint32_t>(static_cast<float>(op.initial)),
                        static_cast<std::int32_t>(op.margin)};
   auto* const amax = op.amax.data<float>();
-  auto *const scale = op.scale.data<float>(), *const inverse = op.inverse.data<float>();
+  auto* const scale = op.scale.data<float>();
   for (std::int64_t i = 0; i < op.history.rows(); ++i) {
     float *const begin = row<float>(op.history, i), *const end = begin + op.history.cols();
     if (op.push && std::isfinite(amax[i])) std::copy_backward(begin, end - 1, end), *begin = amax[i];
     if (op.push) amax[i] = 0;
     std::uint32_t const bits = scale_bits(std::bit_cast<std::uint32_t>(*std::max_element(begin, end)), rule);
-    scale[i] = std::bit_cast<float>(bits), inverse[i] = std::bit_cast<float>(inverse_bits(bits));
+    scale[i] = std::bit_cast<float>(bits), *row<float>(op.inverse, i) = std::bit_cast<float>(inverse_bits(bits));
   }
 }
 

@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(threads)
 
 /// One thread a tensor.
 __global__ void update_scales_kernel(float* amax, RowsOf<float> history, std::int64_t tensors, std::int64_t steps,
-                                     float* scale, float* inverse, ScaleRule rule, bool push) {
+                                     float* scale, RowsOf<float> inverse, ScaleRule rule, bool push) {
   std::int64_t const i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= tensors) return;
   float* const row = history[i];
@@ -110,7 +110,7 @@ __global__ void update_scales_kernel(float* amax, RowsOf<float> history, std::in
   for (std::int64_t s = 0; s < steps; ++s) largest = larger(largest, row[s]);
   std::uint32_t const bits = scale_bits(__float_as_uint(largest), rule);
   scale[i] = __uint_as_float(bits);
-  inverse[i] = __uint_as_float(inverse_bits(bits));
+  *inverse[i] = __uint_as_float(inverse_bits(bits));
 }
 
 std::uint32_t bits_of(double value) {
@@ -148,7 +148,7 @@ void launch(Cuda& cuda, UpdateScales const& op) {
   ScaleRule const rule{bits_of(op.largest), bits_of(op.initial), static_cast<std::int32_t>(op.margin)};
   launch_kernel(cuda, {grid_size(divide_up(tensors, 128)), 128u}, update_scales_kernel, data_of<float>(op.amax),
                 rows_of<float>(op.history), tensors, op.history.cols(), data_of<float>(op.scale),
-                data_of<float>(op.inverse), rule, op.push);
+                rows_of<float>(op.inverse), rule, op.push);
 }
 
 }  // namespace selenite

@@ -41,7 +41,7 @@ void reference(UpdateScales const& op) {
     for (std::int64_t s = 0; s < steps; ++s) largest = std::max(largest, load(op.history, i, s));
     double const power = std::floor(std::log2(op.largest / largest)) - static_cast<double>(op.margin);
     double const scale = largest == 0 ? op.initial : std::exp2(std::clamp(power, -120.0, 120.0));
-    store(op.scale, i, scale), store(op.inverse, i, 1 / scale);
+    store(op.scale, i, scale), store(op.inverse, i, 0, 1 / scale);
   }
 }
 

@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <cuda_profiler_api.h>
 #include <cuda_runtime.h>
 
 #include "core/cuda.hpp"
 #include "core/cuda_event.hpp"
 #include "core/cuda_graph.hpp"
+#include "core/cuda_profiler.hpp"
 #include "core/error.hpp"
 #include "core/text.hpp"
 
@@ -128,6 +130,15 @@ double CudaEvent::seconds_since(CudaEvent const& earlier) const {
   float milliseconds = 0;
   CUDA_CHECK(cudaEventElapsedTime(&milliseconds, earlier.event_, event_));
   return static_cast<double>(milliseconds) / 1e3;
+}
+
+CudaProfilerRange::CudaProfilerRange() {
+  CUDA_CHECK(cudaDeviceSynchronize());
+  CUDA_CHECK(cudaProfilerStart());
+}
+CudaProfilerRange::~CudaProfilerRange() {
+  static_cast<void>(cudaDeviceSynchronize());
+  static_cast<void>(cudaProfilerStop());
 }
 
 CudaGraph::CudaGraph(CUstream_st* stream, std::function<void()> const& body) {

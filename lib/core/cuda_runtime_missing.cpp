@@ -1,6 +1,7 @@
 #include "core/cuda.hpp"
 #include "core/cuda_event.hpp"
 #include "core/cuda_graph.hpp"
+#include "core/cuda_profiler.hpp"
 #include "core/error.hpp"
 
 namespace selenite {
@@ -34,6 +35,9 @@ bool CudaEvent::passed() const { missing(); }
 void CudaEvent::wait() const { missing(); }
 void CudaEvent::choose_device() const {}
 double CudaEvent::seconds_since(CudaEvent const&) const { missing(); }
+
+CudaProfilerRange::CudaProfilerRange() { missing(); }
+CudaProfilerRange::~CudaProfilerRange() = default;
 
 CudaGraph::CudaGraph(CUstream_st*, std::function<void()> const&) { missing(); }
 CudaGraph::~CudaGraph() = default;

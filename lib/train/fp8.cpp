@@ -17,11 +17,14 @@ enum class Part : std::uint8_t { inputs, gradients, weights };
 
 std::int64_t count(Fp8State const& state) { return std::ssize(state.sites); }
 /// Of an array of all sites, the elements of one part, or of one site in it.
+Tensor elements_of(Tensor const& array, std::int64_t first, std::int64_t count) {
+  return array.shape().rank() == 1 ? run_of(array, first, count) : array.row_range(first, count);
+}
 Tensor part_of(Fp8State const& state, Tensor const& array, Part part) {
-  return run_of(array, static_cast<std::int64_t>(part) * count(state), count(state));
+  return elements_of(array, static_cast<std::int64_t>(part) * count(state), count(state));
 }
 Tensor element_of(Fp8State const& state, Tensor const& array, Part part, std::size_t site) {
-  return run_of(array, static_cast<std::int64_t>(part) * count(state) + static_cast<std::int64_t>(site), 1);
+  return elements_of(array, static_cast<std::int64_t>(part) * count(state) + static_cast<std::int64_t>(site), 1);
 }
 
 /// The local shape of the matrix of several parameters.
@@ -92,7 +95,8 @@ std::vector<Fp8Site> fp8_sites(Config const& config, GptChunk& chunk, std::size_
 void lay_out_fp8(Fp8State& f, StageState const& stage, Arena& arena) {
   if (!f.used()) return;
   std::int64_t const sites = count(f);
-  for (Tensor* t : {&f.amax, &f.scale, &f.inverse}) *t = arena.allocate(DType::fp32, {3 * sites});
+  for (Tensor* t : {&f.amax, &f.scale}) *t = arena.allocate(DType::fp32, {3 * sites});
+  f.inverse = arena.allocate(DType::fp32, {3 * sites, 4}).columns(0, 1);
   f.history = arena.allocate(DType::fp32, {2 * sites, stage.config().train.fp8_history});
   f.weight_history = arena.allocate(DType::fp32, {sites, 1});
   for (std::size_t s = 0; s < f.sites.size(); ++s) {

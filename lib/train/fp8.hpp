@@ -28,7 +28,8 @@ struct Fp8Site {
 /// output gradients, of weights.
 struct Fp8State {
   std::vector<Fp8Site> sites;
-  Tensor amax, scale, inverse;  ///< fp32 [3 sites]
+  Tensor amax, scale;           ///< fp32 [3 sites]
+  Tensor inverse;               ///< fp32 [3 sites, 1], every 16 bytes
   Tensor history;               ///< fp32 [2 sites, train.fp8_history]: largest magnitudes of inputs and gradients
   Tensor weight_history;        ///< fp32 [sites, 1]
   bool used() const { return !sites.empty(); }

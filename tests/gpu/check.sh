@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
 # Proves and measures the CUDA backend on the GPU of this machine, in ten minutes at most, without network or package manager.
-#   tests/gpu/check.sh [--bin FOLDER] [--out FOLDER] [--quick]
+#   tests/gpu/check.sh [--bin FOLDER] [--out FOLDER] [--quick] [--profile]
 #   --bin FOLDER   executables built before; default: those that tests/gpu/pack.sh packed beside this, else they are built here
 #   --out FOLDER   where results go (default scaling/results/<name of the GPU>)
 #   --quick        correctness alone
-# First the tests, each against the double-precision references, PyTorch's golden values or one rank on the CPU; then the
+#   --profile      also the time of each kernel of a step, by ncu (kernels.csv)
+# First the tests, several at a time, each against the double-precision references, PyTorch's golden values or one rank on the CPU; then the
 # machine's ceilings, the operations' speed, training steps, and PyTorch training the same where a python3 has it.
 # Writes check.jsonl (each measurement), check.md (the figures beside their goals) and machine.toml (of selenite-sweep
 # calibrate). Exit code: 0; 1 if a test failed, while measurements come in any case; 77 if there is no GPU here.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 
-bin='' out='' quick=0
+bin='' out='' quick=0 profile=0
 ends=$((SECONDS + ${SELENITE_CHECK_SECONDS:-600}))
 while [ $# -gt 0 ]; do
   case $1 in
   --bin) bin=${2:?"--bin needs a folder"}; shift 2 ;;
   --out) out=${2:?"--out needs a folder"}; shift 2 ;;
   --quick) quick=1; shift ;;
-  -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  --profile) profile=1; shift ;;
+  -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
   *) echo "Unknown argument $1 (it is not in --help)." >&2; exit 2 ;;
   esac
 done
@@ -87,19 +89,43 @@ if [ -z "$bin" ]; then
 fi
 # --- tests
 
-failed=() passed=0
 note() { echo "$*"; echo "$*" >>"$notes"; }
 left() { echo $((ends - SECONDS)); }
-# check NAME LIMIT COMMAND... : runs it for LIMIT seconds at most and keeps its output if it fails
+# check NAME LIMIT COMMAND... : runs it for LIMIT seconds at most, and keeps its output if it fails, with what compute-sanitizer
+# finds in the same test. Several run at a time: most of a test is its reference, on the CPU. `finish` waits for them.
+atonce=$(($(nproc) < 8 ? $(nproc) : 8))
+mkdir "$work/said"
 check() {
-  local test=$1 limit=$2 started=$SECONDS code; shift 2
-  if [ "$(left)" -lt 5 ]; then note "left out  $test: the time is over"; return; fi
-  timeout "$((limit < $(left) ? limit : $(left)))" "$@" >"$out/$test.log" 2>&1; code=$?
+  while [ "$(jobs -rp | wc -l)" -ge "$atonce" ]; do wait -n; done
+  run_check "$@" >"$work/said/$1" &
+}
+run_check() {
+  local test=$1 limit=$2 started=$SECONDS code log=$out/$1.log; shift 2
+  if [ "$(left)" -lt 5 ]; then echo "left out  $test: the time is over"; return; fi
+  timeout -k 5 "$((limit < $(left) ? limit : $(left)))" "$@" >"$log" 2>&1; code=$?
   case $code in
-  0) passed=$((passed + 1)); note "passed    $test ($((SECONDS - started)) s)"; rm -f "$out/$test.log" ;;
-  77) note "skipped   $test: $(tail -n 1 "$out/$test.log")"; rm -f "$out/$test.log" ;;
-  *) failed+=("$test"); note "FAILED    $test (exit code $code, $((SECONDS - started)) s), see $out/$test.log"; tail -n 5 "$out/$test.log" ;;
+  0) echo "passed    $test ($((SECONDS - started)) s)"; rm -f "$log" ;;
+  77) echo "skipped   $test: $(tail -n 1 "$log")"; rm -f "$log" ;;
+  *)
+    echo "FAILED    $test (exit code $code, $((SECONDS - started)) s), see $log"
+    tail -n 5 "$log" | sed 's/^/            /'
+    if [[ $1 == */tests/* ]] && command -v compute-sanitizer >/dev/null; then
+      { echo "=== under compute-sanitizer"; timeout -k 5 40 compute-sanitizer --print-limit 20 "$@" 2>&1 | grep '^=========' | head -n 200; } >>"$log"
+    fi
+    ;;
   esac
+}
+failed=() passed=0
+finish() { # shows what each said, in the order of their names
+  local said
+  wait
+  for said in "$work"/said/*; do
+    while IFS= read -r line; do note "$line"; done <"$said"
+    case $(head -n 1 "$said") in
+    passed*) passed=$((passed + 1)) ;;
+    FAILED*) failed+=("$(basename "$said")") ;;
+    esac
+  done
 }
 present() { [ -x "$1" ] || { note "left out  $(basename "$1"): it is not among the executables"; return 1; }; }
 
@@ -152,6 +178,7 @@ if command -v compute-sanitizer >/dev/null; then
 else
   note "left out  compute-sanitizer: it is not on the PATH"
 fi
+finish
 
 # --- measurements
 
@@ -171,14 +198,15 @@ sizes() { # MODEL : layers, hidden, heads
   6.7B) echo 32 4096 32 ;;
   esac
 }
-# step MODEL SEQUENCE PRECISION MICRO_BATCH... : the largest micro-batch that fits counts; with=KEY=VALUE: another setting
+# step MODEL SEQUENCE PRECISION MICRO_BATCH... : the largest micro-batch that fits counts; with=KEY=VALUE: another setting. A
+# step has 32,768 tokens, as many as a rank has where a million of them are shared out; samples=N: that many samples.
 step() {
-  local model=$1 sequence=$2 precision=$3 layers hidden heads b; shift 3
+  local model=$1 sequence=$2 precision=$3 layers hidden heads b samples=${samples:-$((32768 / $2))}; shift 3
   read -r layers hidden heads <<<"$(sizes "$model")"
   for b in "$@"; do
     if measure "step $model s $sequence $precision b $b${with:+, $with}" 60 "$bin/bin/bench_device" step --json "$results" --peak "$peak" \
       --ceiling "$ceiling" model.layers="$layers" model.hidden="$hidden" model.heads="$heads" model.vocab_size=$vocabulary \
-      model.sequence_length="$sequence" train.micro_batch="$b" train.global_batch="$b" train.steps=1000 \
+      model.sequence_length="$sequence" train.micro_batch="$b" train.global_batch="$samples" train.steps=1000 \
       train.precision="$precision" run.backend=cuda ${with:+"$with"}; then
       fitting=$b
       return
@@ -191,37 +219,52 @@ torch() { # MODEL SEQUENCE MICRO_BATCH
   measure "PyTorch $1 s $2" 150 "$python" tests/gpu/torch_baseline.py --layers "$layers" --hidden "$hidden" --heads "$heads" \
     --sequence "$2" --vocabulary $vocabulary --micro-batch "$3" --peak "$peak" --limit 90 --seconds 3 --json "$results"
 }
+# Each kernel of a step of two layers of the 1.3B model: name, grid, nanoseconds, bytes of device memory.
+kernels() { # MICRO_BATCH [SETTING]
+  measure "kernels of a step${2:+, $2}" 90 ncu --profile-from-start off --clock-control none --cache-control none --csv \
+    --metrics gpu__time_duration.sum,dram__bytes.sum --print-units base --log-file "$out/kernels${2:+_${2%%=*}}.csv" \
+    "$bin/bin/bench_device" kernels model.layers=2 model.hidden=2048 model.heads=16 model.vocab_size=$vocabulary \
+    model.sequence_length=2048 train.micro_batch="$1" train.global_batch="$1" train.steps=1000 train.precision=bf16 run.backend=cuda \
+    ${2:+"$2"}
+}
 if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
   measure ceilings 40 "$bin/bin/bench_device" ceilings --json "$results" run.backend=cuda
   ceiling=$(figure ceilings gemm_held_flops) ceiling=${ceiling:-0}
   step 1.3B 2048 bf16 16 8 4
   full=${fitting:-4}
+  if [ "$profile" = 1 ] && command -v ncu >/dev/null; then
+    kernels "$full"
+    kernels "$full" run.fused_epilogues=true
+    kernels "$full" train.deterministic=false
+  fi
   with=run.fused_epilogues=true step 1.3B 2048 bf16 "$full"
   with=train.deterministic=false step 1.3B 2048 bf16 "$full"
   # where the device is busy, and where it may wait for its host
   with=run.cuda_graphs=true step 1.3B 2048 bf16 "$full"
-  step 1.3B 2048 bf16 1
-  with=run.cuda_graphs=true step 1.3B 2048 bf16 1
-  if [ -n "$python" ] && "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    torch 1.3B 2048 "$full"
-  else
-    note "left out  PyTorch: there is no python3 with a torch that finds the GPU"
-  fi
-  step 1.3B 4096 bf16 8 4 2
-  step 2.7B 2048 bf16 8 4 2
-  step 2.7B 4096 bf16 4 2 1
-  step 6.7B 2048 bf16 4 2 1
-  step 6.7B 4096 bf16 2 1
-  step 6.7B 2048 fp8 4 2 1
+  samples=1 step 1.3B 2048 bf16 1
+  samples=1 with=run.cuda_graphs=true step 1.3B 2048 bf16 1
   measure "layer of the 1T model" 40 "$bin/bin/bench_device" layer --json "$results" --ceiling "$ceiling" model.preset=sc21-1008b \
     layout.tensor=8 train.micro_batch=1 train.global_batch=1 train.steps=1000 train.precision=bf16 run.backend=cuda
+  step 6.7B 2048 bf16 2 1
+  full_67=${fitting:-1}
+  step 6.7B 2048 fp8 2 1
+  [ "$fitting" = "$full_67" ] || step 6.7B 2048 bf16 "$fitting"  # the same micro-batch, to compare
   for test in "$bin"/tests/*_cuda_test; do
     if [ -x "$test" ]; then
       measure "$(basename "$test") speed" 25 "$test" --run_test=@speed --report_level=no | tee "$work/speed"
       if [ -n "$python" ]; then "$python" tests/gpu/report.py speed "$(basename "$test" _cuda_test)" <"$work/speed" >>"$results"; fi
     fi
   done
+  step 1.3B 4096 bf16 8 4 2
+  step 2.7B 2048 bf16 8 4 2
+  step 2.7B 4096 bf16 4 2 1
+  step 6.7B 4096 bf16 2 1
   measure calibrate 60 "$bin/bin/selenite-sweep" calibrate "$out/machine.toml" --set run.backend=cuda
+  if [ -n "$python" ] && "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    torch 1.3B 2048 "$full"
+  else
+    note "left out  PyTorch: there is no python3 with a torch that finds the GPU"
+  fi
 fi
 
 # --- the report

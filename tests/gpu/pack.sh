@@ -70,7 +70,8 @@ done | awk '$2 == "=>" && $3 ~ /^\// {print $3}' | sort -u | while read -r libra
 done
 
 cp tests/gpu/check.sh tests/gpu/torch_baseline.py tests/gpu/report.py "$out/tests/gpu/"
-cp -r tests/golden "$out/tests/golden"
+mkdir "$out/tests/kernels"
+cp -r tests/golden "$out/tests/golden" && cp -r tests/kernels/fixtures "$out/tests/kernels/fixtures"
 git rev-parse --short=12 HEAD >"$out/packed/commit" 2>/dev/null || echo unknown >"$out/packed/commit"
 
 du -sb "$out"/packed/* | awk '{printf "%8.2f MiB  %s\n", $1 / 1048576, $2}'

@@ -59,9 +59,9 @@ def switched(run):
     return next((label for setting, label in SWITCHES.items() if setting in run.get("settings", "").split()), None)
 
 
-def of_model(runs, model, sequence, kind="bf16"):
+def of_model(runs, model, sequence, kind="bf16", micro_batch=None):
     for run in runs:
-        if switched(run):
+        if switched(run) or micro_batch not in (None, run["micro_batch"]):
             continue
         if (MODELS.get((run["layers"], run["hidden"])), run["sequence"], precision(run)) == (model, sequence, kind):
             return run
@@ -95,17 +95,22 @@ def goals(lines):
                 lambda x: x <= IDLE_GOAL)
     for one in filter(switched, steps):
         plain = next((x for x in steps if not switched(x) and all(
-            x[k] == one[k] for k in ("layers", "hidden", "sequence", "micro_batch"))), None)
+            x[k] == one[k] for k in ("layers", "hidden", "sequence", "micro_batch", "global_batch"))), None)
         figures.add(f"tokens/s {switched(one)} against without, {MODELS.get((one['layers'], one['hidden']))}, "
                     f"s {one['sequence']}, b {one['micro_batch']}",
                     one["tokens_per_second"] / plain["tokens_per_second"] if plain else None, "-",
                     lambda x: f"{x:.3f} times", lambda x: True)
-    pair = of_model(steps, "6.7B", 2048), of_model(steps, "6.7B", 2048, "fp8")
+    short = of_model(steps, "6.7B", 2048, "fp8")
+    pair = of_model(steps, "6.7B", 2048, micro_batch=short and short["micro_batch"]), short
     figures.add("fp8 against bf16, 6.7B, s 2048", pair[1]["tokens_per_second"] / pair[0]["tokens_per_second"] if all(pair) else None,
                 f">= {FP8_GOAL}", lambda x: f"{x:.2f} times", lambda x: x >= FP8_GOAL)
     figures.add("from start to the first step's end, 1.3B, s 2048", run.get("first_step_seconds"), f"<= {START_GOAL} s",
                 lambda x: f"{x:.2f} s", lambda x: x <= START_GOAL)
     return figures.rows
+
+
+def micros(run):
+    return f"{run['micro_batch']} x {run.get('micros') or run['global_batch'] // run['micro_batch']}"
 
 
 def tables(lines):
@@ -115,7 +120,7 @@ def tables(lines):
                f"{ceilings['gemm_moment_flops'] / 1e12:.0f} TFLOP/s for a moment and "
                f"{ceilings['gemm_held_flops'] / 1e12:.0f} held; copy {ceilings['copy_bytes_per_second'] / 1e12:.2f} TB/s.")
         yield ""
-    yield "| training | b | step, ms | tokens/s | TFLOP/s | MFU | of held GEMM | idle | GB | seconds by cause, % |"
+    yield "| training | b x micros | step, ms | tokens/s | TFLOP/s | MFU | of held GEMM | idle | GB | seconds by cause, % |"
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for x in lines:
         if x["question"] not in ("step", "torch") or "error" in x:
@@ -126,7 +131,7 @@ def tables(lines):
         whole = sum(causes.values()) or 1
         parts = ", ".join(f"{k} {100 * v / whole:.0f}" for k, v in causes.items() if v)
         optional = [percent(x[k]) if k in x else "" for k in ("mfu", "of_ceiling", "idle_share")]
-        yield (f"| {model} s {x['sequence']}, {who} | {x['micro_batch']} | {1e3 * x['step_seconds']:.1f} | {x['tokens_per_second']:.0f} "
+        yield (f"| {model} s {x['sequence']}, {who} | {micros(x)} | {1e3 * x['step_seconds']:.1f} | {x['tokens_per_second']:.0f} "
                f"| {x['model_flops_per_second'] / 1e12:.0f} | {' | '.join(optional)} | {x['memory_bytes'] / 1e9:.1f} | {parts} |")
     for x in lines:
         if x["question"] == "torch" and "error" in x:

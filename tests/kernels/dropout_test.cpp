@@ -43,6 +43,9 @@ DropoutBackward make_backward(Tensors& t, DType type, Sizes s) {
           .first_feature = s.first_feature};
 }
 
+constexpr std::int64_t large_tokens = Backend::speed_tokens, large_features = Backend::speed_hidden;
+std::string const large = concat(" ", large_tokens, " x ", large_features);
+
 std::vector<Case<DropoutAdd>> forwards() {
   auto c = [](std::string name, Sizes s, bool bias, bool residual, bool speed = false) {
     return Case<DropoutAdd>{name,
@@ -57,9 +60,8 @@ std::vector<Case<DropoutAdd>> forwards() {
           c("longer than a piece", {3, 33001, 4, 0.1}, true, false),
           c("p = 0", {37, 1031, 0, 0}, true, true),
           c("p = 0, bias alone", {5, 9, 0, 0}, true, false),
-          c("dropout add 4096 x 768", {4096, 768, 0, 0.1}, true, true, true),
-          c("dropout add 4096 x 4096", {4096, 4096, 0, 0.1}, true, true, true),
-          c("bias and residual, p = 0, 4096 x 4096", {4096, 4096, 0, 0}, true, true, true)};
+          c(concat("dropout add", large), {large_tokens, large_features, 0, 0.1}, true, true, true),
+          c(concat("bias and residual, p = 0,", large), {large_tokens, large_features, 0, 0}, true, true, true)};
 }
 std::vector<Case<DropoutBackward>> backwards() {
   auto c = [](std::string name, Sizes s, bool speed = false) {
@@ -68,7 +70,7 @@ std::vector<Case<DropoutBackward>> backwards() {
                                  {.speed = speed, .dtypes = dtypes(speed)}};
   };
   return {c("ragged", {37, 1031, 0, 0.1}), c("a quarter quad in", {37, 517, 513, 0.3}), c("p = 0", {5, 70, 0, 0}),
-          c("dropout backward 4096 x 4096", {4096, 4096, 0, 0.1}, true)};
+          c(concat("dropout backward", large), {large_tokens, large_features, 0, 0.1}, true)};
 }
 std::vector<Case<Add>> adds() {
   auto c = [](std::string name, Shape shape, double alpha, bool accumulate, bool speed = false) {

@@ -57,7 +57,7 @@ std::vector<Case<Gemm>> gemm_cases() {
                          op.bias = t.in(type, {s.n});
                          return op;
                        },
-                       options});
+                       {.sum_length = options.sum_length, .roundings_inside = Backend::roundings_before_bias}});
     }
   }
   cases.push_back({"scaled",
@@ -92,22 +92,25 @@ std::vector<Case<Gemm>> gemm_cases() {
     Options const options{.sum_length = static_cast<double>(s.k), .roundings_inside = 1};
     for (bool const bias : {false, true})
       cases.push_back({name + (bias ? ", gelu, bias" : ", gelu"),
-                       [=](Tensors& t, DType type) { return gelu_gemm(t, type, s, bias); }, options});
+                       [=](Tensors& t, DType type) { return gelu_gemm(t, type, s, bias); },
+                       {.sum_length = options.sum_length,
+                        .roundings_inside = 1 + (bias ? Backend::roundings_before_bias : 0)}});
     cases.push_back({name + ", gelu's backward pass",
                      [=](Tensors& t, DType type) { return gelu_backward_gemm(t, type, s); }, options});
     cases.push_back({name + ", the bias' gradient",
                      [=](Tensors& t, DType type) { return bias_gradient_gemm(t, type, s); }, options});
   }
 
-  // GPT-2 124M, 4096 tokens: y = x W^T, dx = dy W, dW += dy^T x
+  // a GPT's layer (on a CPU of GPT-2 124M): y = x W^T, dx = dy W, dW += dy^T x
+  constexpr std::int64_t h = Backend::speed_hidden, vocabulary = 50304;
   struct Linear {
     char const* name;
     std::int64_t out, in;
   };
-  for (Linear const l : {Linear{"qkv", 2304, 768}, Linear{"proj", 768, 768}, Linear{"fc", 3072, 768},
-                         Linear{"fc2", 768, 3072}, Linear{"head", 50304, 768}}) {
+  for (Linear const l : {Linear{"qkv", 3 * h, h}, Linear{"proj", h, h}, Linear{"fc", 4 * h, h}, Linear{"fc2", h, 4 * h},
+                         Linear{"head", vocabulary, h}}) {
     Options const options{.speed = true, .dtypes = {DType::fp32, DType::bf16}};
-    constexpr std::int64_t tokens = 4096;
+    std::int64_t const tokens = l.out == vocabulary ? Backend::speed_tokens / 4 : Backend::speed_tokens;
     cases.push_back({concat(l.name, " forward"),
                      [=](Tensors& t, DType type) {
                        return gemm(t, type, type, {tokens, l.out, l.in}, false, true);
@@ -168,7 +171,7 @@ std::vector<Case<Gemm>> fp8_cases() {
     auto add = [&](char const* what, DType a, DType b, DType out, bool bias, bool accumulate) {
       cases.push_back({concat(what, ", ", s.m, " x ", s.n, " x ", s.k),
                        [=](Tensors& t, DType) { return fp8_gemm(t, a, b, out, s, bias, accumulate); },
-                       {.sum_length = static_cast<double>(s.k), .dtypes = {DType::bf16}}});
+                       {.sum_length = static_cast<double>(std::max(s.k, Backend::fp8_sum_length)), .dtypes = {DType::bf16}}});
     };
     add("fp8 forward", DType::e4m3, DType::e4m3, DType::bf16, true, false);
     add("fp8 forward without bias", DType::e4m3, DType::e4m3, DType::bf16, false, false);
@@ -189,7 +192,7 @@ std::vector<Case<SumRows>> sum_rows_cases() {
           {"ragged", make(301, 77, false), {.sum_length = 301}},
           {"ragged, added", make(1030, 131, true), {.sum_length = 1030}},
           {"whole 16-byte packs", make(300, 136, true), {.sum_length = 300}},
-          {"124M, ffn bias", make(4096, 3072, true), {.speed = true, .dtypes = {DType::fp32, DType::bf16}}}};
+          {"ffn bias", make(Backend::speed_tokens, 4 * Backend::speed_hidden, true), {.speed = true, .dtypes = {DType::fp32, DType::bf16}}}};
 }
 
 }  // namespace

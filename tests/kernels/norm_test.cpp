@@ -42,6 +42,9 @@ NormBackward make_backward(Tensors& t, DType type, std::int64_t tokens, std::int
   return op;
 }
 
+constexpr std::int64_t large_tokens = Backend::speed_tokens, large_features = Backend::speed_hidden;
+std::string const large = concat(" ", large_tokens, " x ", large_features);
+
 std::vector<Case<Norm>> norms() {
   auto c = [](std::string name, std::int64_t tokens, std::int64_t features, bool layer, bool bias, bool speed = false) {
     return Case<Norm>{name,
@@ -57,8 +60,8 @@ std::vector<Case<Norm>> norms() {
           c("whole 16-byte packs", 33, 1096, true, true),
           c("long rows of whole packs", 2, 32776, true, false),
           c("no tokens", 0, 16, true, true),
-          c("layer norm 8192 x 768", 8192, 768, true, true, true),
-          c("RMS norm 4096 x 4096", 4096, 4096, false, false, true)};
+          c(concat("layer norm", large), large_tokens, large_features, true, true, true),
+          c(concat("RMS norm", large), large_tokens, large_features, false, false, true)};
 }
 
 std::vector<Case<NormBackward>> backwards() {
@@ -76,8 +79,8 @@ std::vector<Case<NormBackward>> backwards() {
           c("whole 16-byte packs", 35, 1096, true, true),
           c("long rows of whole packs", 3, 8200, true, true),
           c("no tokens", 0, 16, true, true),
-          c("layer norm backward 8192 x 768", 8192, 768, true, true, true),
-          c("RMS norm backward 4096 x 4096", 4096, 4096, false, true, true)};
+          c(concat("layer norm backward", large), large_tokens, large_features, true, true, true),
+          c(concat("RMS norm backward", large), large_tokens, large_features, false, true, true)};
 }
 
 }  // namespace

@@ -29,8 +29,8 @@ std::vector<Case<Rotary>> cases() {
           c("inverse", 40, 5, 64, 1000, true),
           c("a million positions", 200, 2, 128, 1000000, false),
           c("head wider than a chunk", 5, 2, 600, 4096, false),
-          c("rotary 4096 x 12 x 64", 4096, 12, 64, 4096, false, true),
-          c("rotary 4096 x 32 x 128", 4096, 32, 128, 4096, false, true)};
+          c("rotary, heads of 64", Backend::speed_tokens, Backend::speed_hidden / 64, 64, 4096, false, true),
+          c("rotary, heads of 128", Backend::speed_tokens, Backend::speed_hidden / 128, 128, 4096, false, true)};
 }
 
 }  // namespace
@@ -68,9 +68,9 @@ BOOST_AUTO_TEST_CASE(scores_depend_on_distance_alone) {
     std::vector<float> x(2 * 64);
     for (std::size_t i = 0; i < 64; ++i)
       x[i] = std::sin(static_cast<float>(i)), x[64 + i] = std::cos(3 * static_cast<float>(i));
-    std::int32_t positions[] = {query, key};
+    std::vector<std::int32_t> positions{query, key};
     run(Rotary{.x = Tensor::of(x.data(), {2, 64}),
-               .positions = Tensor::of(positions, {2}),
+               .positions = Tensor::of(positions.data(), {2}),
                .head_dim = 64,
                .base = 10000,
                .inverse = false});

@@ -41,6 +41,7 @@ class OneRank {
       load_batch(*ctx_, stage_.chunk(), Micro(0), [&](Micro, Batch& b) { load(Micro(micro), b); });
       forward_pass(*ctx_, stage_, Chunk(0), Micro(0));
       backward_pass(*ctx_, stage_, Chunk(0), Micro(0));
+      ctx_->synchronize();  // before the slot is loaded again
     }
   }
   StageState& stage() { return stage_; }

@@ -10,12 +10,20 @@
 
 namespace selenite::test {
 
+// memory.cpp
+void skip_without_device();
+void share_memory_with_device();
+
 /// What the tables' operations are launched on: a CUDA device, which reads and writes the tests' own memory
 /// (memory.cpp).
 struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{AttentionLibrary::own,
                                                                                AttentionLibrary::automatic};
   static constexpr bool any_fp8_size = false;  ///< products of 8 bits of any size, not of whole 16 elements alone
+  /// Sums of 8-bit products keep about 13 bits behind the point in Hopper's tensor cores (DeepSeek-V3, section 3.3.2):
+  /// as many roundings of fp32.
+  static constexpr std::int64_t fp8_sum_length = 4096;
+  static constexpr double roundings_before_bias = 1;  ///< of cuBLASLt, to the output's dtype
   static void set_team(int) {}
   template <class Op>
   static double run(std::span<std::byte> workspace, Op const& op) {
@@ -27,18 +35,21 @@ struct Backend {
   }
 
   // for speed
-  static constexpr std::int64_t gemm_side = 4096, copied = 64 << 20;
+  static constexpr std::int64_t gemm_side = 8192, copied = 256 << 20;
+  static constexpr std::int64_t speed_tokens = 32768, speed_hidden = 2048;  ///< far more than caches hold
   template <class Op>
   static void start(std::span<std::byte> workspace, Op const& op) {
-    lanes().cuda().workspace = workspace;
-    launch(lanes().cuda(), op);
+    Cuda& cuda = lanes().cuda();
+    share_memory_with_device();
+    cuda.workspace = workspace;
+    launch(cuda, op);
   }
   static void finish() { lanes().synchronize(); }
   static void copy(Tensor const& from, Tensor const& to) { start({}, Cast{.x = from, .y = to}); }
 
  private:
   static CudaLanes& lanes() {
-    static CudaLanes lanes(0);
+    static CudaLanes lanes((skip_without_device(), 0));
     return lanes;
   }
 };
