@@ -2,7 +2,7 @@
 #include <limits>
 
 #include "kernels/cross_entropy/cross_entropy.hpp"
-#include "kernels/cuda/block_row.cuh"
+#include "kernels/cuda/exp2.cuh"
 #include "kernels/cuda/map.cuh"
 #include "kernels/cuda/reduce.cuh"
 
@@ -20,6 +20,8 @@ struct Statistics {
 __device__ inline Statistics shuffle_xor(Statistics v, int lanes) {
   return {selenite::shuffle_xor(v.maximum, lanes), selenite::shuffle_xor(v.sum, lanes)};
 }
+constexpr float lowest = -std::numeric_limits<float>::infinity();
+
 struct Merge {
   __device__ Statistics operator()(Statistics a, Statistics b) const {
     float const maximum = fmaxf(a.maximum, b.maximum);
@@ -36,30 +38,48 @@ struct StatisticsArguments {
   std::int32_t const* labels;
   float *maximum, *sum, *target;
   std::int64_t first_column;
-  int real, columns;
+  int real;
 };
 
-/// One block a token, one pass over its logits: where a pack raises a thread's maximum, what it has summed is scaled
-/// down.
+/// Where a pack raises the maximum, what has been summed is scaled down.
+template <int width, class T>
+__device__ void see(Statistics& so_far, Pack<T, width> const& pack, int count) {
+  FloatPack<width> x = widen(pack);
+  if (count < width) {  // padding: no maximum, and its exponential is 0
+#pragma unroll
+    for (int i = 0; i < width; ++i)
+      if (i >= count) x.at[i] = lowest;
+  }
+  float maximum = so_far.maximum;
+#pragma unroll
+  for (int i = 0; i < width; ++i) maximum = fmaxf(maximum, x.at[i]);
+  if (maximum > so_far.maximum)
+    so_far = {maximum, so_far.sum == 0 ? 0.0f : so_far.sum * exp2_of((so_far.maximum - maximum) * log2_of_e)};
+  float const from = so_far.maximum == lowest ? 0.0f : so_far.maximum;  // nothing but -inf and NaN so far
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < width; ++i) sum += exp2_of((x.at[i] - from) * log2_of_e);
+  so_far.sum += sum;
+}
+
+/// One block a token, one pass over its logits.
 template <class T, int width>
 __global__ void __launch_bounds__(1024) statistics_kernel(StatisticsArguments<T> a) {
   __shared__ SharedArray<Statistics, most_warps> shared;
+  constexpr int ahead = 4;  // packs on their way at a time
   std::int64_t const t = blockIdx.x;
-  constexpr float lowest = -std::numeric_limits<float>::infinity();
   Statistics mine{lowest, 0};
   T const* const row = a.logits[t];
-  BlockRow<T, width, 0> const logits(row, a.columns);
-  logits.for_each([&](int column, Pack<T, width> const& pack) {
-    FloatPack<width> const x = widen(pack);
-    float maximum = mine.maximum;
+  int const step = static_cast<int>(blockDim.x) * width;
+  for (int first = static_cast<int>(threadIdx.x) * width; first < a.real; first += ahead * step) {
+    Pack<T, width> packs[ahead];
 #pragma unroll
-    for (int i = 0; i < width; ++i)
-      if (column + i < a.real) maximum = fmaxf(maximum, x.at[i]);
-    if (maximum > mine.maximum) mine = {maximum, mine.sum == 0 ? 0.0f : mine.sum * __expf(mine.maximum - maximum)};
+    for (int k = 0; k < ahead; ++k)
+      if (first + k * step < a.real) packs[k] = load_pack<width>(row + first + k * step);
 #pragma unroll
-    for (int i = 0; i < width; ++i)
-      if (column + i < a.real) mine.sum += __expf(x.at[i] - mine.maximum);
-  });
+    for (int k = 0; k < ahead; ++k)
+      if (first + k * step < a.real) see<width>(mine, packs[k], a.real - (first + k * step));
+  }
   mine = block_reduce(mine, Statistics{lowest, 0}, Merge{}, shared);
   if (threadIdx.x > 0) return;
   std::int64_t const label = a.labels[t] - a.first_column;
@@ -142,8 +162,7 @@ void launch(Cuda& cuda, CrossEntropyStatistics const& op) {
                                    data_of<float>(op.sum),
                                    data_of<float>(op.target),
                                    op.first_column,
-                                   static_cast<int>(real_columns(op.logits, op.first_column, op.vocab_size)),
-                                   static_cast<int>(n)};
+                                   static_cast<int>(real_columns(op.logits, op.first_column, op.vocab_size))};
     bool const packs = n % width == 0 && rows_take(width, op.logits);
     std::int64_t const work = packs ? n / width : n;
     Launch const shape{grid_size(op.logits.rows()), whole_warps(work < 512 ? work : 512)};

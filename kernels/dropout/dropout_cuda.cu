@@ -18,13 +18,22 @@ struct Mask {
   __device__ void apply(std::int64_t token, std::int64_t col, FloatPack<width>& v) const {
     auto const sample = static_cast<std::uint64_t>(samples[token]), place = static_cast<std::uint64_t>(places[token]);
     auto const first = static_cast<std::uint64_t>(first_feature + col);
+    auto const quad = [&](std::uint64_t number) {
+      return philox(pack_counter(Purpose::hidden_dropout, layer, site, sample, hidden_detail(place, number)), seed);
+    };
     Words4 words{};
+    if (width % 4 == 0 && first % 4 == 0) {
+#pragma unroll
+      for (int i = 0; i < width; ++i) {
+        if (i % 4 == 0) words = quad(first / 4 + i / 4);
+        v.at[i] = words[i % 4] < threshold ? 0.0f : v.at[i] * scale;
+      }
+      return;
+    }
 #pragma unroll
     for (int i = 0; i < width; ++i) {
       std::uint64_t const feature = first + static_cast<std::uint64_t>(i);
-      if (i == 0 || feature % 4 == 0)
-        words =
-            philox(pack_counter(Purpose::hidden_dropout, layer, site, sample, hidden_detail(place, feature / 4)), seed);
+      if (i == 0 || feature % 4 == 0) words = quad(feature / 4);
       // without an index that is known at run time only: the words stay in registers
       std::uint32_t const even = feature % 4 < 2 ? words[0] : words[2], odd = feature % 4 < 2 ? words[1] : words[3];
       v.at[i] = (feature % 2 ? odd : even) < threshold ? 0.0f : v.at[i] * scale;

@@ -215,7 +215,8 @@ std::int64_t workspace(Gemm const& op, std::int64_t budget) {
     return std::max(workspace(product, budget), workspace(SumRows{.x = op.a, .out = op.bias_gradient}, budget));
   }
   std::int64_t const packed = 8 * (op.m() * op.k() + op.k() * op.n() + op.m() * op.n());
-  std::int64_t const library = std::min<std::int64_t>(16 << 20, (256 << 10) + packed);
+  std::int64_t const most = op.out.device() == Device::cuda ? 32 << 20 : 16 << 20;  // cuBLAS' own choice on Hopper
+  std::int64_t const library = std::min<std::int64_t>(most, (256 << 10) + packed);
   return std::min(budget, std::max(library, scratch_of(op, blocks_of(op, largest_edge))));
 }
 

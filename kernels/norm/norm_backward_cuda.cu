@@ -31,10 +31,10 @@ struct RowFacts {
   float mean, rstd, average, average_xhat;
 };
 
-/// dx of one pack, from x and dy.
+/// dx of one pack, from x, dy and, if there is one, the residual's gradient.
 template <int width, class T>
 __device__ void store_dx(BackwardArguments<T> const& a, std::int64_t t, int column, Pack<T, width> const& x,
-                         Pack<T, width> const& dy, RowFacts const& f) {
+                         Pack<T, width> const& dy, Pack<T, width> const& residual, RowFacts const& f) {
   FloatPack<width> const weight = load_floats<width>(a.weight + column);
   FloatPack<width> v;
 #pragma unroll
@@ -43,12 +43,31 @@ __device__ void store_dx(BackwardArguments<T> const& a, std::int64_t t, int colu
     v.at[i] = (g - f.average - xhat * f.average_xhat) * f.rstd;
   }
   if (a.residual.data) {
-    FloatPack<width> const residual = load_floats<width>(a.residual[t] + column);
 #pragma unroll
-    for (int i = 0; i < width; ++i) v.at[i] += residual.at[i];
+    for (int i = 0; i < width; ++i) v.at[i] += to_float(residual.at[i]);
   }
   store_floats<width>(a.dx[t] + column, v);
 }
+template <int width, class T>
+__device__ Pack<T, width> load_residual(BackwardArguments<T> const& a, std::int64_t t, int column) {
+  return a.residual.data ? load_pack<width>(a.residual[t] + column) : Pack<T, width>{};
+}
+
+/// What a thread reads of a token.
+template <class T, int width, int held>
+struct TokenPart {
+  Pack<T, width> x[held], dy[held];
+  float mean, rstd;
+
+  __device__ void load(BackwardArguments<T> const& a, std::int64_t t, int column, int step) {
+    mean = a.mean ? a.mean[t] : 0, rstd = a.rstd[t];
+#pragma unroll
+    for (int k = 0; k < held; ++k) {
+      int const c = column + k * step;
+      if (c < a.features) x[k] = load_pack<width>(a.x[t] + c), dy[k] = load_pack<width>(a.dy[t] + c);
+    }
+  }
+};
 
 __device__ inline RowFacts row_facts(float mean, float rstd, TwoSums sums, bool subtract_mean, int features) {
   auto const n = static_cast<float>(features);
@@ -65,15 +84,22 @@ __global__ void __launch_bounds__(held == 1 ? 1024 : 512)
   std::int64_t const last = first + tokens_a_block < tokens ? first + tokens_a_block : tokens;
   int const step = static_cast<int>(blockDim.x) * width, column = static_cast<int>(threadIdx.x) * width;
   FloatPack<width> dweight[held] = {}, dbias[held] = {};
+  // where registers allow, the next token is on its way while this one's sums meet
+  constexpr bool ahead = held == 1;
+  TokenPart<T, width, held> now, next;
+  if (ahead && first < last) next.load(a, first, column, step);
   for (std::int64_t t = first; t < last; ++t) {
-    float const mean = a.mean ? a.mean[t] : 0, rstd = a.rstd[t];
-    Pack<T, width> x[held], dy[held];
-    TwoSums sums{0, 0};
-#pragma unroll
-    for (int k = 0; k < held; ++k) {
-      int const c = column + k * step;
-      if (c < a.features) x[k] = load_pack<width>(a.x[t] + c), dy[k] = load_pack<width>(a.dy[t] + c);
+    if constexpr (ahead) {
+      now = next;
+      if (t + 1 < last) next.load(a, t + 1, column, step);
+    } else {
+      now.load(a, t, column, step);
     }
+    float const mean = now.mean, rstd = now.rstd;
+    Pack<T, width> const(&x)[held] = now.x, (&dy)[held] = now.dy;
+    Pack<T, width> residual{};
+    if (ahead && column < a.features) residual = load_residual<width>(a, t, column);
+    TwoSums sums{0, 0};
 #pragma unroll
     for (int k = 0; k < held; ++k) {
       int const c = column + k * step;
@@ -89,8 +115,12 @@ __global__ void __launch_bounds__(held == 1 ? 1024 : 512)
     sums = block_reduce(sums, TwoSums{0, 0}, AddBoth{}, shared);
     RowFacts const facts = row_facts(mean, rstd, sums, a.mean != nullptr, a.features);
 #pragma unroll
-    for (int k = 0; k < held; ++k)
-      if (column + k * step < a.features) store_dx<width>(a, t, column + k * step, x[k], dy[k], facts);
+    for (int k = 0; k < held; ++k) {
+      int const c = column + k * step;
+      if (c >= a.features) continue;
+      if constexpr (!ahead) residual = load_residual<width>(a, t, c);
+      store_dx<width>(a, t, c, x[k], dy[k], residual, facts);
+    }
   }
   float* const mine = partials + blockIdx.x * std::int64_t{2} * a.features;
 #pragma unroll
@@ -136,7 +166,7 @@ __global__ void __launch_bounds__(512) dx_kernel(BackwardArguments<T> a) {
   sums = block_reduce(sums, TwoSums{0, 0}, AddBoth{}, shared);
   RowFacts const facts = row_facts(mean, rstd, sums, a.mean != nullptr, a.features);
   x.for_each([&](int column, Pack<T, width> const& pack) {
-    store_dx<width>(a, t, column, pack, load_pack<width>(a.dy[t] + column), facts);
+    store_dx<width>(a, t, column, pack, load_pack<width>(a.dy[t] + column), load_residual<width>(a, t, column), facts);
   });
 }
 

@@ -109,6 +109,11 @@ struct LogConfig {
   bool operator==(LogConfig const&) const = default;
 };
 
+/// What the products of linear layers make besides (Gemm::epilogue), which spares a pass over memory each: nothing; GELU
+/// and its backward pass; biases' gradients as well. They know an activation before it is rounded; what recomputation
+/// makes again, from rounded inputs, differs from that by a rounding.
+enum class Epilogues : std::uint8_t { none, gelu, all };
+
 struct RunConfig {
   std::string folder = "run";
   BackendKind backend = BackendKind::cpu;
@@ -116,7 +121,7 @@ struct RunConfig {
   std::int64_t threads = 0;    ///< a rank; 0: all the affinity mask allows
   std::int64_t workspace = 0;  ///< bytes of scratch that kernels may use; 0: as resolve() finds right
   AttentionLibrary attention_library = AttentionLibrary::automatic;
-  bool fused_epilogues = false;
+  Epilogues fused_epilogues = Epilogues::gelu;
   bool cuda_graphs = false;  ///< passes that come again are launched as a whole
   double watchdog = 600;     ///< seconds; 0: off
   bool operator==(RunConfig const&) const = default;

@@ -20,6 +20,7 @@ constexpr std::array<string_view, 3> decay_names{"constant", "linear", "cosine"}
 constexpr std::array<string_view, 3> mask_names{"none", "eod", "parts"};
 constexpr std::array<string_view, 2> backend_names{"cpu", "cuda"};
 constexpr std::array<string_view, 3> library_names{"auto", "cudnn", "own"};
+constexpr std::array<string_view, 3> epilogue_names{"none", "gelu", "all"};
 constexpr std::array<string_view, 5> comm_names{"auto", "self", "threads", "mpi", "nccl"};
 
 template <class E, std::size_t N>
@@ -163,13 +164,14 @@ std::vector<Field> fields(RunConfig& c) {
           {"backend", choice(c.backend, backend_names), "what computes"},
           {"comm", choice(c.comm, comm_names), "what communicates; auto: mpi or nccl where there are several ranks"},
           {"threads", &c.threads, "a rank; 0: all that the affinity mask allows", "", 0, 4096},
-          {"workspace", &c.workspace, "scratch that a kernel may use; 0: 32 MiB, with backend = cuda 256 MiB", "bytes",
+          {"workspace", &c.workspace, "scratch that a kernel may use; 0: 32 MiB, with backend = cuda 1 GiB", "bytes",
            0, big},
           {"attention_library", choice(c.attention_library, library_names),
            "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an "
            "error; own"},
-          {"fused_epilogues", &c.fused_epilogues,
-           "with backend = cuda the products of linear layers make GELU, its backward pass and biases' gradients"},
+          {"fused_epilogues", choice(c.fused_epilogues, epilogue_names),
+           "what the products of linear layers make besides with backend = cuda: none; gelu and its backward pass; all: "
+           "biases' gradients, too"},
           {"cuda_graphs", &c.cuda_graphs,
            "with backend = cuda: a pass that comes again is launched as one CUDA graph; not where tensor or context "
            "ranks exchange in it, nor in steps whose time is taken (each log.every-th)"},

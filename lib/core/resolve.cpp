@@ -189,7 +189,7 @@ void refuse_missing(Config const& c) {
 /// cuDNN's backward pass of attention with sums in a fixed order keeps dP of some heads; ours and other libraries are
 /// content with little.
 void resolve_run(RunConfig& run) {
-  if (run.workspace == 0) run.workspace = run.backend == BackendKind::cuda ? 256 << 20 : 32 << 20;
+  if (run.workspace == 0) run.workspace = run.backend == BackendKind::cuda ? 1 << 30 : 32 << 20;
 }
 
 }  // namespace

@@ -84,7 +84,7 @@ void Linear::multiply_back(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
 void Linear::multiply_gradient(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
   ScopedMark const mark(ctx.scratch());
   Gemm product{.a = dy, .b = x, .out = joined(weights_, &Parameter::gradient), .transpose_a = true, .accumulate = true};
-  if (fuses() && !biases_.empty()) {
+  if (fuses() && epilogues_ == Epilogues::all && !biases_.empty()) {
     product.bias_gradient = ctx.temporary(DType::fp32, {1, dy.cols()});
     ctx(product);
     return sum_bias_gradient(ctx, product.bias_gradient);

@@ -37,7 +37,7 @@ class Linear {
   /// dx = dy W; dy [all tokens], dx summed over the tensor ranks where the layer is column-cut.
   void backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
   /// The products make GELU and its backward pass, too.
-  bool fuses() const { return epilogues_ == Epilogues::fused && !fp8_.defined(); }
+  bool fuses() const { return epilogues_ != Epilogues::none && !fp8_.defined(); }
   /// y = gelu(before), before = x W^T + b, of a column-cut layer that fuses.
   void forward_gelu(Ctx& ctx, Tensor const& x, Tensor const& before, Tensor const& y) const;
   /// dx = gelu'(before) dy W, of a row-cut layer that fuses.
@@ -66,7 +66,7 @@ class Linear {
   std::vector<Parameter> weights_, biases_;
   Fp8Matrix fp8_;
   CutBy cut_ = CutBy::outputs;
-  Epilogues epilogues_ = Epilogues::apart;
+  Epilogues epilogues_ = Epilogues::none;
   TensorParallel tensor_;
 };
 

@@ -154,12 +154,12 @@ kill_and_resume() {
 }
 
 for test in "$bin"/tests/*_cuda_test; do
-  if [ -x "$test" ]; then check "$(basename "$test")" 60 "$test"; fi
+  if [ -x "$test" ]; then check "$(basename "$test")" 90 "$test"; fi
 done
 if present "$bin/tests/model_test"; then check golden 60 "$bin/tests/model_test" --run_test=golden -- --backend cuda; fi
 if present "$bin/tests/layout_fuzz_test"; then
-  check layouts 90 "$bin/tests/layout_fuzz_test" -- --backend cuda --draws 20 --ranks 8
-  check layouts_as_graphs 60 "$bin/tests/layout_fuzz_test" -- --backend cuda --graphs on --draws 10 --ranks 8
+  check layouts 90 "$bin/tests/layout_fuzz_test" -- --backend cuda --draws 10 --ranks 8
+  check layouts_as_graphs 60 "$bin/tests/layout_fuzz_test" -- --backend cuda --graphs on --draws 5 --ranks 8
 fi
 if present "$bin/bin/selenite-preprocess" && present "$bin/bin/selenite-pretrain"; then
   export -f kill_and_resume losses; export bin work
@@ -217,7 +217,7 @@ torch() { # MODEL SEQUENCE MICRO_BATCH
   local layers hidden heads
   read -r layers hidden heads <<<"$(sizes "$1")"
   measure "PyTorch $1 s $2" 150 "$python" tests/gpu/torch_baseline.py --layers "$layers" --hidden "$hidden" --heads "$heads" \
-    --sequence "$2" --vocabulary $vocabulary --micro-batch "$3" --peak "$peak" --limit 90 --seconds 3 --json "$results"
+    --sequence "$2" --vocabulary $vocabulary --micro-batch "$3" --peak "$peak" --limit 75 --seconds 2 --json "$results"
 }
 # Each kernel of a step of two layers of the 1.3B model: name, grid, nanoseconds, bytes of device memory.
 kernels() { # MICRO_BATCH [SETTING]
@@ -234,10 +234,11 @@ if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
   full=${fitting:-4}
   if [ "$profile" = 1 ] && command -v ncu >/dev/null; then
     kernels "$full"
-    kernels "$full" run.fused_epilogues=true
+    kernels "$full" run.fused_epilogues=none
     kernels "$full" train.deterministic=false
   fi
-  with=run.fused_epilogues=true step 1.3B 2048 bf16 "$full"
+  with=run.fused_epilogues=none step 1.3B 2048 bf16 "$full"
+  with=run.fused_epilogues=all step 1.3B 2048 bf16 "$full"
   with=train.deterministic=false step 1.3B 2048 bf16 "$full"
   # where the device is busy, and where it may wait for its host
   with=run.cuda_graphs=true step 1.3B 2048 bf16 "$full"

@@ -51,7 +51,7 @@ def precision(run):
 
 
 # what a step is measured with and without
-SWITCHES = {"run.cuda_graphs=true": "as CUDA graphs", "run.fused_epilogues=true": "with fused epilogues",
+SWITCHES = {"run.cuda_graphs=true": "as CUDA graphs", "run.fused_epilogues=none": "without fused epilogues", "run.fused_epilogues=all": "with all epilogues fused",
             "train.deterministic=false": "with sums in any order"}
 
 

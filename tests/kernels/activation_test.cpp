@@ -43,7 +43,7 @@ std::vector<Case<Op>> cases(Make make, std::string const& direction) {
     add(", long rows", 2, 40007, {-1, 1}, false);
     add(", whole 16-byte packs", 9, 136, {-4, 4}, false);
     add(", far out", 16, 100, {-60, 60}, false);
-    constexpr std::int64_t tokens = Backend::speed_tokens, features = 4 * Backend::speed_hidden;
+    constexpr std::int64_t tokens = Backend::speed_wide_tokens, features = 4 * Backend::speed_hidden;
     add(concat(" ", tokens, " x ", features), tokens, features, {-3, 3}, true);
   }
   return all;

@@ -78,7 +78,9 @@ Tensor Tensors::add(DType type, Shape shape, Rows rows, Role role) {
   // by operator new, which tests on a device replace
   item.bytes = {static_cast<std::byte*>(::operator new (allocated, std::align_val_t{alignment})), Free{alignment}};
   if (large) madvise(item.bytes.get(), allocated, MADV_HUGEPAGE);
-  std::memset(item.bytes.get(), static_cast<int>(poison), static_cast<std::size_t>(item.size));
+  parallel_for(item.size, 4 << 20, [&](std::int64_t first, std::int64_t last) {
+    std::memset(item.bytes.get() + first, static_cast<int>(poison), static_cast<std::size_t>(last - first));
+  });
   item.tensor = wide ? Tensor(item.bytes.get() + guard, held, {count / cols, width}).columns(before, cols)
                      : Tensor(item.bytes.get() + guard, held, shape);
   items_.push_back(std::move(item));

@@ -218,7 +218,7 @@ Speeds measure(std::vector<Case<Op>> const& cases) {
       if (!c.options.speed) continue;
       Tensors t(Tensors::rounded);
       Op const op = c.make(t, type);
-      GuardedWorkspace scratch(workspace(op, std::int64_t{2} << 30));
+      GuardedWorkspace scratch(workspace(op, std::int64_t{1} << 30));
       speeds[concat(c.name, ", ", name(type))] = detail::print_speed(
           c.name, type, cost(op),
           {[&] { Backend::start(scratch.span(), op); }, Backend::finish,

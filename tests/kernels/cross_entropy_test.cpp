@@ -57,7 +57,7 @@ std::vector<Case<CrossEntropyStatistics>> statistics() {
           c("a shard of padding alone", {4, 100, 9600, 9501}, 5),
           c("whole 16-byte packs, padded", {41, 1008, 0, 1001}, 5),
           c("wide range", {17, 5003, 0, 5003}, 200),
-          c("cross entropy statistics", {Backend::speed_tokens / 4, 50304, 0, 50257}, 3, true)};
+          c("cross entropy statistics", {Backend::speed_wide_tokens / 4, 50304, 0, 50257}, 3, true)};
 }
 std::vector<Case<CrossEntropyRescale>> rescales() {
   return {{"ragged",
@@ -89,7 +89,7 @@ std::vector<Case<CrossEntropyBackward>> backwards() {
           c("a shard in the middle", {41, 1000, 3000, 9001}),
           c("whole 16-byte packs, padded", {41, 1008, 0, 1001}),
           c("a shard of padding alone", {4, 100, 9600, 9501}),
-          c("cross entropy backward", {Backend::speed_tokens / 4, 50304, 0, 50257}, true)};
+          c("cross entropy backward", {Backend::speed_wide_tokens / 4, 50304, 0, 50257}, true)};
 }
 
 /// Losses and the gradient of the logits over `shards` equal shards, combined as ranks would.

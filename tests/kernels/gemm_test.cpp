@@ -171,7 +171,7 @@ std::vector<Case<Gemm>> fp8_cases() {
     auto add = [&](char const* what, DType a, DType b, DType out, bool bias, bool accumulate) {
       cases.push_back({concat(what, ", ", s.m, " x ", s.n, " x ", s.k),
                        [=](Tensors& t, DType) { return fp8_gemm(t, a, b, out, s, bias, accumulate); },
-                       {.sum_length = static_cast<double>(std::max(s.k, Backend::fp8_sum_length)), .dtypes = {DType::bf16}}});
+                       {.sum_length = Backend::fp8_sum_length(s.k), .dtypes = {DType::bf16}}});
     };
     add("fp8 forward", DType::e4m3, DType::e4m3, DType::bf16, true, false);
     add("fp8 forward without bias", DType::e4m3, DType::e4m3, DType::bf16, false, false);

@@ -50,7 +50,7 @@ std::vector<Case<Quantize>> quantizations() {
   for (Wanted const wanted : {straight, both})
     cases.push_back({wanted == both ? "large, both" : "large",
                      [=](Tensors& t, DType from) {
-                       constexpr std::int64_t tokens = Backend::speed_tokens, features = 4 * Backend::speed_hidden;
+                       constexpr std::int64_t tokens = Backend::speed_wide_tokens, features = 4 * Backend::speed_hidden;
                        return Quantize{.x = t.in(from, {tokens, features}),
                                        .y = t.out(DType::e4m3, {tokens, features}),
                                        .transposed = wanted == both ? t.out(DType::e4m3, {features, tokens}) : Tensor{},

@@ -335,7 +335,7 @@ BOOST_AUTO_TEST_CASE(in_8_bits_a_layout_trains_as_one_rank_on_the_cores) {
 BOOST_AUTO_TEST_CASE(layouts_with_fused_epilogues_train_as_one_rank) {
   for (std::uint64_t seed = 21; seed <= 28; ++seed) {
     Draw d = draw(seed, 6);
-    d.layout.push_back("run.fused_epilogues=true");
+    d.layout.push_back("run.fused_epilogues=all");
     if (seed % 2 == 0) d.training.push_back("model.ffn_hidden=96");  // whole packs of 8 a rank: the library takes them
     Settings const settings{"train.precision=fp32", "model.activation=gelu",
                             seed % 4 == 0 ? "model.bias=false" : "model.bias=true"};

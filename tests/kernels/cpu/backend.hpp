@@ -13,7 +13,7 @@ namespace selenite::test {
 /// What the tables' operations are launched on: the cores of this machine.
 struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{AttentionLibrary::own};
-  static constexpr std::int64_t fp8_sum_length = 0;  ///< sums are as exact as those of fp32
+  static double fp8_sum_length(std::int64_t k) { return static_cast<double>(k); }  ///< as exact as those of fp32
   static constexpr double roundings_before_bias = 0;
   static constexpr bool any_fp8_size = true;  ///< products of 8 bits of any size
   /// Threads of the launches from now on; 0: as many as there are cores.
@@ -29,7 +29,7 @@ struct Backend {
 
   // for speed
   static constexpr std::int64_t gemm_side = 2048, copied = 64 << 20;
-  static constexpr std::int64_t speed_tokens = 4096, speed_hidden = 768;
+  static constexpr std::int64_t speed_tokens = 4096, speed_hidden = 768, speed_wide_tokens = 4096;
   template <class Op>
   static void start(std::span<std::byte> workspace, Op const& op) {
     run(workspace, op);

@@ -46,6 +46,7 @@ class SharedHeap {
   /// What has been given out so far is the device's, too.
   void pin() {
     std::lock_guard const lock(mutex_);
+    if (managed_ && !leaves_) leaves_ = on_exit(leave, nullptr) == 0;  // the last to be registered is the first to go
     if (managed_ || pinned_ >= used_) return;
     std::size_t const end = std::min(region_bytes, (used_ + pinned_at_once - 1) / pinned_at_once * pinned_at_once);
     opening_ = true;
@@ -89,7 +90,6 @@ class SharedHeap {
     if (managed_) {
       selenite::test::skip_without_device();
       CUDA_CHECK(cudaMallocManaged(&memory, region_bytes, cudaMemAttachGlobal));
-      on_exit(leave, nullptr);
     } else {
       memory = mmap(nullptr, region_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
       if (memory == MAP_FAILED) throw std::bad_alloc();
@@ -101,7 +101,7 @@ class SharedHeap {
   std::size_t& size_of_page(std::size_t at) { return sizes_[at / smallest]; }
 
   std::recursive_mutex mutex_;  // opening allocates
-  bool opening_ = false, managed_ = false;
+  bool opening_ = false, managed_ = false, leaves_ = false;
   std::byte* begin_ = nullptr;
   std::size_t* sizes_ = nullptr;
   std::size_t used_ = 0, pinned_ = 0;

@@ -13,7 +13,7 @@ namespace selenite::test {
 struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{
       AttentionLibrary::own};                  // cudnn_shim_test has the other
-  static constexpr std::int64_t fp8_sum_length = 0;  ///< sums are as exact as those of fp32
+  static double fp8_sum_length(std::int64_t k) { return static_cast<double>(k); }  ///< as exact as those of fp32
   static constexpr double roundings_before_bias = 0;
   static constexpr bool any_fp8_size = false;  ///< products of 8 bits of any size, not of whole 16 elements alone
   /// Teams are orders of threads, warps and blocks: 1 forward, 2 and 3 reverse, 5 shuffled.
@@ -31,7 +31,7 @@ struct Backend {
 
   // for speed, which the shim does not have: it counts what its kernels do
   static constexpr std::int64_t gemm_side = 256, copied = 1 << 20;
-  static constexpr std::int64_t speed_tokens = 4096, speed_hidden = 768;
+  static constexpr std::int64_t speed_tokens = 4096, speed_hidden = 768, speed_wide_tokens = 4096;
   template <class Op>
   static void start(std::span<std::byte> workspace, Op const& op) {
     run(workspace, op);
