@@ -232,11 +232,6 @@ void step(Options const& o) {
   auto const seconds = timed(o.seconds, 3, [&] { job.step(); });  // the optimizer asks the device for the loss
   double const s = median(seconds);
   job.ctx().synchronize();
-  job.ctx().start_timing();
-  job.step();
-  job.ctx().stop_timing();
-  job.ctx().synchronize();
-  CauseSeconds const causes = job.ctx().take_times().value_or(CauseSeconds{});
   Timeline timeline;
   job.ctx().set_timeline(&timeline);
   job.ctx().start_timing();
@@ -244,7 +239,7 @@ void step(Options const& o) {
   job.ctx().stop_timing();
   job.ctx().set_timeline(nullptr);
   job.ctx().synchronize();
-  job.ctx().take_times();
+  CauseSeconds const causes = job.ctx().take_times().value_or(CauseSeconds{});
   double const tokens = static_cast<double>(config.train.global_batch * config.model.sequence_length);
   JsonObject by_cause;
   for (std::size_t i = 0; i < cause_count; ++i) by_cause.set(std::string(name(static_cast<Cause>(i))), causes[i]);

@@ -1,8 +1,9 @@
 #pragma once
 #include <cuda_runtime.h>
 
-// Shared memory and 16-byte accesses go through these. The host shim of the tests has its own versions of them, which
-// know the bounds and the alignment, and fill shared memory with NaN before each block.
+// Shared memory, 16-byte accesses and instructions that C++ has no word for go through these. The host shim of the tests
+// has its own versions of them, which know the bounds and the alignment, and fill shared memory with NaN before each
+// block.
 #ifndef SELENITE_SHIM
 namespace selenite {
 
@@ -28,6 +29,13 @@ __device__ DynamicShared<T> dynamic_shared() {
 /// A contract: `p` is a multiple of sizeof(Unit).
 template <class Unit>
 __device__ void expect_aligned(void const*) {}
+
+/// 2^x by the special function unit alone: within 2 roundings, and 0 below 2^-126.
+__device__ inline float exp2_of(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 
 }  // namespace selenite
 #endif

@@ -228,44 +228,41 @@ kernels() { # MICRO_BATCH [SETTING]
     ${2:+"$2"}
 }
 if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
-  measure ceilings 40 "$bin/bin/bench_device" ceilings --json "$results" run.backend=cuda
+  measure ceilings 40 "$bin/bin/bench_device" ceilings --seconds 2 --json "$results" run.backend=cuda
   ceiling=$(figure ceilings gemm_held_flops) ceiling=${ceiling:-0}
   step 1.3B 2048 bf16 16 8 4
   full=${fitting:-4}
-  if [ "$profile" = 1 ] && command -v ncu >/dev/null; then
-    kernels "$full"
-    kernels "$full" run.fused_epilogues=none
-    kernels "$full" train.deterministic=false
-  fi
   with=run.fused_epilogues=none step 1.3B 2048 bf16 "$full"
-  with=run.fused_epilogues=all step 1.3B 2048 bf16 "$full"
   with=train.deterministic=false step 1.3B 2048 bf16 "$full"
-  # where the device is busy, and where it may wait for its host
-  with=run.cuda_graphs=true step 1.3B 2048 bf16 "$full"
-  samples=1 step 1.3B 2048 bf16 1
-  samples=1 with=run.cuda_graphs=true step 1.3B 2048 bf16 1
   measure "layer of the 1T model" 40 "$bin/bin/bench_device" layer --json "$results" --ceiling "$ceiling" model.preset=sc21-1008b \
     layout.tensor=8 train.micro_batch=1 train.global_batch=1 train.steps=1000 train.precision=bf16 run.backend=cuda
   step 6.7B 2048 bf16 2 1
   full_67=${fitting:-1}
+  step 2.7B 2048 bf16 8 4 2
+  step 1.3B 4096 bf16 8 4 2
+  step 2.7B 4096 bf16 4 2 1
+  step 6.7B 4096 bf16 1
   step 6.7B 2048 fp8 2 1
   [ "$fitting" = "$full_67" ] || step 6.7B 2048 bf16 "$fitting"  # the same micro-batch, to compare
-  for test in "$bin"/tests/*_cuda_test; do
-    if [ -x "$test" ]; then
-      measure "$(basename "$test") speed" 25 "$test" --run_test=@speed --report_level=no | tee "$work/speed"
-      if [ -n "$python" ]; then "$python" tests/gpu/report.py speed "$(basename "$test" _cuda_test)" <"$work/speed" >>"$results"; fi
-    fi
-  done
-  step 1.3B 4096 bf16 8 4 2
-  step 2.7B 2048 bf16 8 4 2
-  step 2.7B 4096 bf16 4 2 1
-  step 6.7B 4096 bf16 2 1
-  measure calibrate 60 "$bin/bin/selenite-sweep" calibrate "$out/machine.toml" --set run.backend=cuda
+  # where the device may wait for its host
+  samples=1 step 1.3B 2048 bf16 1
+  samples=1 with=run.cuda_graphs=true step 1.3B 2048 bf16 1
   if [ -n "$python" ] && "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
     torch 1.3B 2048 "$full"
   else
     note "left out  PyTorch: there is no python3 with a torch that finds the GPU"
   fi
+  [ "$profile" = 0 ] || ! command -v ncu >/dev/null || kernels "$full"
+  for op in norm cross_entropy activation dropout reduction adamw embedding rotary cast quantize gemm attention matrix_attention; do
+    test=$bin/tests/${op}_cuda_test
+    if [ -x "$test" ]; then
+      measure "$op speed" 25 "$test" --run_test=@speed --report_level=no | tee "$work/speed"
+      if [ -n "$python" ]; then "$python" tests/gpu/report.py speed "$op" <"$work/speed" >>"$results"; fi
+    fi
+  done
+  with=run.fused_epilogues=all step 1.3B 2048 bf16 "$full"
+  with=run.cuda_graphs=true step 1.3B 2048 bf16 "$full"
+  measure calibrate 60 "$bin/bin/selenite-sweep" calibrate "$out/machine.toml" --set run.backend=cuda
 fi
 
 # --- the report

@@ -54,4 +54,6 @@ void expect_aligned(void const* p) {
   if (reinterpret_cast<std::uintptr_t>(p) % sizeof(Unit) != 0) shim::misaligned(p, sizeof(Unit));
 }
 
+inline float exp2_of(float x) { return exp2f(x); }
+
 }  // namespace selenite
