@@ -4,7 +4,7 @@
 #   --bin FOLDER   executables built before; default: those that tests/gpu/pack.sh packed beside this, else they are built here
 #   --out FOLDER   where results go (default scaling/results/<name of the GPU>)
 #   --quick        correctness alone
-#   --profile      also the time of each kernel of a step, by ncu (kernels.csv)
+#   --profile      also the time of each kernel of a step, by ncu (kernels.csv, and a table in check.md)
 # First the tests, several at a time, each against the double-precision references, PyTorch's golden values or one rank on the CPU; then the
 # machine's ceilings, the operations' speed, training steps, and PyTorch training the same where a python3 has it.
 # Writes check.jsonl (each measurement), check.md (the figures beside their goals) and machine.toml (of selenite-sweep
@@ -220,12 +220,11 @@ torch() { # MODEL SEQUENCE MICRO_BATCH
     --sequence "$2" --vocabulary $vocabulary --micro-batch "$3" --peak "$peak" --limit 75 --seconds 2 --json "$results"
 }
 # Each kernel of a step of two layers of the 1.3B model: name, grid, nanoseconds, bytes of device memory.
-kernels() { # MICRO_BATCH [SETTING]
-  measure "kernels of a step${2:+, $2}" 90 ncu --profile-from-start off --clock-control none --cache-control none --csv \
-    --metrics gpu__time_duration.sum,dram__bytes.sum --print-units base --log-file "$out/kernels${2:+_${2%%=*}}.csv" \
+kernels() { # MICRO_BATCH
+  measure "kernels of a step" 90 ncu --profile-from-start off --clock-control none --cache-control none --csv \
+    --metrics gpu__time_duration.sum,dram__bytes.sum --print-units base --log-file "$out/kernels.csv" \
     "$bin/bin/bench_device" kernels model.layers=2 model.hidden=2048 model.heads=16 model.vocab_size=$vocabulary \
-    model.sequence_length=2048 train.micro_batch="$1" train.global_batch="$1" train.steps=1000 train.precision=bf16 run.backend=cuda \
-    ${2:+"$2"}
+    model.sequence_length=2048 train.micro_batch="$1" train.global_batch="$1" train.steps=1000 train.precision=bf16 run.backend=cuda
 }
 if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
   measure ceilings 40 "$bin/bin/bench_device" ceilings --seconds 2 --json "$results" run.backend=cuda
@@ -252,7 +251,7 @@ if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
   else
     note "left out  PyTorch: there is no python3 with a torch that finds the GPU"
   fi
-  [ "$profile" = 0 ] || ! command -v ncu >/dev/null || kernels "$full"
+  if [ "$profile" = 1 ] && command -v ncu >/dev/null && kernels "$full"; then profiled=1; fi
   for op in norm cross_entropy activation dropout reduction adamw embedding rotary cast quantize gemm attention matrix_attention; do
     test=$bin/tests/${op}_cuda_test
     if [ -x "$test" ]; then
@@ -271,7 +270,8 @@ driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader | head -n 1
 commit=$(cat "$bin/commit" 2>/dev/null || git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 summary="$passed tests passed, ${#failed[@]} failed${failed[*]:+: ${failed[*]}}."
 if [ -n "$python" ]; then
-  "$python" tests/gpu/report.py report "$gpu, driver $driver, commit $commit, $(date -u +%F). $summary" "$results" "$notes" >"$out/check.md"
+  "$python" tests/gpu/report.py report "$gpu, driver $driver, commit $commit, $(date -u +%F). $summary" "$results" "$notes" \
+    ${profiled:+"$out/kernels.csv"} >"$out/check.md"
   cat "$out/check.md"
 else
   echo "There is no python3: check.md is left out; the figures are in $results."

@@ -2,9 +2,11 @@
 """What tests/gpu/check.sh has measured, as tables.
 
     report.py speed OP < table                     an operation's speed table as JSON lines
-    report.py report TITLE check.jsonl check.notes the Markdown page: each figure with its goal beside it
+    report.py report TITLE check.jsonl check.notes [kernels.csv]
+                                                   the Markdown page: each figure with its goal beside it
 """
 
+import csv
 import json
 import re
 import sys
@@ -96,7 +98,7 @@ def goals(lines):
     for one in filter(switched, steps):
         plain = next((x for x in steps if not switched(x) and all(
             x[k] == one[k] for k in ("layers", "hidden", "sequence", "micro_batch", "global_batch"))), None)
-        figures.add(f"tokens/s {switched(one)} against without, {MODELS.get((one['layers'], one['hidden']))}, "
+        figures.add(f"tokens/s {switched(one)} against the default, {MODELS.get((one['layers'], one['hidden']))}, "
                     f"s {one['sequence']}, b {one['micro_batch']}",
                     one["tokens_per_second"] / plain["tokens_per_second"] if plain else None, "-",
                     lambda x: f"{x:.3f} times", lambda x: True)
@@ -144,13 +146,36 @@ def tables(lines):
                    f"| {x['gflops'] / 1e3:.1f} | {x['percent']:.0f} | {x['limit']} |")
 
 
-def report(title, results, notes):
+def kernels(file):
+    """ncu's lines, one a metric of a launch, as one row a kernel and grid."""
+    rows = list(csv.reader(line for line in file if not line.startswith("==")))
+    column = {name: i for i, name in enumerate(rows[0])}
+    launches, groups = {}, {}
+    for row in rows[1:]:
+        launch = launches.setdefault(row[column["ID"]], {"name": re.sub(r"\(.*|selenite::|<unnamed>::", "", row[column["Kernel Name"]]),
+                                                         "grid": row[column["Grid Size"]]})
+        launch[row[column["Metric Name"]]] = float(row[column["Metric Value"]].replace(",", ""))
+    for x in launches.values():
+        group = groups.setdefault((x["name"][:72], x["grid"]), [0, 0.0, 0.0])
+        group[0], group[1], group[2] = group[0] + 1, group[1] + x["gpu__time_duration.sum"], group[2] + x["dram__bytes.sum"]
+    whole = sum(ns for _, ns, _ in groups.values())
+    yield from ("", f"Kernels of one step of two layers, each alone on the device (ncu): {whole / 1e6:.1f} ms", "",
+                "| kernel | grid | launches | us each | % | GB/s of device memory |", "|---|---|---|---|---|---|")
+    for (name, grid), (count, ns, size) in sorted(groups.items(), key=lambda x: -x[1][1]):
+        if ns / whole >= 0.001:
+            yield f"| `{name}` | {grid} | {count} | {ns / count / 1e3:.1f} | {100 * ns / whole:.1f} | {size / ns:.0f} |"
+
+
+def report(title, results, notes, profile=None):
     with open(results, encoding="utf-8") as file:
         lines = [json.loads(line) for line in file if line.strip()]
     print(f"# The CUDA backend on a GPU\n\n{title}\n\n## Figures and their goals\n")
     print("\n".join(goals(lines)))
     print("\n## Measured\n")
     print("\n".join(tables(lines)))
+    if profile:
+        with open(profile, encoding="utf-8") as file:
+            print("\n".join(kernels(file)))
     with open(notes, encoding="utf-8") as file:
         print("\n## Tests, and what was left out\n\n" + "".join("    " + line for line in file), end="")
 
@@ -158,7 +183,7 @@ def report(title, results, notes):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["speed"] and len(sys.argv) == 3:
         speed(sys.argv[2], sys.stdin)
-    elif sys.argv[1:2] == ["report"] and len(sys.argv) == 5:
+    elif sys.argv[1:2] == ["report"] and len(sys.argv) in (5, 6):
         report(*sys.argv[2:])
     else:
         sys.exit(__doc__)
