@@ -1,4 +1,5 @@
 #pragma once
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -54,6 +55,6 @@ void expect_aligned(void const* p) {
   if (reinterpret_cast<std::uintptr_t>(p) % sizeof(Unit) != 0) shim::misaligned(p, sizeof(Unit));
 }
 
-inline float exp2_of(float x) { return exp2f(x); }
+inline float exp2_of(float x) { return std::exp2(x); }
 
 }  // namespace selenite
