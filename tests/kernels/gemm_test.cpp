@@ -86,15 +86,22 @@ std::vector<Case<Gemm>> gemm_cases() {
                    },
                    {.sum_length = 2100}});
 
+  for (bool const transposed : {false, true})
+    cases.push_back({concat("sums as long as a vocabulary", transposed ? ", b^T" : ""),
+                     [=](Tensors& t, DType type) {
+                       return gemm(t, type, type, {5, 40, 20000}, false, transposed);
+                     },
+                     {.sum_length = 20000, .dtypes = {DType::bf16}}});
+
   // whole packs of 8 columns, which libraries ask for, and others
   for (Sizes const s : {Sizes{5, 3, 30}, Sizes{67, 136, 33}, Sizes{130, 24, 70}}) {
     std::string const name = concat(s.m, " x ", s.n, " x ", s.k);
     Options const options{.sum_length = static_cast<double>(s.k), .roundings_inside = 1};
     for (bool const bias : {false, true})
-      cases.push_back({name + (bias ? ", gelu, bias" : ", gelu"),
-                       [=](Tensors& t, DType type) { return gelu_gemm(t, type, s, bias); },
-                       {.sum_length = options.sum_length,
-                        .roundings_inside = 1 + (bias ? Backend::roundings_before_bias : 0)}});
+      cases.push_back(
+          {name + (bias ? ", gelu, bias" : ", gelu"),
+           [=](Tensors& t, DType type) { return gelu_gemm(t, type, s, bias); },
+           {.sum_length = options.sum_length, .roundings_inside = 1 + (bias ? Backend::roundings_before_bias : 0)}});
     cases.push_back({name + ", gelu's backward pass",
                      [=](Tensors& t, DType type) { return gelu_backward_gemm(t, type, s); }, options});
     cases.push_back({name + ", the bias' gradient",
@@ -192,7 +199,9 @@ std::vector<Case<SumRows>> sum_rows_cases() {
           {"ragged", make(301, 77, false), {.sum_length = 301}},
           {"ragged, added", make(1030, 131, true), {.sum_length = 1030}},
           {"whole 16-byte packs", make(300, 136, true), {.sum_length = 300}},
-          {"ffn bias", make(Backend::speed_tokens, 4 * Backend::speed_hidden, true), {.speed = true, .dtypes = {DType::fp32, DType::bf16}}}};
+          {"ffn bias",
+           make(Backend::speed_tokens, 4 * Backend::speed_hidden, true),
+           {.speed = true, .dtypes = {DType::fp32, DType::bf16}}}};
 }
 
 }  // namespace
@@ -213,6 +222,22 @@ BOOST_AUTO_TEST_CASE(gemm_by_hand) {
 }
 
 BOOST_AUTO_TEST_CASE(gemm_cases_on_cpu) { check(gemm_cases()); }
+// With room for all rows at once and for some; the reference would take minutes.
+BOOST_AUTO_TEST_CASE(long_sums_in_blocks_of_rows) {
+  Tensors t(Tensors::rounded), other(Tensors::rounded);
+  Sizes const sizes{140, 1000, 16400};
+  Gemm const all = gemm(t, DType::bf16, DType::bf16, sizes, false, false),
+             some = gemm(other, DType::bf16, DType::bf16, sizes, false, false);
+  GuardedWorkspace large(workspace(all, 64 << 20)), small(workspace(some, 1 << 20));
+  Backend::run(large.span(), all), Backend::run(small.span(), some);
+  double largest = 0, difference = 0;
+  for (std::int64_t i = 0; i < all.out.count(); ++i) {
+    largest = std::max(largest, std::abs(load(all.out, i)));
+    difference = std::max(difference, std::abs(load(all.out, i) - load(some.out, i)));
+  }
+  BOOST_TEST(largest > 1);
+  BOOST_TEST(difference <= largest * 0x1p-8);
+}
 BOOST_AUTO_TEST_CASE(fp8_cases_on_cpu) { check(fp8_cases()); }
 BOOST_AUTO_TEST_CASE(sum_rows_cases_on_cpu) { check(sum_rows_cases()); }
 
