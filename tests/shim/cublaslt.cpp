@@ -214,6 +214,8 @@ cublasStatus_t check(Algorithm const& algorithm, LtProduct const& product, void 
       !aligned(product.d, std::max(algorithm.alignment_c, algorithm.alignment_d)) ||
       !aligned(product.bias, algorithm.alignment_bias) || !aligned(product.aux, algorithm.alignment_aux))
     return refuse(invalid, "a matrix is less aligned than the algorithm was told");
+  if (!aligned(product.a_scale, 16) || !aligned(product.b_scale, 16))  // as an H200 does, unlike its heuristic
+    return refuse(unsupported, "a scale is not aligned to 16 bytes");
   return CUBLAS_STATUS_SUCCESS;
 }
 

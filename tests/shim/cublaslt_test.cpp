@@ -115,8 +115,8 @@ BOOST_AUTO_TEST_CASE(products_of_a_linear_layer_in_8_bits) {
                dy = memory(DType::e5m2, {rows, outputs}), dyt = memory(DType::e5m2, {outputs, rows}),
                y = memory(DType::bf16, {rows, outputs}), dx = memory(DType::bf16, {rows, inputs}),
                bias = memory(DType::bf16, {outputs}), dw = memory(DType::fp32, {outputs, inputs}),
-               scales = memory(DType::fp32, {3});
-  auto scale = [&](std::int64_t i) { return scales.columns(i, 1); };
+               scales = memory(DType::fp32, {3, 4});
+  auto scale = [&](std::int64_t i) { return scales.row_range(i, 1).columns(0, 1); };
   Cuda cuda;
   cuda.workspace = memory.workspace(1 << 16);
   auto check = [&](Gemm const& op, std::uint64_t m, std::uint64_t n, std::uint64_t k) {
@@ -148,7 +148,10 @@ BOOST_AUTO_TEST_CASE(products_of_a_linear_layer_in_8_bits) {
   check(other, outputs, rows, inputs);
   BOOST_TEST(choices() == before);
 
-  // what sm_90 has no algorithm for is said
+  // what sm_90 has no algorithm for is said, and what it refuses later
+  Gemm shifted = forward;
+  shifted.a_scale = scales.row_range(0, 1).columns(1, 1);
+  BOOST_TEST(message_of([&] { launch(cuda, shifted); }).find("NOT_SUPPORTED") != std::string::npos);
   Gemm turned = forward;
   turned.b = wt, turned.transpose_b = false;
   BOOST_TEST(message_of([&] { launch(cuda, turned); }).find("no algorithm") != std::string::npos);
