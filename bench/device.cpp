@@ -4,8 +4,8 @@
 //   bench_device ceilings [options] [section.key=value ...]   GEMM of random numbers (dense ones pull more power than
 //                                                             zeros), for a moment and held; copy bandwidth
 //   bench_device step     [options] [section.key=value ...]   training steps: MFU, seconds by cause, idle share, start
-//   bench_device kernels  [options] [section.key=value ...]   one step inside cudaProfilerStart and -Stop, for ncu or nsys
-//   bench_device layer    [options] [section.key=value ...]   forward and backward of one layer of a tensor shard
+//   bench_device kernels  [options] [section.key=value ...]   one step inside cudaProfilerStart and -Stop, for ncu or
+//   nsys bench_device layer    [options] [section.key=value ...]   forward and backward of one layer of a tensor shard
 // Options: --json FILE; --peak FLOP/s (the data sheet's, the denominator of MFU); --ceiling FLOP/s (of GEMM, measured);
 // --seconds S (how long it measures).
 #include <algorithm>
@@ -319,7 +319,8 @@ int main(int argc, char** argv) {
   try {
     Options const options = parse({argv + 1, argv + argc});
     auto const found = questions.find(options.question);
-    validate(found != questions.end(), "\"", options.question, "\" is no question. Ask for ceilings, step, kernels or layer.");
+    validate(found != questions.end(), "\"", options.question,
+             "\" is no question. Ask for ceilings, step, kernels or layer.");
     found->second(options);
     return 0;
   } catch (std::exception const& e) {

@@ -45,7 +45,8 @@ struct RowAccess {
 /// f(RowAccess, threads of a block) for rows of n elements of T; `packs`: they can be read 16 bytes at a time.
 template <class T, class F>
 void visit_row_access(std::int64_t n, bool packs, F&& f) {
-  constexpr int width = full_width<T>, held = 4, most_threads = 1024;  // by one warp each, rows of 2,048 took 1.3 times as long
+  constexpr int width = full_width<T>, held = 4,
+                most_threads = 1024;  // by one warp each, rows of 2,048 took 1.3 times as long
   std::int64_t const count = divide_up(n, width);
   if (!packs || n % width != 0)
     f(RowAccess<1, 0>{}, whole_warps(n < 256 ? n : 256));

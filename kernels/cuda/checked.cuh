@@ -1,9 +1,9 @@
 #pragma once
 #include <cuda_runtime.h>
 
-// Shared memory, 16-byte accesses and instructions that C++ has no word for go through these. The host shim of the tests
-// has its own versions of them, which know the bounds and the alignment, and fill shared memory with NaN before each
-// block.
+// Shared memory, 16-byte accesses and instructions that C++ has no word for go through these. The host shim of the
+// tests has its own versions of them, which know the bounds and the alignment, and fill shared memory with NaN before
+// each block.
 #ifndef SELENITE_SHIM
 namespace selenite {
 
