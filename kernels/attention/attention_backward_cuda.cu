@@ -1,19 +1,13 @@
-#include "kernels/attention/block.cuh"
+#include "kernels/attention/backward.cuh"
 #include "kernels/attention/library.hpp"
 #include "kernels/attention/parts_cuda.hpp"
+#include "kernels/attention/tensor_core_cuda.hpp"
+#include "kernels/attention/tile.cuh"
 
 namespace selenite {
 namespace {
 
 using namespace attention_cuda;
-
-template <class T>
-struct BackwardArguments {
-  Inputs<T> in;
-  RowsOf<T const> dout;
-  float const *logsumexp, *delta;
-  Output<T> dq, dk, dv;
-};
 
 /// delta[row, head] = the sum of dout * out over a head; one warp each.
 template <class T, class Out>
@@ -34,15 +28,14 @@ struct QueryState {
   Place place;
   float logsumexp = infinity, delta = 0;  ///< logsumexp in units of log 2
 };
-template <class T>
-__device__ QueryState query_state(BackwardArguments<T> const& a, std::int64_t sample, int head, int query,
-                                  bool present) {
+__device__ inline QueryState query_state(BackwardArguments<float> const& a, std::int64_t sample, int head, int query,
+                                         bool present) {
   QueryState state;
   if (!present) return state;
   std::int64_t const stat = a.in.stat(sample, head, query);
   float const logsumexp = a.logsumexp[stat];
   state.place = a.in.query_places(sample, query);
-  if (logsumexp != -infinity) state.logsumexp = logsumexp * static_cast<float>(log2e);
+  state.logsumexp = exponent_base(logsumexp);
   state.delta = a.delta[stat];
   return state;
 }
@@ -52,8 +45,8 @@ template <int keys>
 struct RowBits {
   KeyBits<keys> visible = 0, kept = 0;
 };
-template <class Scores, int capacity, class T>
-__device__ RowBits<Scores::lane_keys> row_bits(Inputs<T> const& in, HeadDropout const& dropout, Place query,
+template <class Scores, int capacity>
+__device__ RowBits<Scores::lane_keys> row_bits(Inputs<float> const& in, HeadDropout const& dropout, Place query,
                                                bool present, bool all, SharedPlaces<capacity>& places, int first,
                                                int count) {
   constexpr int keys = Scores::lane_keys;
@@ -84,33 +77,32 @@ __device__ void differentiate(float (&values)[keys], float const (&p)[keys], Row
 }
 
 /// Sizes of the pass for dq, by blocks of queries.
-template <class T, int depth>
+template <int depth>
 struct QuerySizes {
-  static constexpr int row_bytes = depth * static_cast<int>(sizeof(T));
-  static constexpr int warps = row_bytes <= 512 ? 4 : 2, threads = warps * warp_size;
-  static constexpr int rows = row_bytes <= 256 ? 32 : 16, queries = warps * rows, keys = 32;
-  using Queries = RowBlock<T, queries, depth>;
-  using Keys = RowBlock<T, keys, depth>;
-  using WarpScores = Scores<T, rows, keys>;
+  static constexpr int warps = depth <= 128 ? 4 : 2, threads = warps * warp_size;
+  static constexpr int rows = depth <= 64 ? 32 : 16, queries = warps * rows, keys = 32;
+  using Queries = RowBlock<float, queries, depth>;
+  using Keys = RowBlock<float, keys, depth>;
+  using WarpScores = Scores<rows, keys>;
   static constexpr std::size_t shared_bytes =
       2 * Queries::bytes + 2 * Keys::bytes + warps * WarpScores::floats * static_cast<int>(sizeof(float));
 };
 
 /// A block of queries of one head: dQ += dS K over the blocks of keys that it sees, dS = P (dO V^T - delta).
-template <class T, int depth>
-__global__ void __launch_bounds__(QuerySizes<T, depth>::threads) query_gradient_kernel(BackwardArguments<T> a) {
-  using Sizes = QuerySizes<T, depth>;
+template <int depth>
+__global__ void __launch_bounds__(QuerySizes<depth>::threads) query_gradient_kernel(BackwardArguments<float> a) {
+  using Sizes = QuerySizes<depth>;
   using WarpScores = typename Sizes::WarpScores;
   constexpr int rows = Sizes::rows, ld = Sizes::Keys::ld, mine = WarpScores::lane_keys;
   __shared__ SharedPlaces<Sizes::keys> key_places;
-  auto const shared = dynamic_shared<T>();
-  constexpr int element = sizeof(T), query_elements = Sizes::Queries::bytes / element,
-                key_elements = Sizes::Keys::bytes / element, score_offset = 2 * query_elements + 2 * key_elements;
+  auto const shared = dynamic_shared<float>();
+  constexpr int query_elements = Sizes::queries * ld, key_elements = Sizes::keys * ld,
+                score_offset = 2 * query_elements + 2 * key_elements;
   typename Sizes::Queries const q{&shared[0]}, dout{&shared[query_elements]};
   typename Sizes::Keys const k{&shared[2 * query_elements]}, v{&shared[2 * query_elements + key_elements]};
-  WarpScores const scores{reinterpret_cast<float*>(&shared[score_offset]) + warp() * WarpScores::floats};
+  WarpScores const scores{&shared[score_offset] + warp() * WarpScores::floats};
 
-  Inputs<T> const& in = a.in;
+  Inputs<float> const& in = a.in;
   // the last queries see the most keys: the longest first
   OwnTokens const own = own_tokens<Sizes::warps, rows>(in.query_places, in.queries, in.heads, true);
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
@@ -125,11 +117,11 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads) query_gradient_
       return seen(in.causal, own.range, range) != Seen::nothing;
     });
   };
-  auto copy = [&](typename Sizes::Keys const& to, RowsOf<T const> const& from, TokenBlock const& block) {
+  auto copy = [&](typename Sizes::Keys const& to, RowsOf<float const> const& from, TokenBlock const& block) {
     to.template copy<Sizes::threads>(from, k_row + block.first, k_col, block.count, in.head_dim, in.packs);
   };
 
-  Sums<T, rows, depth> dq;
+  Sums<rows, depth> dq;
   dq.clear();
   TokenBlock keys = next(0);
   q.template copy<Sizes::threads>(in.q, q_row + own.first, q_col, own.count, in.head_dim, in.packs);
@@ -143,7 +135,7 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads) query_gradient_
     Seen const visible = own.sees(in.causal, keys.range);
     if (visible != Seen::nothing) {
       float p[mine], values[mine];
-      Sums<T, rows, Sizes::keys> products;
+      Sums<rows, Sizes::keys> products;
       products.clear();
       products.template add<depth, Stored::by_rows, Stored::by_columns>(q.data + warp() * rows * ld, ld, k.data, ld);
       products.template store<Sizes::keys>(0, scores.data, WarpScores::ld);
@@ -169,8 +161,7 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads) query_gradient_
     copy(v, in.v, following);
     key_places.load(in.key_places, own.sample, following.first, following.count);
     if (visible != Seen::nothing)
-      dq.template add<Sizes::keys, Stored::by_rows, Stored::by_rows>(scores.elements(), WarpScores::element_ld, k.data,
-                                                                     ld);
+      dq.template add<Sizes::keys, Stored::by_rows, Stored::by_rows>(scores.data, WarpScores::ld, k.data, ld);
     __syncthreads();  // nor is K
     copy(k, in.k, following);
     keys = following;
@@ -185,40 +176,36 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads) query_gradient_
 
 /// Sizes of the pass for dk and dv, by blocks of keys: each warp has `columns` of the block's keys, whose sums stay in
 /// registers, and all of a block's queries in turn.
-template <class T, int depth>
+template <int depth>
 struct KeySizes {
-  static constexpr int row_bytes = depth * static_cast<int>(sizeof(T));
-  static constexpr int warps = row_bytes <= 512 ? 4 : 2, threads = warps * warp_size;
+  static constexpr int warps = depth <= 128 ? 4 : 2, threads = warps * warp_size;
   static constexpr int columns = depth <= 64 ? 32 : 16, keys = warps * columns;
-  static constexpr int queries = row_bytes == 256 && columns == 16 ? 64 : 32;
-  using Queries = RowBlock<T, queries, depth>;
-  using Keys = RowBlock<T, keys, depth>;
-  using WarpScores = Scores<T, queries, columns>;
+  static constexpr int queries = depth == 64 && columns == 16 ? 64 : 32;
+  using Queries = RowBlock<float, queries, depth>;
+  using Keys = RowBlock<float, keys, depth>;
+  using WarpScores = Scores<queries, columns>;
   static constexpr std::size_t shared_bytes =
       2 * Queries::bytes + 2 * Keys::bytes + warps * WarpScores::floats * static_cast<int>(sizeof(float));
 };
 
-/// Which gradients of keys one launch makes: at 256 elements, registers hold the sums of one.
-enum class Gradients { both, dk, dv };
-
 /// A block of keys of one kv head: dV += P^T dO and dK += dS^T Q over the heads of its group, one after the other, and
 /// their blocks of queries that see some of it.
-template <class T, int depth, Gradients gradients>
-__global__ void __launch_bounds__(KeySizes<T, depth>::threads) key_gradient_kernel(BackwardArguments<T> a) {
-  using Sizes = KeySizes<T, depth>;
+template <int depth, Gradients gradients>
+__global__ void __launch_bounds__(KeySizes<depth>::threads) key_gradient_kernel(BackwardArguments<float> a) {
+  using Sizes = KeySizes<depth>;
   using WarpScores = typename Sizes::WarpScores;
   constexpr bool makes_dk = gradients != Gradients::dv, makes_dv = gradients != Gradients::dk;
   constexpr int columns = Sizes::columns, ld = Sizes::Keys::ld, mine = WarpScores::lane_keys,
                 lane_rows = WarpScores::lane_rows;
   __shared__ SharedPlaces<Sizes::keys> key_places;
-  auto const shared = dynamic_shared<T>();
-  constexpr int element = sizeof(T), query_elements = Sizes::Queries::bytes / element,
-                key_elements = Sizes::Keys::bytes / element, score_offset = 2 * query_elements + 2 * key_elements;
+  auto const shared = dynamic_shared<float>();
+  constexpr int query_elements = Sizes::queries * ld, key_elements = Sizes::keys * ld,
+                score_offset = 2 * query_elements + 2 * key_elements;
   typename Sizes::Queries const q{&shared[0]}, dout{&shared[query_elements]};
   typename Sizes::Keys const k{&shared[2 * query_elements]}, v{&shared[2 * query_elements + key_elements]};
-  WarpScores const scores{reinterpret_cast<float*>(&shared[score_offset]) + warp() * WarpScores::floats};
+  WarpScores const scores{&shared[score_offset] + warp() * WarpScores::floats};
 
-  Inputs<T> const& in = a.in;
+  Inputs<float> const& in = a.in;
   // the first keys are seen by the most queries
   OwnTokens const own = own_tokens<Sizes::warps, columns>(in.key_places, in.keys, in.kv_heads, false);
   int const group = in.heads / in.kv_heads, warp_row = warp() * columns;
@@ -229,12 +216,13 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads) key_gradient_kern
       return seen(in.causal, range, own.range) != Seen::nothing;
     });
   };
-  auto copy = [&](typename Sizes::Queries const& to, RowsOf<T const> const& from, TokenBlock const& block, int head) {
+  auto copy = [&](typename Sizes::Queries const& to, RowsOf<float const> const& from, TokenBlock const& block,
+                  int head) {
     to.template copy<Sizes::threads>(from, q_row + block.first, static_cast<std::int64_t>(head) * in.head_dim,
                                      block.count, in.head_dim, in.packs);
   };
 
-  Sums<T, columns, depth> dk, dv;
+  Sums<columns, depth> dk, dv;
   if constexpr (makes_dk) dk.clear();
   if constexpr (makes_dv) dv.clear();
   k.template copy<Sizes::threads>(in.k, k_row + own.first, k_col, own.count, in.head_dim, in.packs);
@@ -256,7 +244,7 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads) key_gradient_kern
     wait_for_copies();
     __syncthreads();  // everything is there
     if (visible != Seen::nothing) {
-      Sums<T, Sizes::queries, columns> products;
+      Sums<Sizes::queries, columns> products;
       products.clear();
       products.template add<depth, Stored::by_rows, Stored::by_columns>(q.data, ld, k.data + warp_row * ld, ld);
       products.template store<columns>(0, scores.data, WarpScores::ld);
@@ -280,8 +268,8 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads) key_gradient_kern
           scores.write(i, kept);
         }
         __syncwarp();
-        dv.template add<Sizes::queries, Stored::by_columns, Stored::by_rows>(scores.elements(), WarpScores::element_ld,
-                                                                             dout.data, ld);
+        dv.template add<Sizes::queries, Stored::by_columns, Stored::by_rows>(scores.data, WarpScores::ld, dout.data,
+                                                                             ld);
       }
       if constexpr (makes_dk) {
         __syncwarp();
@@ -308,8 +296,7 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads) key_gradient_kern
     copy(dout, a.dout, following, following_head);
     if constexpr (makes_dk) {
       if (visible != Seen::nothing)
-        dk.template add<Sizes::queries, Stored::by_columns, Stored::by_rows>(scores.elements(), WarpScores::element_ld,
-                                                                             q.data, ld);
+        dk.template add<Sizes::queries, Stored::by_columns, Stored::by_rows>(scores.data, WarpScores::ld, q.data, ld);
     }
     __syncthreads();  // nor is Q
     copy(q, in.q, following, following_head);
@@ -317,7 +304,7 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads) key_gradient_kern
   }
   wait_for_copies();  // of K and V, where no query sees them
 
-  auto write = [&](Sums<T, columns, depth> const& sums, Output<T> const& to, float scale) {
+  auto write = [&](Sums<columns, depth> const& sums, Output<float> const& to, float scale) {
     for_each_pack<WarpScores::floats>(sums, scores.data, [&](int r, int col, auto pack) {
       for (float& x : pack.at) x *= scale;
       if (r < own.warp_count) to.write(k_row + own.warp_first + r, k_col + col, pack, in.head_dim - col);
@@ -325,6 +312,25 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads) key_gradient_kern
   };
   if constexpr (makes_dk) write(dk, a.dk, in.scale);
   if constexpr (makes_dv) write(dv, a.dv, static_cast<float>(in.dropout.keep_scale()));
+}
+
+template <int depth>
+void launch_backward(Cuda const& cuda, AttentionBackward const& op) {
+  using ByQueries = QuerySizes<depth>;
+  using ByKeys = KeySizes<depth>;
+  AttentionShape const& s = op.shape;
+  BackwardArguments<float> const a = backward_arguments<float>(op);
+  std::int64_t const query_blocks = divide_up(s.queries, ByQueries::queries) * s.samples * s.heads,
+                     key_blocks = divide_up(s.keys, ByKeys::keys) * s.samples * s.kv_heads;
+  launch_kernel(cuda, {grid_size(query_blocks), ByQueries::threads, ByQueries::shared_bytes},
+                query_gradient_kernel<depth>, a);
+  Launch const by_keys{grid_size(key_blocks), ByKeys::threads, ByKeys::shared_bytes};
+  if constexpr (depth <= 128) {
+    launch_kernel(cuda, by_keys, key_gradient_kernel<depth, Gradients::both>, a);
+  } else {
+    launch_kernel(cuda, by_keys, key_gradient_kernel<depth, Gradients::dk>, a);
+    launch_kernel(cuda, by_keys, key_gradient_kernel<depth, Gradients::dv>, a);
+  }
 }
 
 }  // namespace
@@ -347,33 +353,12 @@ void make_delta(Cuda const& cuda, AttentionBackward const& op) {
 void launch(Cuda& cuda, AttentionBackward const& op) {
   check(op);
   if (launch_library(cuda, op)) return;
-  AttentionShape const& s = op.shape;
   if (op.out.defined()) make_delta(cuda, op);
-  visit_device_float(op.q.dtype(), [&]<class T>(T) {
-    BackwardArguments<T> const a{inputs_of<T>(op, op.dout),
-                                 rows_of<T const>(op.dout),
-                                 data_of<float const>(op.logsumexp),
-                                 data_of<float const>(op.delta),
-                                 output_of<T>(op.dq, s.head_dim, op.accumulate),
-                                 output_of<T>(op.dk, s.head_dim, op.accumulate),
-                                 output_of<T>(op.dv, s.head_dim, op.accumulate)};
-    visit_depth(s.head_dim, [&](auto depth) {
-      using ByQueries = QuerySizes<T, depth>;
-      using ByKeys = KeySizes<T, depth>;
-      std::int64_t const query_blocks = divide_up(s.queries, ByQueries::queries) * s.samples * s.heads,
-                         key_blocks = divide_up(s.keys, ByKeys::keys) * s.samples * s.kv_heads;
-      launch_kernel(cuda, {grid_size(query_blocks), ByQueries::threads, ByQueries::shared_bytes},
-                    query_gradient_kernel<T, depth>, a);
-      Launch const by_keys{grid_size(key_blocks), ByKeys::threads, ByKeys::shared_bytes};
-      if constexpr (depth <= 128) {
-        launch_kernel(cuda, by_keys, key_gradient_kernel<T, depth, Gradients::both>, a);
-      } else {
-        launch_kernel(cuda, by_keys, key_gradient_kernel<T, depth, Gradients::dk>, a);
-        launch_kernel(cuda, by_keys, key_gradient_kernel<T, depth, Gradients::dv>, a);
-      }
-    });
-  });
-  cuda.flops += counted_flops(s, 10);
+  if (op.q.dtype() == DType::fp32)
+    visit_depth(op.shape.head_dim, [&](auto depth) { launch_backward<depth>(cuda, op); });
+  else
+    launch_on_tensor_cores(cuda, op);
+  cuda.flops += counted_flops(op.shape, 10);
 }
 
 }  // namespace selenite

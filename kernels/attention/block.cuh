@@ -1,7 +1,6 @@
 #pragma once
 #include "kernels/attention/check.hpp"
 #include "kernels/attention/places.cuh"
-#include "kernels/attention/tile.cuh"
 #include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/rows.cuh"
 
@@ -116,15 +115,24 @@ struct RowBlock {
   template <int threads>
   __device__ void copy(RowsOf<T const> const& from, std::int64_t row, std::int64_t col, int count, int head_dim,
                        bool packs) const {
-    constexpr int width = full_width<T>, across = depth / width;
-    for (int i = static_cast<int>(threadIdx.x); i < rows * across; i += threads) {
+    constexpr int width = full_width<T>, across = depth / width, all = rows * across;
+    T const* const first = from[row] + col;
+    auto const stride = static_cast<int>(from.stride);
+    if (packs) {
+#pragma unroll
+      for (int n = 0; n < all; n += threads) {
+        int const i = n + static_cast<int>(threadIdx.x), r = i / across, c = i % across * width;
+        if (all % threads != 0 && i >= all) break;
+        copy_pack_async(data + r * ld + c, first + static_cast<std::int64_t>(r) * stride + c,
+                        r < count && c < head_dim);
+      }
+      return;
+    }
+#pragma unroll 1
+    for (int i = static_cast<int>(threadIdx.x); i < all; i += threads) {
       int const r = i / across, c = i % across * width;
-      T* const to = data + r * ld + c;
-      T const* const source = from[row + r] + col + c;
-      if (r < count && c < head_dim && packs)
-        copy_pack_async(to, source);
-      else
-        store_pack<width>(to, r < count ? front(source, head_dim - c) : Pack<T, width>{});
+      T const* const source = first + static_cast<std::int64_t>(r) * stride + c;
+      store_pack<width>(data + r * ld + c, r < count ? front(source, head_dim - c) : Pack<T, width>{});
     }
   }
 
@@ -138,39 +146,10 @@ struct RowBlock {
   }
 };
 
-/// One warp's scores, [query][key]. A lane has whole rows, or a part of one; values are fp32, and then, in place, what
-/// the products read.
-template <class T, int rows_, int keys_>
-struct Scores {
-  static constexpr int rows = rows_, keys = keys_, ld = keys + 4, floats = rows * ld;
-  static constexpr int element_ld = ld * static_cast<int>(sizeof(float) / sizeof(T));
-  static constexpr int sharing = rows < warp_size ? warp_size / rows : 1;  ///< lanes that share a row
-  static constexpr int lane_rows = rows * sharing / warp_size, lane_keys = keys / sharing;
-  float* data;
-
-  static __device__ int row(int i) { return lane() % rows + i * warp_size; }
-  static __device__ int first_key() { return sharing > 1 ? lane() / rows * lane_keys : 0; }
-
-  __device__ void read(int i, float (&values)[lane_keys]) const {
-#pragma unroll
-    for (int j = 0; j < lane_keys; j += 4) {
-      FloatPack<4> const pack = load_pack<4>(data + row(i) * ld + first_key() + j);
-      for (int l = 0; l < 4; ++l) values[j + l] = pack.at[l];
-    }
-  }
-  /// The warp has read all rows.
-  __device__ void write(int i, float const (&values)[lane_keys]) const {
-    constexpr int width = full_width<T>;
-#pragma unroll
-    for (int j = 0; j < lane_keys; j += width) {
-      FloatPack<width> pack;
-      for (int l = 0; l < width; ++l) pack.at[l] = values[j + l];
-      store_floats<width>(reinterpret_cast<T*>(data) + row(i) * element_ld + first_key() + j, pack);
-    }
-  }
-  __device__ T const* elements() const { return reinterpret_cast<T const*>(data); }
+/// What a row's sums are multiplied by on their way out, and what the output that is there, where it is added to.
+struct RowFactors {
+  float sums, old;
 };
-
 /// A tensor of T or of fp32 that is written, or added to.
 template <class T>
 struct Output {
@@ -208,61 +187,7 @@ Output<T> output_of(Tensor const& x, std::int64_t head_dim, bool add) {
   return {rows_of<T>(x), {nullptr, 0}, packs, add};
 }
 
-/// As many columns as `floats` have room for, by the rows: of sums on their way through a warp's shared memory.
-template <int rows, int cols, int floats>
-constexpr int staged_columns() {
-  int n = 64;
-  while (cols % n != 0 || rows * (n + 4) > floats) n /= 2;
-  return n;
-}
-
-/// body(row, col, pack) for all sums, through `stage`, which has `floats`. All lanes call the body together.
-template <int floats, class T, int rows, int cols, class Body>
-__device__ void for_each_pack(Sums<T, rows, cols> const& sums, float* stage, Body body) {
-  constexpr int staged = staged_columns<rows, cols, floats>(), ld = staged + 4, width = full_width<T>;
-  static_assert(staged >= 16 && rows * staged % (width * warp_size) == 0);
-#pragma unroll
-  for (int first = 0; first < cols; first += staged) {
-    __syncwarp();  // what was there is read
-    sums.template store<staged>(first, stage, ld);
-    __syncwarp();
-    for (int i = lane() * width; i < rows * staged; i += warp_size * width) {
-      int const row = i / staged, col = i % staged;
-      body(row, first + col, load_pack<width>(stage + row * ld + col));
-    }
-  }
-  __syncwarp();
-}
-
-/// Multiplies each row by its lane's factor; rows are at most a warp.
-template <int floats, class T, int rows, int cols>
-__device__ void scale_rows(Sums<T, rows, cols>& sums, float* stage, float factor) {
-  constexpr int staged = staged_columns<rows, cols, floats>(), ld = staged + 4, width = 4;
-#pragma unroll
-  for (int first = 0; first < cols; first += staged) {
-    __syncwarp();
-    sums.template store<staged>(first, stage, ld);
-    __syncwarp();
-    for (int i = lane() * width; i < rows * staged; i += warp_size * width) {
-      float* const at = stage + i / staged * ld + i % staged;
-      FloatPack<width> pack = load_pack<width>(at);
-      float const mine = __shfl_sync(0xffffffffu, factor, i / staged);
-      for (int l = 0; l < width; ++l) pack.at[l] *= mine;
-      store_pack<width>(at, pack);
-    }
-    __syncwarp();
-    sums.template load<staged>(first, stage, ld);
-  }
-  __syncwarp();
-}
-
-/// Calls f with the depth, as a constant, that heads of this size are filled up to.
-template <class F>
-void visit_depth(std::int64_t head_dim, F&& f) {
-  if (head_dim <= 32) return f(std::integral_constant<int, 32>{});
-  if (head_dim <= 64) return f(std::integral_constant<int, 64>{});
-  if (head_dim <= 128) return f(std::integral_constant<int, 128>{});
-  if (head_dim <= 256) return f(std::integral_constant<int, 256>{});
+[[noreturn]] inline void refuse_head_dim(std::int64_t head_dim) {
   throw Error(concat("Attention on heads of size ", head_dim,
                      " (the CUDA kernels take 256 at most). Use more heads, or run.backend = \"cpu\"."));
 }

@@ -26,11 +26,11 @@ struct Thread {
   std::unique_ptr<Fiber> fiber;
   uint3 index{};
   enum { ready, at_block_barrier, at_warp_exchange, done } state = ready;
-  At at;                    // where it waits
-  unsigned mask = 0;        // of the exchange that it waits for, or had last
-  std::uint64_t calls = 0;  // which warp_calls it made
+  At at;              // where it waits
+  unsigned mask = 0;  // of the exchange that it waits for, or had last
   bool gives = false;
   std::uint64_t given = 0;
+  Operands const* shares = nullptr;
   std::array<std::uint64_t, warp_size> received{};  // what the lanes gave to the last exchange
 };
 
@@ -49,7 +49,7 @@ class Block {
   int block_or(int value, At at);
   void warp_exchange(unsigned mask, std::uint64_t value, At at);
   void warp_barrier(unsigned mask, At at);
-  void warp_call(At at) { current().calls = current().calls * 0x9e3779b97f4a7c15ull + at.line(); }
+  SharedOperands& share_operands(Operands const& mine, At at);
 
   /// Aligned as checked.cuh has it.
   struct alignas(128) SharedLine {
@@ -66,7 +66,6 @@ class Block {
   void wait_for_warp(unsigned mask, At at);
   void release_warp_exchange(int warp);
   bool complete(int warp, Thread const& waiting) const;
-  void compare_calls(int warp) const;
   [[noreturn]] void deadlock() const;
   std::string describe(int thread) const;
 
@@ -77,6 +76,8 @@ class Block {
   int or_[2] = {0, 0}, phase_ = 0;  // of the barrier: results are read while the next one gathers
   Order order_ = Order::forward;
   std::array<int, warp_size> lanes_{};  // in their order
+  // Of each warp: nothing is added before all its lanes wait again, and have read.
+  std::vector<SharedOperands> operands_;
   std::mt19937 random_{2026};
 };
 
@@ -96,11 +97,12 @@ std::vector<unsigned> Block::ordered(unsigned count) {
 void Block::begin(int threads, dim3 shape) {
   count_ = threads, warps_ = (threads + warp_size - 1) / warp_size, done_ = waiting_ = phase_ = 0, or_[0] = or_[1] = 0;
   if (threads_.size() < static_cast<std::size_t>(threads)) threads_.resize(static_cast<std::size_t>(threads));
+  operands_.resize(static_cast<std::size_t>(warps_));
   for (int i = 0; i < threads; ++i) {
     Thread& t = threads_[static_cast<std::size_t>(i)];
     auto const u = static_cast<unsigned>(i);
     t.index = {u % shape.x, u / shape.x % shape.y, u / shape.x / shape.y};
-    t.state = Thread::ready, t.calls = 0;
+    t.state = Thread::ready;
     if (t.fiber) continue;
     t.fiber = std::make_unique<Fiber>([this] {
       try {
@@ -130,7 +132,6 @@ void Block::run(int threads, dim3 shape, std::function<void()> const& body) {
       else if (!moved && done_ < count_)
         deadlock();
     }
-    for (int warp = 0; warp < warps_; ++warp) compare_calls(warp);
   } catch (...) {
     threads_.clear();  // their fibers are left in the middle
     throw;
@@ -173,17 +174,8 @@ void Block::release_block_barrier() {
     throw Error(concat("Threads of a block wait at different barriers (", describe(0), "; ", describe(i),
                        "). Let all threads reach the same __syncthreads()."));
   }
-  for (int warp = 0; warp < warps_; ++warp) compare_calls(warp);
   for (int i = 0; i < count_; ++i) threads_[static_cast<std::size_t>(i)].state = Thread::ready;
   waiting_ = 0, phase_ ^= 1, or_[phase_] = 0;
-}
-
-void Block::compare_calls(int warp) const {
-  int const first = warp * warp_size;
-  for (int i = first; i < std::min(first + warp_size, count_); ++i)
-    if (threads_[static_cast<std::size_t>(i)].calls != threads_[static_cast<std::size_t>(first)].calls)
-      throw Error(concat("Lanes of a warp have made different calls that are the whole warp's (", describe(first), "; ",
-                         describe(i), "). Let all lanes reach them."));
 }
 
 /// Whether all threads of the mask are there, in the same place.
@@ -205,10 +197,11 @@ void Block::release_warp_exchange(int warp) {
     Thread const& t = threads_[static_cast<std::size_t>(i)];
     if (t.state != Thread::at_warp_exchange || !complete(warp, t)) continue;
     unsigned const mask = t.mask;
-    if (mask == 0xffffffffu) compare_calls(warp);
-    bool const gives = t.gives;  // all are in the same place
+    bool const gives = t.gives, shares = t.shares;  // all are in the same place
     std::array<std::uint64_t, warp_size> values{};
     auto of_lane = [&](int l) -> Thread& { return threads_[static_cast<std::size_t>(warp * warp_size + l)]; };
+    if (shares) operands_[static_cast<std::size_t>(warp)].has_result = false;
+    for (int l = 0; shares && l < warp_size; ++l) operands_[static_cast<std::size_t>(warp)].of[l] = *of_lane(l).shares;
     for (int l = 0; gives && l < warp_size; ++l)
       if (mask >> l & 1u) values[static_cast<std::size_t>(l)] = of_lane(l).given;
     for (int l = 0; l < warp_size; ++l) {
@@ -256,12 +249,17 @@ int Block::block_or(int value, At at) {
 }
 
 void Block::warp_exchange(unsigned mask, std::uint64_t value, At at) {
-  current().gives = true, current().given = value;
+  current().gives = true, current().given = value, current().shares = nullptr;
   wait_for_warp(mask, at);
 }
 void Block::warp_barrier(unsigned mask, At at) {
-  current().gives = false;
+  current().gives = false, current().shares = nullptr;
   wait_for_warp(mask, at);
+}
+SharedOperands& Block::share_operands(Operands const& mine, At at) {
+  current().gives = false, current().shares = &mine;
+  wait_for_warp(0xffffffffu, at);
+  return operands_[static_cast<std::size_t>(current_ / warp_size)];
 }
 
 void Block::wait_for_warp(unsigned mask, At at) {
@@ -299,8 +297,8 @@ int lane() { return block().current_lane(); }
 void block_barrier(At at) { block().block_barrier(at); }
 int block_or(int value, At at) { return block().block_or(value, at); }
 void warp_exchange(unsigned mask, std::uint64_t value, At at) { block().warp_exchange(mask, value, at); }
-void warp_call(At at) { block().warp_call(at); }
 void warp_barrier(unsigned mask, At at) { block().warp_barrier(mask, at); }
+SharedOperands& share_operands(Operands const& mine, At at) { return block().share_operands(mine, at); }
 
 std::uint64_t exchanged(int lane, At at) {
   Thread const& t = block().current();

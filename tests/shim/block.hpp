@@ -37,9 +37,18 @@ int block_or(int value, At at);
 void warp_exchange(unsigned mask, std::uint64_t value, At at);
 /// The same without values: nothing can be read afterwards.
 void warp_barrier(unsigned mask, At at);
-/// A call that all lanes of a warp must make, but that orders nothing between them: they need not wait. Lanes that made
-/// different ones are found where they next wait together.
-void warp_call(At at);
+/// What a lane gives to an instruction of its whole warp: registers, or addresses.
+struct Operands {
+  std::uint64_t words[3] = {};
+};
+/// What all lanes gave, and what the first one that goes on makes of it for all.
+struct SharedOperands {
+  Operands of[32];
+  float result[16][8];
+  bool has_result;  ///< false at first
+};
+/// Waits for all lanes of the warp. To be read until the thread next waits with its warp.
+SharedOperands& share_operands(Operands const& mine, At at);
 /// What `lane` gave to the last exchange. Throws Error if it took no part.
 std::uint64_t exchanged(int lane, At at);
 unsigned ballot(unsigned mask, bool predicate, At at);

@@ -18,7 +18,7 @@ std::vector<Bytes>& registered() {
 struct Copy {
   void* to;
   void const* from;
-  std::size_t bytes;
+  std::size_t bytes, zeros;
 };
 struct Copies {
   std::vector<Copy> open;
@@ -35,9 +35,9 @@ Copies& copies_of(int thread) {
 }
 }  // namespace
 
-void start_copy(int thread, void* to, void const* from, std::size_t bytes) {
+void start_copy(int thread, void* to, void const* from, std::size_t bytes, std::size_t zeros) {
   std::memset(to, 0xff, bytes);
-  copies_of(thread).open.push_back({to, from, bytes});
+  copies_of(thread).open.push_back({to, from, bytes, zeros});
 }
 void commit_copies(int thread) {
   Copies& copies = copies_of(thread);
@@ -45,7 +45,11 @@ void commit_copies(int thread) {
 }
 void finish_copies(int thread, std::size_t batches) {
   for (auto& committed = copies_of(thread).committed; committed.size() > batches; committed.pop_front())
-    for (Copy const& copy : committed.front()) std::memcpy(copy.to, copy.from, copy.bytes);
+    for (Copy const& copy : committed.front()) {
+      std::size_t const read = copy.bytes - copy.zeros;
+      if (read > 0) std::memcpy(copy.to, copy.from, read);
+      std::memset(static_cast<std::byte*>(copy.to) + read, 0, copy.zeros);
+    }
 }
 
 void register_shared(void* bytes, std::size_t size) {

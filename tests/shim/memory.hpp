@@ -17,7 +17,8 @@ void poison_shared();
 std::byte* dynamic_shared_bytes();
 std::size_t dynamic_shared_size();
 /// Copies of a thread that wait until it asks for them; their targets are NaN until then. Forgotten by poison_shared().
-void start_copy(int thread, void* to, void const* from, std::size_t bytes);
+/// The last `zeros` bytes are not read: they become 0.
+void start_copy(int thread, void* to, void const* from, std::size_t bytes, std::size_t zeros);
 void commit_copies(int thread);
 /// All but the last `batches` that were committed.
 void finish_copies(int thread, std::size_t batches);

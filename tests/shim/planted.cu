@@ -1,8 +1,7 @@
-#include <mma.h>
-
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/reduce.cuh"
+#include "kernels/cuda/tensor_core.cuh"
 #include "tests/shim/planted.cuh"
 
 namespace selenite::shim {
@@ -18,8 +17,8 @@ __global__ void planted_kernel(float const* x, float* out, Bug bug) {
   if (bug == Bug::misaligned) load_pack<4>(x + 1);
   if (bug == Bug::exited_thread && i == 40) return;
   if (bug == Bug::exited_lane && i == 3) return;
-  nvcuda::wmma::fragment<nvcuda::wmma::accumulator, 16, 16, 16, float> tile;
-  if (bug != Bug::divergent_tile || i < 40) nvcuda::wmma::fill_fragment(tile, 0.0f);
+  float tile[4] = {};
+  if (bug != Bug::divergent_tile || i < 40) multiply_add<bf16>(tile, {0, 0, 0, 0}, 0, 0);
   float const value = x[bug == Bug::global_read_beyond_end ? at + 1 : at];
   float sum = value;
   if (bug == Bug::lane_outside_mask) {

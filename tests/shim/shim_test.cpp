@@ -96,7 +96,7 @@ BOOST_AUTO_TEST_CASE(missing_barriers) {
 
 BOOST_AUTO_TEST_CASE(barriers_that_not_all_reach) {
   check_found(Bug::divergent_barrier, "Threads of a block wait at different barriers");
-  check_found(Bug::divergent_tile, "Lanes of a warp have made different calls");
+  check_found(Bug::divergent_tile, "The threads of a block wait for each other in vain");
   check_found(Bug::exited_thread, "thread 40 has ended");
   check_found(Bug::exited_lane, "thread 3 has ended");
   check_found(Bug::lane_outside_mask, "A thread reads from lane 16, which takes no part");

@@ -14,6 +14,7 @@
 #include "tests/shim/block.hpp"
 #include "tests/shim/memory.hpp"
 #include "tests/shim/streams.hpp"
+#include "tests/shim/tensor_core.hpp"
 #include "tests/shim/types.hpp"
 
 #define SELENITE_SHIM 1
