@@ -9,20 +9,6 @@ namespace {
 
 using namespace attention_cuda;
 
-/// delta[row, head] = the sum of dout * out over a head; one warp each.
-template <class T, class Out>
-__global__ void __launch_bounds__(256) delta_kernel(RowsOf<T const> dout, RowsOf<Out const> out, float* delta,
-                                                    std::int64_t rows, int queries, int heads, int head_dim) {
-  std::int64_t const number = static_cast<std::int64_t>(blockIdx.x) * (256 / warp_size) + warp();
-  if (number >= rows * heads) return;
-  std::int64_t const row = number / heads, head = number % heads, col = head * head_dim;
-  float sum = 0;
-  for (int i = lane(); i < head_dim; i += warp_size)
-    sum = fmaf(to_float(dout[row][col + i]), to_float(out[row][col + i]), sum);
-  sum = warp_reduce(sum, Sum{});
-  if (lane() == 0) delta[(row / queries * heads + head) * queries + row % queries] = sum;
-}
-
 /// What a query's probabilities are made again from; a row that is not there, or sees nothing, has P = 0.
 struct QueryState {
   Place place;
@@ -334,19 +320,6 @@ void launch_backward(Cuda const& cuda, AttentionBackward const& op) {
 }
 
 }  // namespace
-
-void make_delta(Cuda const& cuda, AttentionBackward const& op) {
-  constexpr int threads = 256;
-  AttentionShape const& s = op.shape;
-  auto launch_with = [&]<class T, class Out>(T, Out) {
-    launch_kernel(cuda, {grid_size(divide_up(op.q.rows() * s.heads, threads / warp_size)), threads},
-                  delta_kernel<T, Out>, rows_of<T const>(op.dout), rows_of<Out const>(op.out), data_of<float>(op.delta),
-                  op.q.rows(), static_cast<int>(s.queries), static_cast<int>(s.heads), static_cast<int>(s.head_dim));
-  };
-  visit_device_float(op.q.dtype(), [&]<class T>(T element) {
-    op.out.dtype() == DType::fp32 ? launch_with(element, float{}) : launch_with(element, element);
-  });
-}
 
 /// dq by blocks of queries and dk, dv by blocks of keys, in launches of their own that make the scores again: no sum is
 /// added to by two blocks, so that its order is always the same, and the workspace is not used.

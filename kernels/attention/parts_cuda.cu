@@ -2,6 +2,7 @@
 
 #include "kernels/attention/parts_cuda.hpp"
 #include "kernels/cuda/map.cuh"
+#include "kernels/cuda/reduce.cuh"
 
 namespace selenite {
 namespace {
@@ -112,7 +113,47 @@ void visit_both(Tensor const& part, Tensor const& whole, F&& f) {
   });
 }
 
+constexpr int delta_threads = 256;
+
+/// delta[row, head] = the sum of dout * out over a head; a block a row. `lanes`, a power of two, share a head, a pack
+/// each, or an element each at a time.
+template <bool packs, class T, class Out>
+__global__ void __launch_bounds__(delta_threads) delta_kernel(RowsOf<T const> dout, RowsOf<Out const> out, float* delta,
+                                                              int queries, int heads, int head_dim, int lanes) {
+  constexpr int width = packs ? full_width<T> : 1;
+  auto const row = static_cast<std::int64_t>(blockIdx.x);
+  int const slots = heads * lanes, all = (slots + warp_size - 1) / warp_size * warp_size;
+  for (int slot = static_cast<int>(threadIdx.x); slot < all; slot += delta_threads) {
+    int const head = slot / lanes, col = head * head_dim;
+    float sum = 0;
+    for (int i = slot % lanes * width; i < head_dim && head < heads; i += lanes * width) {
+      FloatPack<width> const a = load_floats<width>(dout[row] + col + i), b = load_floats<width>(out[row] + col + i);
+#pragma unroll
+      for (int l = 0; l < width; ++l) sum = fmaf(a.at[l], b.at[l], sum);
+    }
+    for (int n = lanes / 2; n > 0; n /= 2) sum += shuffle_xor(sum, n);
+    if (slot % lanes == 0 && head < heads) delta[(row / queries * heads + head) * queries + row % queries] = sum;
+  }
+}
+
 }  // namespace
+
+void make_delta(Cuda const& cuda, AttentionBackward const& op) {
+  AttentionShape const& s = op.shape;
+  auto launch_with = [&]<class T, class Out>(T, Out) {
+    constexpr int width = full_width<T>;
+    bool const packs = rows_take(width, op.dout, op.out) && s.head_dim % width == 0;
+    int lanes = 1;
+    while (lanes < warp_size && lanes * (packs ? width : 1) < s.head_dim) lanes *= 2;
+    launch_kernel(cuda, {grid_size(op.q.rows()), delta_threads},
+                  packs ? delta_kernel<true, T, Out> : delta_kernel<false, T, Out>, rows_of<T const>(op.dout),
+                  rows_of<Out const>(op.out), data_of<float>(op.delta), static_cast<int>(s.queries),
+                  static_cast<int>(s.heads), static_cast<int>(s.head_dim), lanes);
+  };
+  visit_device_float(op.q.dtype(), [&]<class T>(T element) {
+    op.out.dtype() == DType::fp32 ? launch_with(element, float{}) : launch_with(element, element);
+  });
+}
 
 void merge_part(Cuda const& cuda, Attention const& op, TokenPart const& queries, Tensor const& out,
                 Tensor const& logsumexp) {
