@@ -340,6 +340,21 @@ BOOST_AUTO_TEST_CASE(what_an_epilogue_does_not_go_with) {
   refused(op, "they are alike");
 }
 
+// An epilogue is another pass over gelu's input, which is what it costs in 8 bits as in 16, and no FLOPs.
+BOOST_AUTO_TEST_CASE(costs_of_epilogues) {
+  Tensors t(Tensors::rounded);
+  Sizes const s{32, 48, 64};
+  for (Gemm const& op : {gelu_gemm(t, DType::bf16, s, true), gelu_backward_gemm(t, DType::bf16, s),
+                         fp8_gelu_gemm(t, s, true), fp8_gelu_backward_gemm(t, s)}) {
+    Gemm product = op;
+    product.epilogue = Epilogue::none, product.before = {};
+    Cost const with = cost(op), without = cost(product);
+    BOOST_TEST(with.bytes - without.bytes == static_cast<double>(op.before.bytes()));
+    BOOST_TEST(with.result_bytes - without.result_bytes == static_cast<double>(op.before.bytes()));
+    BOOST_TEST((with.flops == without.flops && with.work == Work::gemm && with.dtype == op.a.dtype()));
+  }
+}
+
 // Whatever the library wants: less scratch than workspace() asked for is slower or refused, never exceeded.
 BOOST_AUTO_TEST_CASE(little_scratch) {
   for (DType const type : {DType::fp32, DType::bf16, DType::fp16}) {
