@@ -190,11 +190,15 @@ BOOST_AUTO_TEST_CASE(epilogues_that_are_refused) {
       largest = std::max(largest, std::abs(fused[i])), difference = std::max(difference, std::abs(fused[i] - ours[i]));
     BOOST_TEST((difference > 0 && difference <= 0x1p-7 * largest));
   }
-  // other errors are errors, and so are refusals of products without an epilogue
-  Products const p(memory, false);
+  // other errors are errors, and so is the refusal of what is left without the epilogue
+  Products const p(memory, false), p8(memory, true);
   lt_record() = {.multiplies_epilogues = false, .refusal = CUBLAS_STATUS_INVALID_VALUE};
   Cuda cuda;
   BOOST_TEST(message_of([&] { launch(cuda, p.forward); }).find("INVALID_VALUE") != std::string::npos);
+  lt_record() = {};
+  Gemm shifted = p8.forward;
+  shifted.a_scale = memory(DType::fp32, {1}, 4);
+  BOOST_TEST(message_of([&] { launch(cuda, shifted); }).find("NOT_SUPPORTED") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
