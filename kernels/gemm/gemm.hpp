@@ -25,11 +25,12 @@ struct Gemm {
   double scale = 1;         ///< of the product; 1 with a bias
   Tensor a_scale, b_scale;  ///< fp32 [1], with 8-bit operands only, at multiples of 16 bytes
 
-  // With operands of more than 8 bits: what else is made while the product is at hand.
+  // What else is made while the product is at hand.
   Epilogue epilogue = Epilogue::none;  ///< gelu as Activation has it; neither accumulates nor scales
   Tensor before;                       ///< with an epilogue: of out's shape and dtype
   /// fp32 [m], with a transposed into an fp32 out: the sums of a over its rows, not added. With a = dy, the bias' part
-  /// of the gradient beside the weight's.
+  /// of the gradient beside the weight's. Not of 8 bits: they would be sums of rounded values, where
+  /// SumRows has dy itself.
   Tensor bias_gradient;
 
   std::int64_t m() const { return out.rows(); }

@@ -67,6 +67,13 @@ struct Problem {
   std::int64_t before_stride, before_alignment;  ///< with gelu
 
   std::int64_t k() const { return first.transposed ? first.rows : first.cols; }
+  /// Whether the library says that it does not have this epilogue, as our kernels have. To an attribute that it does
+  /// not support with 8 bits it says INVALID_VALUE (as documented, beside the attributes).
+  bool declined_by(cublasStatus_t status) const {
+    bool const fused = epilogue != CUBLASLT_EPILOGUE_DEFAULT && epilogue != CUBLASLT_EPILOGUE_BIAS;
+    return fused && (status == CUBLAS_STATUS_NOT_SUPPORTED ||
+                     (status == CUBLAS_STATUS_INVALID_VALUE && size_of(first.type) == 1));
+  }
   double flops() const {
     return 2.0 * static_cast<double>(batch) * static_cast<double>(out.rows) * static_cast<double>(out.cols) *
            static_cast<double>(k());
@@ -143,6 +150,7 @@ void describe(cublasLtMatmulDescOpaque_t& operation, Problem const& problem, Ext
   set(operation, CUBLASLT_MATMUL_DESC_TRANSB, transposition(problem.second));
   set(operation, extras);
   set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, problem.epilogue);
+  // AUX_DATA_TYPE stays unset, which is the output's type: others go with outputs of 8 bits alone
   if (extras.before) set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, problem.before_stride);
   if (!extras.bias) return;
   DType const bias = problem.epilogue == CUBLASLT_EPILOGUE_BGRADB ? problem.out.type
@@ -199,7 +207,7 @@ Plan::Plan(cublasLtHandle_t handle, Problem const& problem, Extras const& extras
   cublasStatus_t status =
       cublasLtMatmulAlgoGetHeuristic(handle, &operation, &first, &second, &out, &out, &preference, 1, &best, &found);
   if (status == CUBLAS_STATUS_SUCCESS) status = found > 0 ? best.state : CUBLAS_STATUS_NOT_SUPPORTED;
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED) return;
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || problem.declined_by(status)) return;
   cublas_check(status, "cublasLtMatmulAlgoGetHeuristic", __FILE__, __LINE__);
   algorithm = best.algo, possible = true;
 }
@@ -226,7 +234,8 @@ class CublasLt {
 };
 
 namespace {
-/// Whether the library could do it.
+/// Whether the library could do it. An epilogue may be declined here although the heuristic had an algorithm: nothing
+/// is written then, and it is not asked again.
 bool multiply(Cuda& cuda, Gemm const& op, GemmBatch const& batch) {
   if (!cuda.cublas_lt) cuda.cublas_lt = std::make_shared<CublasLt>();
   Problem const problem = problem_of(op, batch, cuda.workspace.size());
@@ -236,9 +245,12 @@ bool multiply(Cuda& cuda, Gemm const& op, GemmBatch const& batch) {
   if (!plan.possible) no_algorithm(problem);
   set(plan.operation, extras);
   float const alpha = static_cast<float>(op.scale), beta = op.accumulate ? 1.0f : 0.0f;
-  CUBLAS_CHECK(cublasLtMatmul(cuda.cublas_lt->handle(), &plan.operation, &alpha, op.b.raw(), &plan.first, op.a.raw(),
-                              &plan.second, &beta, op.out.raw(), &plan.out, op.out.raw(), &plan.out, &plan.algorithm,
-                              cuda.workspace.data(), cuda.workspace.size(), cuda.stream));
+  cublasStatus_t const status =
+      cublasLtMatmul(cuda.cublas_lt->handle(), &plan.operation, &alpha, op.b.raw(), &plan.first, op.a.raw(),
+                     &plan.second, &beta, op.out.raw(), &plan.out, op.out.raw(), &plan.out, &plan.algorithm,
+                     cuda.workspace.data(), cuda.workspace.size(), cuda.stream);
+  if (problem.declined_by(status)) return plan.possible = false;
+  cublas_check(status, "cublasLtMatmul", __FILE__, __LINE__);
   cuda.flops += problem.flops();
   return true;
 }

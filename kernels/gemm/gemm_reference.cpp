@@ -6,9 +6,6 @@ namespace selenite {
 
 void check_epilogue(Gemm const& op) {
   if (!has_epilogue(op)) return;
-  validate(
-      size_of(op.a.dtype()) > 1,
-      "A matrix product of 8-bit operands has an epilogue (libraries have few there). Use Activation and SumRows.");
   if (op.epilogue != Epilogue::none) {
     validate(op.before.shape() == op.out.shape() && op.before.dtype() == op.out.dtype(),
              "A matrix product with gelu has before ", to_string(op.before.shape()), " ", name(op.before.dtype()),
@@ -19,11 +16,16 @@ void check_epilogue(Gemm const& op) {
     validate(op.epilogue == Epilogue::gelu || !op.bias.defined(),
              "A matrix product with gelu's slope has a bias (a gradient has none). Leave it out.");
   }
-  if (op.bias_gradient.defined())
+  if (op.bias_gradient.defined()) {
+    validate(
+        size_of(op.a.dtype()) > 1,
+        "A matrix product of 8-bit operands sums a bias' gradient (it would be that of rounded values). Use SumRows "
+        "of what they were rounded from.");
     validate(op.transpose_a && size_of(op.out.dtype()) >= 4 && op.bias_gradient.dtype() == op.out.dtype() &&
                  op.bias_gradient.count() == op.m() && !op.bias.defined(),
              "A matrix product with a bias' gradient of ", op.bias_gradient.count(), " ",
              name(op.bias_gradient.dtype()), " (it is fp32 [m] beside dW = dy^T x in fp32). Correct it.");
+  }
 }
 
 void reference(Gemm const& op) {

@@ -171,7 +171,7 @@ std::vector<Field> fields(RunConfig& c) {
            "error; own"},
           {"fused_epilogues", choice(c.fused_epilogues, epilogue_names),
            "what the products of linear layers make besides with backend = cuda: none; gelu and its backward pass; all: "
-           "biases' gradients, too"},
+           "biases' gradients, too, where operands have more than 8 bits"},
           {"cuda_graphs", &c.cuda_graphs,
            "with backend = cuda: a pass that comes again is launched as one CUDA graph; not where tensor or context "
            "ranks exchange in it, nor in steps whose time is taken (each log.every-th)"},

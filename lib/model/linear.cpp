@@ -57,39 +57,39 @@ Tensor Linear::joined(std::vector<Parameter> const& parts, Tensor Parameter::*me
   return Tensor(first.raw(), first.dtype(), shape, first.device());
 }
 
-void Linear::multiply(Ctx& ctx, Tensor const& x, Tensor const& y, Tensor const& bias) const {
-  if (!fp8_.defined())
-    return ctx(Gemm{.a = x, .b = joined(weights_, &Parameter::weight), .out = y, .transpose_b = true, .bias = bias});
+void Linear::multiply(Ctx& ctx, Tensor const& x, Gemm product) const {
   ScopedMark const mark(ctx.scratch());
-  ctx(Gemm{.a = rounded(ctx, x, DType::e4m3, fp8_.input),
-           .b = fp8_.rounded,
-           .out = y,
-           .transpose_b = true,
-           .bias = bias,
-           .a_scale = fp8_.input.inverse,
-           .b_scale = fp8_.weight.inverse});
+  product.transpose_b = true;
+  if (fp8_.defined()) {
+    product.a = rounded(ctx, x, DType::e4m3, fp8_.input), product.a_scale = fp8_.input.inverse;
+    product.b = fp8_.rounded, product.b_scale = fp8_.weight.inverse;
+  } else {
+    product.a = x, product.b = joined(weights_, &Parameter::weight);
+  }
+  ctx(product);
 }
 
-void Linear::multiply_back(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
-  if (!fp8_.defined()) return ctx(Gemm{.a = dy, .b = joined(weights_, &Parameter::weight), .out = dx});
+void Linear::multiply_back(Ctx& ctx, Tensor const& dy, Gemm product) const {
   ScopedMark const mark(ctx.scratch());
-  ctx(Gemm{.a = rounded(ctx, dy, DType::e5m2, fp8_.gradient),
-           .b = fp8_.transposed,
-           .out = dx,
-           .transpose_b = true,
-           .a_scale = fp8_.gradient.inverse,
-           .b_scale = fp8_.weight.inverse});
+  product.transpose_b = fp8_.defined();
+  if (fp8_.defined()) {
+    product.a = rounded(ctx, dy, DType::e5m2, fp8_.gradient), product.a_scale = fp8_.gradient.inverse;
+    product.b = fp8_.transposed, product.b_scale = fp8_.weight.inverse;
+  } else {
+    product.a = dy, product.b = joined(weights_, &Parameter::weight);
+  }
+  ctx(product);
 }
 
 void Linear::multiply_gradient(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
   ScopedMark const mark(ctx.scratch());
   Gemm product{.a = dy, .b = x, .out = joined(weights_, &Parameter::gradient), .transpose_a = true, .accumulate = true};
-  if (fuses() && epilogues_ == Epilogues::all && !biases_.empty()) {
+  if (epilogues_ == Epilogues::all && !fp8_.defined() && !biases_.empty()) {
     product.bias_gradient = ctx.temporary(DType::fp32, {1, dy.cols()});
     ctx(product);
     return sum_bias_gradient(ctx, product.bias_gradient);
   }
-  sum_bias_gradient(ctx, dy);
+  sum_bias_gradient(ctx, dy);  // with 8 bits, too, of dy before it is rounded
   if (!fp8_.defined()) return ctx(product);
   ctx(Gemm{.a = rounded_transpose(ctx, dy, DType::e5m2, fp8_.gradient),
            .b = rounded_transpose(ctx, x, DType::e4m3, fp8_.input),
@@ -101,35 +101,25 @@ void Linear::multiply_gradient(Ctx& ctx, Tensor const& x, Tensor const& dy) cons
 }
 
 void Linear::forward(Ctx& ctx, Tensor const& x, Tensor const& y) const {
-  if (cut_ == CutBy::inputs) return tensor_.reduce(ctx, y, [&](Tensor const& sum) { multiply(ctx, x, sum, {}); });
+  if (cut_ == CutBy::inputs) return tensor_.reduce(ctx, y, [&](Tensor const& sum) { multiply(ctx, x, {.out = sum}); });
   ScopedMark const mark(ctx.scratch());
-  multiply(ctx, tensor_.gathered(ctx, x), y, bias());
+  multiply(ctx, tensor_.gathered(ctx, x), {.out = y, .bias = bias()});
 }
 
 void Linear::forward_gelu(Ctx& ctx, Tensor const& x, Tensor const& before, Tensor const& y) const {
   EXPECTS(cut_ == CutBy::outputs && fuses());
   ScopedMark const mark(ctx.scratch());
-  ctx(Gemm{.a = tensor_.gathered(ctx, x),
-           .b = joined(weights_, &Parameter::weight),
-           .out = y,
-           .transpose_b = true,
-           .bias = bias(),
-           .epilogue = Epilogue::gelu,
-           .before = before});
+  multiply(ctx, tensor_.gathered(ctx, x), {.out = y, .bias = bias(), .epilogue = Epilogue::gelu, .before = before});
 }
 
 void Linear::backward_input_gelu(Ctx& ctx, Tensor const& dy, Tensor const& before, Tensor const& dx) const {
   EXPECTS(cut_ == CutBy::inputs && fuses());
-  ctx(Gemm{.a = dy,
-           .b = joined(weights_, &Parameter::weight),
-           .out = dx,
-           .epilogue = Epilogue::gelu_backward,
-           .before = before});
+  multiply_back(ctx, dy, {.out = dx, .epilogue = Epilogue::gelu_backward, .before = before});
 }
 
 void Linear::backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const {
-  if (cut_ == CutBy::inputs) return multiply_back(ctx, dy, dx);
-  tensor_.reduce(ctx, dx, [&](Tensor const& sum) { multiply_back(ctx, dy, sum); });
+  if (cut_ == CutBy::inputs) return multiply_back(ctx, dy, {.out = dx});
+  tensor_.reduce(ctx, dx, [&](Tensor const& sum) { multiply_back(ctx, dy, {.out = sum}); });
 }
 
 void Linear::backward_weight(Ctx& ctx, Tensor const& x, Tensor const& dy) const {
@@ -142,7 +132,7 @@ void Linear::backward(Ctx& ctx, Tensor const& x, Tensor const& dy, Tensor const&
   ScopedMark const mark(ctx.scratch());
   auto const [input, gathered] = tensor_.start_gathering(ctx, x);
   Tensor const partial = tensor_.sequence() ? ctx.temporary(dx.dtype(), {dy.rows(), dx.cols()}) : dx;
-  multiply_back(ctx, dy, partial);
+  multiply_back(ctx, dy, {.out = partial});
   Event const summed = tensor_.start_sum(ctx, partial, dx);
   ctx.wait(gathered);
   multiply_gradient(ctx, input, dy);

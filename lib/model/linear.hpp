@@ -37,7 +37,7 @@ class Linear {
   /// dx = dy W; dy [all tokens], dx summed over the tensor ranks where the layer is column-cut.
   void backward_input(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
   /// The products make GELU and its backward pass, too.
-  bool fuses() const { return epilogues_ != Epilogues::none && !fp8_.defined(); }
+  bool fuses() const { return epilogues_ != Epilogues::none; }
   /// y = gelu(before), before = x W^T + b, of a column-cut layer that fuses.
   void forward_gelu(Ctx& ctx, Tensor const& x, Tensor const& before, Tensor const& y) const;
   /// dx = gelu'(before) dy W, of a row-cut layer that fuses.
@@ -55,9 +55,9 @@ class Linear {
  private:
   /// Neighbouring parameters seen as one tensor.
   static Tensor joined(std::vector<Parameter> const& parts, Tensor Parameter::*member);
-  // the three products; x and dy [all tokens]
-  void multiply(Ctx& ctx, Tensor const& x, Tensor const& y, Tensor const& bias) const;
-  void multiply_back(Ctx& ctx, Tensor const& dy, Tensor const& dx) const;
+  // the three products; x and dy [all tokens]; `product` has all but its operands
+  void multiply(Ctx& ctx, Tensor const& x, Gemm product) const;
+  void multiply_back(Ctx& ctx, Tensor const& dy, Gemm product) const;
   void sum_bias_gradient(Ctx& ctx, Tensor const& dy) const {
     if (!biases_.empty()) ctx(SumRows{.x = dy, .out = bias_gradient(), .accumulate = true});
   }

@@ -154,19 +154,30 @@ std::vector<Case<Gemm>> gemm_cases() {
   return cases;
 }
 
+constexpr Rows fp8_rows = Backend::any_fp8_size ? strided : packed;
 /// Operands of 8 bits: forward (e4m3 and e4m3, bias), the input's gradient, the weight's (added to fp32).
 Gemm fp8_gemm(Tensors& t, DType a, DType b, DType out, Sizes s, bool bias, bool accumulate) {
   auto power = [](int exponent) { return Values([=](std::int64_t) { return std::ldexp(1.0, exponent); }); };
-  Rows const rows = Backend::any_fp8_size ? strided : packed;
-  auto operand = [&](DType type, Shape shape) { return t.in(type, shape, Uniform{-300, 300}, rows); };
+  auto operand = [&](DType type, Shape shape) { return t.in(type, shape, Uniform{-300, 300}, fp8_rows); };
   Gemm op{.a = operand(a, {s.m, s.k}),
           .b = operand(b, {s.n, s.k}),
-          .out = accumulate ? t.inout(out, {s.m, s.n}, {}, rows) : t.out(out, {s.m, s.n}, rows),
+          .out = accumulate ? t.inout(out, {s.m, s.n}, {}, fp8_rows) : t.out(out, {s.m, s.n}, fp8_rows),
           .transpose_b = true,
           .accumulate = accumulate,
           .a_scale = t.in(DType::fp32, {1}, power(-6)),
           .b_scale = t.in(DType::fp32, {1}, power(-9))};
   if (bias) op.bias = t.in(DType::bf16, {s.n});
+  return op;
+}
+
+Gemm fp8_gelu_gemm(Tensors& t, Sizes s, bool bias) {
+  Gemm op = fp8_gemm(t, DType::e4m3, DType::e4m3, DType::bf16, s, bias, false);
+  op.epilogue = Epilogue::gelu, op.before = t.out(DType::bf16, {s.m, s.n}, fp8_rows);
+  return op;
+}
+Gemm fp8_gelu_backward_gemm(Tensors& t, Sizes s) {
+  Gemm op = fp8_gemm(t, DType::e5m2, DType::e4m3, DType::bf16, s, false, false);
+  op.epilogue = Epilogue::gelu_backward, op.before = t.in(DType::bf16, {s.m, s.n}, Uniform{-4, 4}, fp8_rows);
   return op;
 }
 
@@ -184,7 +195,30 @@ std::vector<Case<Gemm>> fp8_cases() {
     add("fp8 forward without bias", DType::e4m3, DType::e4m3, DType::bf16, false, false);
     add("fp8 dgrad", DType::e5m2, DType::e4m3, DType::bf16, false, false);
     add("fp8 wgrad", DType::e5m2, DType::e4m3, DType::fp32, false, true);
+
+    // where no library makes them, gelu is given the product, and its slope is multiplied with it, rounded to bf16
+    std::string const name = concat(", ", s.m, " x ", s.n, " x ", s.k);
+    Options const rounded{.sum_length = Backend::fp8_sum_length(s.k), .roundings_inside = 1, .dtypes = {DType::bf16}};
+    for (bool const bias : {false, true})
+      cases.push_back({concat("fp8 forward, gelu", bias ? ", bias" : "", name),
+                       [=](Tensors& t, DType) { return fp8_gelu_gemm(t, s, bias); }, rounded});
+    cases.push_back({concat("fp8 dgrad, gelu's backward pass", name),
+                     [=](Tensors& t, DType) { return fp8_gelu_backward_gemm(t, s); }, rounded});
   }
+
+  // an MLP's products with gelu, and without
+  constexpr std::int64_t h = Backend::speed_hidden, tokens = Backend::speed_tokens;
+  Options const large{.speed = true, .dtypes = {DType::bf16}};
+  Sizes const fc{tokens, 4 * h, h};
+  cases.push_back(
+      {"fp8 fc forward, bias",
+       [=](Tensors& t, DType) { return fp8_gemm(t, DType::e4m3, DType::e4m3, DType::bf16, fc, true, false); }, large});
+  cases.push_back({"fp8 fc forward, gelu, bias", [=](Tensors& t, DType) { return fp8_gelu_gemm(t, fc, true); }, large});
+  cases.push_back(
+      {"fp8 fc2 dgrad",
+       [=](Tensors& t, DType) { return fp8_gemm(t, DType::e5m2, DType::e4m3, DType::bf16, fc, false, false); }, large});
+  cases.push_back(
+      {"fp8 fc2 dgrad, gelu's backward pass", [=](Tensors& t, DType) { return fp8_gelu_backward_gemm(t, fc); }, large});
   return cases;
 }
 
@@ -299,9 +333,26 @@ BOOST_AUTO_TEST_CASE(what_an_epilogue_does_not_go_with) {
   refused(op, "has a bias");
   op = bias_gradient_gemm(t, DType::bf16, {8, 8, 8}), op.transpose_a = false;
   refused(op, "it is fp32 [m]");
-  op = fp8_gemm(t, DType::e4m3, DType::e4m3, DType::bf16, {16, 16, 16}, false, false);
-  op.epilogue = Epilogue::gelu, op.before = op.out;
-  refused(op, "8-bit operands");
+  op = fp8_gemm(t, DType::e5m2, DType::e4m3, DType::fp32, {16, 16, 16}, false, true);
+  op.transpose_a = true, op.bias_gradient = t.out(DType::fp32, {1, 16});
+  refused(op, "that of rounded values");
+  op = fp8_gelu_gemm(t, {16, 16, 16}, true), op.before = t.out(DType::fp16, {16, 16});
+  refused(op, "they are alike");
+}
+
+// An epilogue is another pass over gelu's input, which is what it costs in 8 bits as in 16, and no FLOPs.
+BOOST_AUTO_TEST_CASE(costs_of_epilogues) {
+  Tensors t(Tensors::rounded);
+  Sizes const s{32, 48, 64};
+  for (Gemm const& op : {gelu_gemm(t, DType::bf16, s, true), gelu_backward_gemm(t, DType::bf16, s),
+                         fp8_gelu_gemm(t, s, true), fp8_gelu_backward_gemm(t, s)}) {
+    Gemm product = op;
+    product.epilogue = Epilogue::none, product.before = {};
+    Cost const with = cost(op), without = cost(product);
+    BOOST_TEST(with.bytes - without.bytes == static_cast<double>(op.before.bytes()));
+    BOOST_TEST(with.result_bytes - without.result_bytes == static_cast<double>(op.before.bytes()));
+    BOOST_TEST((with.flops == without.flops && with.work == Work::gemm && with.dtype == op.a.dtype()));
+  }
 }
 
 // Whatever the library wants: less scratch than workspace() asked for is slower or refused, never exceeded.
@@ -329,6 +380,7 @@ BOOST_AUTO_TEST_CASE(little_scratch) {
 
 BOOST_AUTO_TEST_CASE(gemm_speed, *boost::unit_test::label("speed") * boost::unit_test::disabled()) {
   measure(gemm_cases());
+  measure(fp8_cases());
   measure(sum_rows_cases());
 }
 

@@ -23,7 +23,11 @@ class Limit {
     if (compute_) {
       DType const type = cost.dtype == DType::fp16 ? DType::bf16 : cost.dtype;  // no CPU multiplies fp16 faster
       std::int64_t const n = runner.gemm_side;
-      gemm_ = {t_.in(type, {n, n}), t_.in(type, {n, n}), t_.out(type, {n, n})};
+      bool const fp8 = size_of(type) == 1;
+      gemm_ = {.a = t_.in(type, {n, n}),
+               .b = t_.in(type, {n, n}),
+               .out = t_.out(fp8 ? DType::bf16 : type, {n, n}),
+               .transpose_b = fp8};  // as devices want it
       scratch_.resize(static_cast<std::size_t>(workspace(gemm_, 64 << 20)) + 256);
     } else {
       from_ = t_.in(DType::fp32, {runner.copied}, Values([](std::int64_t) { return 1.0; })),

@@ -113,30 +113,30 @@ void store(cudaDataType_t type, void* data, std::int64_t i, double value) {
 
 // --- checks
 
+bool has_aux(LtProblem const& p) { return (p.epilogue & 128) != 0; }
+/// Of D's rows, added; or of its columns, written.
+bool has_bias(LtProblem const& p) { return (p.epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADB)) != 0; }
+bool rare(LtProblem const& p) { return has_aux(p) || p.epilogue == CUBLASLT_EPILOGUE_BGRADB; }
+
 /// 8-bit inputs as an sm_90 has them: not both e5m2, sums along the rows of both, sizes of whole 16 bytes.
 bool supported_fp8(LtProblem const& p) {
   bool const types = is_fp8(p.b.type) && (p.a.type != CUDA_R_8F_E5M2 || p.b.type != CUDA_R_8F_E5M2),
              order = p.op_a == CUBLAS_OP_T && p.op_b == CUBLAS_OP_N, sizes = p.m() % 16 == 0 && p.k() % 16 == 0;
   for (LtMatrix const& x : {p.a, p.b, p.d})
     if (x.leading_dimension * size_of(x.type) % 16 != 0) return false;
-  bool const output = p.d.type == CUDA_R_16BF || p.d.type == CUDA_R_32F;
-  bool const bias = p.epilogue == CUBLASLT_EPILOGUE_BIAS && p.bias_type == CUDA_R_16BF;
-  return types && order && sizes && output && (p.epilogue == CUBLASLT_EPILOGUE_DEFAULT || bias);
+  bool const output = p.d.type == CUDA_R_16BF || (p.d.type == CUDA_R_32F && !has_aux(p));
+  return types && order && sizes && output && p.epilogue != CUBLASLT_EPILOGUE_BGRADB &&
+         (!has_bias(p) || p.bias_type == CUDA_R_16BF);
 }
-
-bool has_aux(LtProblem const& p) { return (p.epilogue & 128) != 0; }
-/// Of D's rows, added; or of its columns, written.
-bool has_bias(LtProblem const& p) { return (p.epilogue & (CUBLASLT_EPILOGUE_BIAS | CUBLASLT_EPILOGUE_BGRADB)) != 0; }
 
 /// The rows that COMPUTE_32F has in the documentation's table: inputs, output, bias.
 bool supported(LtProblem const& p) {
   if (p.compute != CUBLAS_COMPUTE_32F || p.scale != CUDA_R_32F || p.c.type != p.d.type) return false;
+  if (rare(p) && p.d.batch != 1) return false;
   if (is_fp8(p.a.type)) return supported_fp8(p);
   if (p.a.type != p.b.type) return false;
   bool const floating = p.a.type == CUDA_R_32F || p.a.type == CUDA_R_16F || p.a.type == CUDA_R_16BF;
   if (!floating || (p.d.type != p.a.type && p.d.type != CUDA_R_32F)) return false;
-  bool const rare = has_aux(p) || p.epilogue == CUBLASLT_EPILOGUE_BGRADB;
-  if (rare && (!lt_record().has_epilogues || p.d.batch != 1)) return false;
   return !has_bias(p) || p.bias_type == p.d.type;
 }
 
@@ -169,6 +169,7 @@ cublasStatus_t check(LtProblem const& p, void const* bias, void const* aux) {
   if (has_aux(p) && (p.aux_leading_dimension % 8 != 0 || p.aux_leading_dimension < static_cast<std::int64_t>(m)))
     return refuse(invalid, "the columns of what gelu is given are ", p.aux_leading_dimension, " apart");
   if (!supported(p)) return refuse(unsupported, "this combination of types");
+  if (rare(p) && !lt_record().has_epilogues) return refuse(lt_record().refusal, "an epilogue");
   return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -413,6 +414,10 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t oper
   if (c != d || !(product.problem.c == product.problem.d)) return refuse(unsupported, "C is not D");
   auto const chosen = read<Algorithm>(algorithm);
   if (auto const status = check(chosen, product, workspace); status != CUBLAS_STATUS_SUCCESS) return status;
+  if (rare(product.problem) && !lt_record().multiplies_epilogues) {
+    ++lt_record().refused;
+    return refuse(lt_record().refusal, "an epilogue, which the heuristic had an algorithm for");
+  }
   if (capture_of(stream) == Capture::going_on && lt_record().capturable-- <= 0) fail_capture();
   // all that a graph needs is copied from the descriptions here: they may change before it is launched
   cudaError_t const given = give(stream, [=, scratch = chosen.workspace](void const*) {

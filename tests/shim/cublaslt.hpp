@@ -54,6 +54,9 @@ struct LtRecord {
   int handles = 0, destroyed = 0;       ///< made, and given back
   std::int64_t capturable = INT64_MAX;  ///< products that may still be captured
   bool has_epilogues = true;            ///< of GELU and of biases' gradients: set by tests
+  bool multiplies_epilogues = true;     ///< false: the heuristic has an algorithm for them that cublasLtMatmul refuses
+  cublasStatus_t refusal = CUBLAS_STATUS_NOT_SUPPORTED;  ///< what is said to one that it does not have
+  int refused = 0;                                       ///< by cublasLtMatmul
   std::vector<LtChoice> choices;
   std::vector<LtProduct> products;
 };

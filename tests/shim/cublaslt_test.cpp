@@ -1,59 +1,19 @@
 #define BOOST_TEST_MODULE cublaslt
-#include "tests/shim/cublaslt.hpp"
-
 #include <boost/test/unit_test.hpp>
 #include <string>
-#include <utility>
-#include <vector>
 
-#include "core/cuda.hpp"
-#include "core/error.hpp"
 #include "kernels/gemm/gemm_batch.hpp"
 #include "kernels/matrix_attention/matrix_attention.hpp"
+#include "tests/shim/cublaslt_support.hpp"
 
 using namespace selenite;
+using namespace selenite::test;
 using shim::lt_record;
 
 namespace {
 
-/// Zeros, aligned as device memory is.
-class Memory {
- public:
-  Tensor operator()(DType type, Shape shape, std::int64_t offset_bytes = 0) {
-    Tensor x(nullptr, type, shape);
-    blocks_.emplace_back(static_cast<std::size_t>(x.bytes() + offset_bytes) / sizeof(Block) + 1);
-    return {reinterpret_cast<std::byte*>(blocks_.back().data()) + offset_bytes, type, shape};
-  }
-  std::span<std::byte> workspace(std::size_t bytes) {
-    return {operator()(DType::uint8, {static_cast<std::int64_t>(bytes)}).raw(), bytes};
-  }
-
- private:
-  struct alignas(256) Block {
-    std::byte bytes[256];
-  };
-  std::vector<std::vector<Block>> blocks_;
-};
-
-struct Fixture {
-  Fixture() { lt_record() = {}; }
-  std::size_t choices() const { return lt_record().choices.size(); }
-  shim::LtProduct const& last() const { return lt_record().products.back(); }
-  Memory memory;
-};
-
 constexpr std::int64_t tokens = 6, in = 16, out = 24;
 constexpr DType type = DType::bf16;
-
-template <class F>
-std::string message_of(F&& f) {
-  try {
-    f();
-  } catch (Error const& error) {
-    return error.what();
-  }
-  return "";
-}
 
 void check_matrix(shim::LtMatrix const& x, cudaDataType_t dtype, std::uint64_t rows, std::uint64_t cols,
                   std::int64_t leading_dimension) {
@@ -62,7 +22,7 @@ void check_matrix(shim::LtMatrix const& x, cudaDataType_t dtype, std::uint64_t r
 
 }  // namespace
 
-BOOST_FIXTURE_TEST_SUITE(cublaslt, Fixture)
+BOOST_FIXTURE_TEST_SUITE(cublaslt, CublasLtFixture)
 
 // y = x W^T + bias, dx = dy W, dW += dy^T x, where x and y are columns of wider matrices.
 BOOST_AUTO_TEST_CASE(products_of_a_linear_layer) {
@@ -162,59 +122,6 @@ BOOST_AUTO_TEST_CASE(products_of_a_linear_layer_in_8_bits) {
                     .a_scale = scale(0),
                     .b_scale = scale(1)};
   BOOST_TEST(message_of([&] { launch(cuda, ragged); }).find("multiples of 16") != std::string::npos);
-}
-
-// y = gelu(before), before = x W^T + b; d_before = gelu'(before) dy W; dW += dy^T x beside the sums of dy.
-BOOST_AUTO_TEST_CASE(epilogues) {
-  Tensor const x = memory(type, {tokens, in}), w = memory(type, {out, in}), y = memory(type, {tokens, out}),
-               before = memory(type, {tokens, 2 * out}).columns(8, out), bias = memory(type, {out}),
-               w2 = memory(type, {in, out}), dw = memory(DType::fp32, {out, in}), dbias = memory(DType::fp32, {1, out});
-  Gemm const forward{
-      .a = x, .b = w, .out = y, .transpose_b = true, .bias = bias, .epilogue = Epilogue::gelu, .before = before};
-  Gemm const backward{.a = x, .b = w2, .out = y, .epilogue = Epilogue::gelu_backward, .before = before};
-  Gemm const gradient{.a = y, .b = x, .out = dw, .transpose_a = true, .accumulate = true, .bias_gradient = dbias};
-  {
-    Cuda cuda;
-    cuda.workspace = memory.workspace(1 << 16);
-    launch(cuda, forward);
-    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS && last().bias == bias.raw());
-    BOOST_CHECK(last().aux == before.raw() && last().problem.aux_leading_dimension == 2 * out);
-    BOOST_CHECK(last().d == y.raw() && last().problem.bias_type == CUDA_R_16BF);
-    Gemm other = forward;
-    other.bias = {};
-    launch(cuda, other);
-    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_GELU_AUX && !last().bias);
-    launch(cuda, backward);
-    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_DGELU && last().aux == before.raw());
-    launch(cuda, gradient);
-    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_BGRADB && last().bias == dbias.raw());
-    BOOST_CHECK(last().problem.bias_type == CUDA_R_32F && last().problem.n() == out && last().beta == 1);
-    BOOST_CHECK_EQUAL(lt_record().products.size(), 4u);
-    BOOST_CHECK_EQUAL(cuda.flops, 4 * 2.0 * tokens * in * out);
-
-    // another alignment of what gelu is given is another problem; rows that no library takes are ours
-    std::size_t asked = choices();
-    other = forward, other.before = memory(type, {tokens, 2 * out}, 16).columns(8, out);
-    launch(cuda, other);
-    BOOST_CHECK_EQUAL(choices(), ++asked);
-    other.before = memory(type, {tokens, out + 4}).columns(0, out);
-    launch(cuda, other);
-    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_BIAS && last().d == other.before.raw());
-  }
-  // where the library has no such algorithm, our kernels do what it would have done; it is asked once
-  lt_record() = {.has_epilogues = false};
-  Cuda cuda;
-  cuda.workspace = memory.workspace(1 << 16);
-  for (int twice = 0; twice < 2; ++twice) {
-    launch(cuda, forward);
-    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_BIAS && last().d == before.raw());
-    launch(cuda, backward);
-    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_DEFAULT && last().d == y.raw());
-    launch(cuda, gradient);
-    BOOST_CHECK(last().problem.epilogue == CUBLASLT_EPILOGUE_DEFAULT && last().beta == 1);
-  }
-  BOOST_CHECK_EQUAL(choices(), 3u);
-  BOOST_CHECK_EQUAL(cuda.flops, 6 * 2.0 * tokens * in * out);
 }
 
 BOOST_AUTO_TEST_CASE(an_algorithm_is_chosen_once_a_problem) {

@@ -308,14 +308,16 @@ BOOST_AUTO_TEST_CASE(every_layout_trains_as_one_rank) {
 }
 
 /// Products by the stand-in for cuBLASLt, which takes 8-bit operands as sm_90 does, against the emulation on the cores.
-BOOST_AUTO_TEST_CASE(in_8_bits_a_layout_trains_as_one_rank_on_the_cores) {
+void train_in_8_bits(std::string const& activation, Settings const& of_devices) {
   Draw const d = parse_draw(
-      "model.layers=2 model.hidden=64 model.heads=4 model.ffn_hidden=96 model.activation=swiglu model.vocab_size=61 "
+      "model.layers=2 model.hidden=64 model.heads=4 model.ffn_hidden=96 model.activation=" + activation +
+      " model.vocab_size=61 "
       "model.sequence_length=32 train.global_batch=4 train.steps=10 train.lr=1e-3 | layout.tensor=2 layout.data=2 "
       "layout.pipe=1 layout.sequence_parallel=true train.micro_batch=1 train.optimizer_sharding=1");
   Settings const fp8{"train.precision=fp8", "train.fp8_history=2"};
   Settings on_devices = fp8;
   on_devices.push_back("run.backend=cuda");
+  on_devices.insert(on_devices.end(), of_devices.begin(), of_devices.end());
   Trained const one = train_as_threads(config_of(d, false, fp8), {.until = 3});
   take_nccl_logs();
   Trained const all = train_as_threads(config_of(d, true, on_devices), {.until = 3}, nccl);
@@ -329,6 +331,17 @@ BOOST_AUTO_TEST_CASE(in_8_bits_a_layout_trains_as_one_rank_on_the_cores) {
     for (std::size_t i = 0; i < history.size(); ++i)
       BOOST_TEST(all.amaxes.at(name)[i] == history[i], boost::test_tools::tolerance(0.1f));
   check_record(take_nccl_logs(), all.bytes_sent);
+}
+
+BOOST_AUTO_TEST_CASE(in_8_bits_a_layout_trains_as_one_rank_on_the_cores) { train_in_8_bits("swiglu", {}); }
+
+/// Products that make GELU, too: the cores, which round its input first, are as far off as without.
+BOOST_AUTO_TEST_CASE(in_8_bits_a_layout_with_fused_epilogues_trains_as_one_rank_on_the_cores) {
+  for (std::string const epilogues : {"none", "gelu", "all"})
+    for (std::string const recompute : {"none", "selective", "full"})
+      BOOST_TEST_CONTEXT(epilogues << ", recompute " << recompute) {
+        train_in_8_bits("gelu", {"run.fused_epilogues=" + epilogues, "train.recompute=" + recompute});
+      }
 }
 
 /// Products that make GELU and biases' gradients, too.
