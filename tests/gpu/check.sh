@@ -238,11 +238,14 @@ if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
   step 6.7B 2048 bf16 2 1
   full_67=${fitting:-1}
   step 2.7B 2048 bf16 8 4 2
+  with=run.attention_library=own step 2.7B 2048 bf16 "$fitting"  # heads of 80, which cuDNN takes for 128
   step 1.3B 4096 bf16 8 4 2
   step 2.7B 4096 bf16 4 2 1
+  with=run.attention_library=own step 2.7B 4096 bf16 "$fitting"
   step 6.7B 4096 bf16 1
   step 6.7B 2048 fp8 2 1
   [ "$fitting" = "$full_67" ] || step 6.7B 2048 bf16 "$fitting"  # the same micro-batch, to compare
+  with=run.fused_epilogues=none step 6.7B 2048 fp8 "$fitting"
   # where the device may wait for its host
   samples=1 step 1.3B 2048 bf16 1
   samples=1 with=run.cuda_graphs=true step 1.3B 2048 bf16 1
@@ -252,7 +255,7 @@ if [ "$quick" = 0 ] && present "$bin/bin/bench_device"; then
     note "left out  PyTorch: there is no python3 with a torch that finds the GPU"
   fi
   if [ "$profile" = 1 ] && command -v ncu >/dev/null && kernels "$full"; then profiled=1; fi
-  for op in norm cross_entropy activation dropout reduction adamw embedding rotary cast quantize gemm attention matrix_attention; do
+  for op in attention norm cross_entropy embedding gemm dropout activation reduction adamw rotary cast quantize matrix_attention; do
     test=$bin/tests/${op}_cuda_test
     if [ -x "$test" ]; then
       measure "$op speed" 25 "$test" --run_test=@speed --report_level=no | tee "$work/speed"

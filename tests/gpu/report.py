@@ -12,9 +12,10 @@ import re
 import sys
 
 # "<case> <dtype> 0.123 ms 456.7 GB/s 890.1 GFLOP/s 98.7 % of the copy bandwidth", as tests/kernels/speed.cpp prints
-SPEED = re.compile(r"^(.*?)\s+(fp\d+|bf16|fp8\S*)\s+([\d.]+) ms\s+([\d.]+) GB/s\s+([\d.]+) GFLOP/s\s+([\d.]+) % of the (.*)$")
+SPEED = re.compile(r"^(.*?)\s+(fp\d+|bf16|e4m3|e5m2)\s+([\d.]+) ms\s+([\d.]+) GB/s\s+([\d.]+) GFLOP/s\s+([\d.]+) % of the (.*)$")
 MODELS = {(24, 2048): "1.3B", (32, 2560): "2.7B", (32, 4096): "6.7B"}
 MFU_GOAL, AHEAD_GOAL, LAYER_GOAL, COPY_GOAL, IDLE_GOAL, FP8_GOAL, START_GOAL = 0.60, 1.15, 0.80, 85.0, 0.02, 1.25, 5.0
+ATTENTION_GOAL = 3.0
 
 
 def speed(operation, lines):
@@ -54,7 +55,7 @@ def precision(run):
 
 # what a step is measured with and without
 SWITCHES = {"run.cuda_graphs=true": "as CUDA graphs", "run.fused_epilogues=none": "without fused epilogues", "run.fused_epilogues=all": "with all epilogues fused",
-            "train.deterministic=false": "with sums in any order"}
+            "train.deterministic=false": "with sums in any order", "run.attention_library=own": "with our own attention"}
 
 
 def switched(run):
@@ -68,6 +69,17 @@ def of_model(runs, model, sequence, kind="bf16", micro_batch=None):
         if (MODELS.get((run["layers"], run["hidden"])), run["sequence"], precision(run)) == (model, sequence, kind):
             return run
     return None
+
+
+def attention_ratios(lines):
+    """(times as long as cuDNN's, case) of our own flash attention. A case has one line a pass, forward first."""
+    times = {}
+    for x in lines:
+        if x["question"] == "speed" and x["operation"] == "attention":
+            times.setdefault((x["case"], x["dtype"]), []).append(x["ms"])
+    for (case, dtype), ours in times.items():
+        for way, mine, theirs in zip(("forward", "backward"), ours, times.get((case + ", cuDNN", dtype), [])):
+            yield mine / theirs, f"{case} {dtype} {way}"
 
 
 def goals(lines):
@@ -92,14 +104,17 @@ def goals(lines):
     worst = min(copies, key=lambda x: x["percent"], default=None)
     figures.add(f"slowest memory-bound case of {len(copies)}", worst, f">= {COPY_GOAL} % of a copy",
                 lambda x: f"{x['percent']} % ({x['operation']}: {x['case']}, {x['dtype']})", lambda x: x["percent"] >= COPY_GOAL)
+    slowest = max(attention_ratios(lines), default=None)
+    figures.add("our flash attention, longest against cuDNN's" + (f": {slowest[1]}" if slowest else ""), slowest,
+                f"<= {ATTENTION_GOAL} times", lambda x: f"{x[0]:.1f} times", lambda x: x[0] <= ATTENTION_GOAL)
     run = of_model(steps, "1.3B", 2048) or {}
     figures.add("GPU idle inside a step, 1.3B, s 2048", run.get("idle_share"), f"<= {percent(IDLE_GOAL)}", percent,
                 lambda x: x <= IDLE_GOAL)
     for one in filter(switched, steps):
-        plain = next((x for x in steps if not switched(x) and all(
+        plain = next((x for x in steps if not switched(x) and precision(x) == precision(one) and all(
             x[k] == one[k] for k in ("layers", "hidden", "sequence", "micro_batch", "global_batch"))), None)
         figures.add(f"tokens/s {switched(one)} against the default, {MODELS.get((one['layers'], one['hidden']))}, "
-                    f"s {one['sequence']}, b {one['micro_batch']}",
+                    f"s {one['sequence']}, {precision(one)}, b {one['micro_batch']}",
                     one["tokens_per_second"] / plain["tokens_per_second"] if plain else None, "-",
                     lambda x: f"{x:.3f} times", lambda x: True)
     short = of_model(steps, "6.7B", 2048, "fp8")

@@ -62,6 +62,9 @@ inline std::vector<Problem> problems_of(AttentionLibrary library) {
       {.name = "40 x 70, size 200", .shape = sizes(1, 40, 70, 2, 1, 200)},
       {.name = "growing scores", .shape = sizes(1, 70, 150, 2, 1, 16, false), .slope = 0.1},
       {.name = "dropout, documents, all", .shape = sizes(1, 100, 90, 2, 2, 24, false, 0.4), .document = 30},
+      {.name = "dropout, size 128", .shape = sizes(1, 150, 150, 2, 1, 128, true, 0.1)},
+      {.name = "dropout, size 200", .shape = sizes(1, 70, 90, 2, 1, 200, false, 0.3)},
+      {.name = "dropout, grouped, size 80", .shape = sizes(1, 100, 130, 4, 2, 80, false, 0.1)},
       ring_step("ring, own keys", 1, 1, 16),
       ring_step("ring, an earlier rank's keys", 1, 0, 32),
       ring_step("ring, a later rank's keys", 0, 1, 8),
@@ -73,6 +76,13 @@ inline std::vector<Problem> problems_of(AttentionLibrary library) {
                    .speed = true});
   p.push_back(
       {.name = "causal s 1024 d 64 dropout 0.1", .shape = sizes(4, 1024, 1024, 12, 12, 64, true, 0.1), .speed = true});
+  p.push_back({.name = "causal s 2048 d 80", .shape = sizes(2, 2048, 2048, 32, 32, 80), .speed = true});
+  p.push_back(
+      {.name = "causal s 2048 d 128 dropout 0.1", .shape = sizes(2, 2048, 2048, 6, 6, 128, true, 0.1), .speed = true});
+  p.push_back({.name = "causal s 4096 d 128 documents of 512",
+               .shape = sizes(1, 4096, 4096, 6, 6, 128),
+               .document = 512,
+               .speed = true});
   p.push_back({.name = "all s 1024 d 64", .shape = sizes(4, 1024, 1024, 12, 12, 64, false), .speed = true});
   p.push_back({.name = "causal s 4096 d 64, 4 kv heads", .shape = sizes(1, 4096, 4096, 12, 4, 64), .speed = true});
   for (Problem& one : p) {
