@@ -20,16 +20,34 @@ struct Problem {
   DType dtype = DType::bf16;  ///< of everything but the sums and the statistics
   std::int64_t samples = 0, queries = 0, keys = 0, heads = 0, kv_heads = 0, head_dim = 0;
   bool causal = false;         ///< query i sees keys 0 to i; else all
+  bool documents = false;      ///< of those only keys from the query's start on
   bool backward = false;       ///< else forward
   bool deterministic = false;  ///< backward: the same bits every time
   TokenStrides q, k, v, out, dout, dq, dk, dv;
+  TokenStrides starts;         ///< of documents, int32 [samples, queries]
   std::int64_t workspace = 0;  ///< bytes that the plan may use
   auto operator<=>(Problem const&) const = default;
 };
 
 /// The numbers of the graphs' tensors. logsumexp, delta (row sums of dout * out) and dq_sums are fp32 and packed:
 /// [samples, heads, queries, 1] and [samples, heads, queries, head_dim].
-enum Number : std::int64_t { q = 1, k, v, out, logsumexp, scale, hidden, one, dout, delta, dq_sums, dq, dk, dv };
+enum Number : std::int64_t {
+  q = 1,
+  k,
+  v,
+  out,
+  logsumexp,
+  scale,
+  hidden,
+  one,
+  dout,
+  delta,
+  dq_sums,
+  dq,
+  dk,
+  dv,
+  starts
+};
 
 /// Whether a plan of the problem has fp32 sums of dq in memory. Without, engines that add to them in any order don't
 /// fit the graph; those that remain keep dP whole in their scratch.

@@ -13,6 +13,16 @@ Layout of_keys(Problem const& p, TokenStrides const& strides) { return tokens(p,
 Layout statistics(Problem const& p) { return packed({p.samples, p.heads, p.queries, 1}); }
 Layout scores(Problem const& p) { return packed({p.samples, p.heads, p.queries, p.keys}); }
 
+/// Scores, minus infinity where nothing is seen.
+Value masked(GraphBuilder& g, Problem const& p, Value s) {
+  if (!p.causal) return s;
+  Value const otherwise = g.scalar(hidden);
+  s = g.lower_triangle(s, otherwise);
+  if (!p.documents) return s;
+  Layout const of_rows{{p.samples, 1, p.queries, 1}, {p.starts.sample, p.starts.sample, p.starts.token, 1}};
+  return g.from_index_on(s, g.in_memory(starts, DType::int32, of_rows), otherwise);
+}
+
 /// out = softmax(scale q k^T) v and logsumexp.
 void forward(GraphBuilder& g, Problem const& p) {
   DType const type = p.dtype;
@@ -21,8 +31,7 @@ void forward(GraphBuilder& g, Problem const& p) {
               tlse = g.in_memory(logsumexp, DType::fp32, statistics(p));
   Value const products = g.intermediate(DType::fp32, scores(p));
   g.matmul(tq, tk, products);
-  Value s = g.pointwise(Pointwise::multiply, {products, g.scalar(scale)});
-  if (p.causal) s = g.lower_triangle(s, g.scalar(hidden));
+  Value const s = masked(g, p, g.pointwise(Pointwise::multiply, {products, g.scalar(scale)}));
   Value const top = g.intermediate(DType::fp32, statistics(p)), sum = g.intermediate(DType::fp32, statistics(p));
   g.reduce(Reduction::largest, s, top);
   Value const exponentials = g.pointwise(Pointwise::exponential, {g.pointwise(Pointwise::subtract, {s, top})});
@@ -66,9 +75,8 @@ void backward(GraphBuilder& g, Problem const& p) {
 
   Value const products = g.intermediate(DType::fp32, scores(p)), dp = g.intermediate(DType::fp32, scores(p));
   g.matmul(tq, tk, products);
-  Value s = g.pointwise(Pointwise::subtract, {g.pointwise(Pointwise::multiply, {products, factor}), tlse});
-  if (p.causal) s = g.lower_triangle(s, g.scalar(hidden));
-  Value const probabilities = g.pointwise(Pointwise::exponential, {s});
+  Value const s = g.pointwise(Pointwise::subtract, {g.pointwise(Pointwise::multiply, {products, factor}), tlse});
+  Value const probabilities = g.pointwise(Pointwise::exponential, {masked(g, p, s)});
   key_gradient(g, p, probabilities, tdout, tdv);
 
   g.matmul(tdout, tv, dp);

@@ -80,9 +80,12 @@ cudnn::Problem problem_of(Op const& op, SeenBlock const& b, std::int64_t plan_by
           .kv_heads = s.kv_heads,
           .head_dim = s.head_dim,
           .causal = b.causal,
+          .documents = b.documents,
           .q = strides_of(op.q, s.queries),
           .k = strides_of(op.k, s.keys),
           .v = strides_of(op.v, s.keys),
+          .starts = b.documents ? cudnn::TokenStrides{op.query_places.document_starts.row_stride(), 1}
+                                : cudnn::TokenStrides{},
           .workspace = plan_bytes};
 }
 cudnn::Problem problem_of(Attention const& op, LibraryForward const& parts) {
@@ -128,6 +131,7 @@ void run(Cuda& cuda, Attention const& op, LibraryForward const& parts, cudnn::Pl
   arguments.set(cudnn::q, at(op.q, b.first_query));
   arguments.set(cudnn::k, at(op.k, b.first_key));
   arguments.set(cudnn::v, at(op.v, b.first_key));
+  if (b.documents) arguments.set(cudnn::starts, op.query_places.document_starts.raw());
   arguments.set(cudnn::out, part_or(parts.out, op.out, 0));
   arguments.set(cudnn::logsumexp, part_or(parts.logsumexp, op.logsumexp, 0));
   cuda.cudnn->run(plan, arguments, workspace, cuda.stream);
@@ -150,6 +154,7 @@ void run(Cuda& cuda, AttentionBackward const& op, LibraryBackward const& parts, 
   arguments.set(cudnn::q, at(op.q, b.first_query));
   arguments.set(cudnn::k, at(op.k, b.first_key));
   arguments.set(cudnn::v, at(op.v, b.first_key));
+  if (b.documents) arguments.set(cudnn::starts, op.query_places.document_starts.raw());
   arguments.set(cudnn::out, at(op.out, b.first_query));
   arguments.set(cudnn::dout, at(op.dout, b.first_query));
   arguments.set(cudnn::logsumexp, part_or(parts.logsumexp, op.logsumexp, 0));

@@ -82,6 +82,8 @@ class GraphBuilder {
   Value pointwise(Pointwise mode, std::initializer_list<Value> inputs);
   /// x where the third index is not below the fourth, else `otherwise`.
   Value lower_triangle(Value const& x, Value const& otherwise);
+  /// x where the fourth index is not below `first` (int32, of each row), else `otherwise`.
+  Value from_index_on(Value const& x, Value const& first, Value const& otherwise);
   void reduce(Reduction how, Value const& x, Value const& y);
   void matmul(Value const& a, Value const& b, Value const& c);
   /// The same memory under another layout.
@@ -90,6 +92,11 @@ class GraphBuilder {
   Descriptor finish(Target const& target);
 
  private:
+  /// An int32 index of each element of x.
+  void* index(Value const& x, std::int64_t dimension);
+  /// x where a >= b, else `otherwise`.
+  Value choose(Value const& x, void* a, void* b, Value const& otherwise);
+
   std::vector<Descriptor> parts_;  ///< tensors and what operations are described by
   std::vector<Descriptor> operations_;
   std::int64_t next_intermediate_ = 1'000'000;

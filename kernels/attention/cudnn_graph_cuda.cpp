@@ -109,6 +109,8 @@ cudnnDataType_t data_type(DType type) {
       return CUDNN_DATA_BFLOAT16;
     case DType::fp16:
       return CUDNN_DATA_HALF;
+    case DType::int32:
+      return CUDNN_DATA_INT32;
     default:
       throw Error(concat("There is no attention by cuDNN in ", name(type),
                          " (there are bf16 and fp16). Use run.attention_library = \"own\"."));
@@ -243,23 +245,29 @@ Value GraphBuilder::pointwise(Pointwise mode, std::initializer_list<Value> input
   return out;
 }
 
-Value GraphBuilder::lower_triangle(Value const& x, Value const& otherwise) {
-  auto const made = [&](cudnnDataType_t type) {
-    return parts_.emplace_back(make_tensor(next_intermediate_++, type, x.layout, true)).get();
-  };
-  auto const index = [&](std::int64_t dimension) {
-    void* const to = made(CUDNN_DATA_INT32);
-    Descriptor const& how = parts_.emplace_back(make_pointwise(CUDNN_POINTWISE_GEN_INDEX, CUDNN_DATA_FLOAT, dimension));
-    operations_.push_back(make_pointwise_operation(how, x.tensor, nullptr, nullptr, to));
-    return to;
-  };
-  void *const row = index(2), *const column = index(3), *const inside = made(CUDNN_DATA_BOOLEAN);
+void* GraphBuilder::index(Value const& x, std::int64_t dimension) {
+  void* const to = parts_.emplace_back(make_tensor(next_intermediate_++, CUDNN_DATA_INT32, x.layout, true)).get();
+  Descriptor const& how = parts_.emplace_back(make_pointwise(CUDNN_POINTWISE_GEN_INDEX, CUDNN_DATA_FLOAT, dimension));
+  operations_.push_back(make_pointwise_operation(how, x.tensor, nullptr, nullptr, to));
+  return to;
+}
+
+Value GraphBuilder::choose(Value const& x, void* a, void* b, Value const& otherwise) {
+  void* const inside = parts_.emplace_back(make_tensor(next_intermediate_++, CUDNN_DATA_BOOLEAN, x.layout, true)).get();
   Descriptor const& compare = parts_.emplace_back(make_pointwise(CUDNN_POINTWISE_CMP_GE, CUDNN_DATA_BOOLEAN));
-  operations_.push_back(make_pointwise_operation(compare, row, column, nullptr, inside));
+  operations_.push_back(make_pointwise_operation(compare, a, b, nullptr, inside));
   Value const out = intermediate(DType::fp32, x.layout);
   Descriptor const& select = parts_.emplace_back(make_pointwise(CUDNN_POINTWISE_BINARY_SELECT));
   operations_.push_back(make_pointwise_operation(select, x.tensor, otherwise.tensor, inside, out.tensor));
   return out;
+}
+
+Value GraphBuilder::lower_triangle(Value const& x, Value const& otherwise) {
+  void *const row = index(x, 2), *const column = index(x, 3);
+  return choose(x, row, column, otherwise);
+}
+Value GraphBuilder::from_index_on(Value const& x, Value const& first, Value const& otherwise) {
+  return choose(x, index(x, 3), first.tensor, otherwise);
 }
 
 void GraphBuilder::reduce(Reduction reduction, Value const& x, Value const& y) {

@@ -18,6 +18,12 @@ PlaceRange range_of(PositionRuns const& runs, int run, std::int64_t length) {
   return {static_cast<std::int32_t>(first), static_cast<std::int32_t>(first + part - 1), 0, 0};
 }
 
+bool has_documents(AttentionPlaces const& queries, AttentionPlaces const& keys) {
+  return queries.document_starts.defined() || keys.document_starts.defined();
+}
+/// Whether a token's position is its index.
+bool are_indices(PositionRuns const& runs) { return runs.count == 1 && runs.first[0] == 0; }
+
 /// How much the runs of queries see of the runs of keys.
 struct RunsSeen {
   int queries = 0, keys = 0;
@@ -80,11 +86,13 @@ std::string refusal_of_problem(Op const& op) {
   if (s.library == AttentionLibrary::own) return "run.attention_library is \"own\"";
   if (type != DType::bf16 && type != DType::fp16) return concat("it has no attention in ", name(type));
   if (s.dropout.probability > 0) return "its dropout draws other masks under another layout";
-  if (op.query_places.document_starts.defined() || op.key_places.document_starts.defined())
-    return "it knows no document masks";
+  bool const documents = has_documents(op.query_places, op.key_places);
+  if (documents && s.library == AttentionLibrary::automatic)
+    return "our kernel skips what other documents have, which it does not";
   if (s.head_dim % 8 != 0 || s.head_dim > 256)
     return concat("it takes heads of sizes up to 256 in steps of 8, not ", s.head_dim);
   std::optional<SeenBlock> const block = seen_block(s, op.query_places, op.key_places);
+  if (!block && documents) return "it takes document masks of whole samples alone, and causal ones";
   if (!block) return "positions are not known to the host, or its masks don't cover them";
   if (block->queries < 2 || block->keys < 2) return "a single query or key is too few for it";
   return "";
@@ -113,7 +121,13 @@ std::string refusal_of_scratch(Op const& op, std::int64_t workspace) {
 
 std::optional<SeenBlock> seen_block(AttentionShape const& s, AttentionPlaces const& query_places,
                                     AttentionPlaces const& key_places) {
-  if (query_places.document_starts.defined() || key_places.document_starts.defined()) return std::nullopt;
+  if (has_documents(query_places, key_places)) {
+    bool const whole =
+        s.queries == s.keys && are_indices(known_runs(query_places)) && are_indices(known_runs(key_places));
+    if (s.library != AttentionLibrary::cudnn || !s.causal || !whole || !query_places.document_starts.defined())
+      return std::nullopt;
+    return SeenBlock{0, s.queries, 0, s.keys, true, true};
+  }
   SeenBlock const everything{0, s.queries, 0, s.keys, false};
   if (!s.causal) return everything;
   PositionRuns const queries = known_runs(query_places), keys = known_runs(key_places);

@@ -10,16 +10,18 @@
 namespace selenite {
 
 /// One rectangle of every sample's (query, key) pairs outside of which nothing is seen, and within which all is seen or
-/// (causal) by query i of it the keys 0 to i of it.
+/// (causal) by query i of it the keys 0 to i of it; with documents, of those only the keys from where the query's
+/// document starts.
 struct SeenBlock {
   std::int64_t first_query = 0, queries = 0, first_key = 0, keys = 0;
-  bool causal = false;
+  bool causal = false, documents = false;
   bool operator==(SeenBlock const&) const = default;
 };
 /// Of a zig-zag ring's pairs of chunks: the own one causally, the front half of an earlier rank's keys by all queries,
-/// a later rank's keys by the back half of the queries. Nothing where the mask is not of this form, or is data:
-/// document starts are. (As sequences of their own, packed with offsets, documents would need a bound on their number,
-/// and each sum of sizes that depends on it; our kernel reads their starts, and skips blocks of other documents.)
+/// a later rank's keys by the back half of the queries. Nothing where the mask is not of this form. Documents are taken
+/// in whole samples with a causal mask, and with AttentionLibrary::cudnn alone: the library masks every score, where
+/// our kernel skips blocks of other documents. (As sequences of their own, packed with offsets, documents would need a
+/// bound on their number, and each sum of sizes that depends on it.)
 std::optional<SeenBlock> seen_block(AttentionShape const& shape, AttentionPlaces const& query_places,
                                     AttentionPlaces const& key_places);
 

@@ -58,6 +58,17 @@ BOOST_AUTO_TEST_CASE(it_has_engines_for_all_that_it_is_given) {
           }
 }
 
+BOOST_AUTO_TEST_CASE(it_has_engines_for_documents) {
+  for (Problem p : {problem(1024, 1024, 12, 12, 64), problem(4096, 4096, 32, 8, 128), problem(256, 256, 4, 2, 80)})
+    for (bool const backward : {false, true})
+      for (bool const deterministic : {false, true}) {
+        if (deterministic && !backward) continue;
+        p.causal = p.documents = true, p.backward = backward, p.deterministic = deterministic;
+        p.starts = {p.queries, 1};
+        BOOST_CHECK_GE(proposals(p), 1);
+      }
+}
+
 BOOST_AUTO_TEST_CASE(it_refuses_what_does_not_fit) {
   GraphBuilder g;
   Value const a = g.in_memory(1, DType::bf16, packed({1, 2, 64, 32})),

@@ -40,6 +40,8 @@ struct Elements {
         return static_cast<float>(static_cast<fp16 const*>(memory)[at]);
       case CUDNN_DATA_BFLOAT16:
         return static_cast<float>(static_cast<bf16 const*>(memory)[at]);
+      case CUDNN_DATA_INT32:
+        return static_cast<std::int32_t const*>(memory)[at];
       default:
         return static_cast<float const*>(memory)[at];
     }

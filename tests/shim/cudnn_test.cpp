@@ -228,8 +228,8 @@ BOOST_AUTO_TEST_CASE(the_tables_problems) {
               p.name + (added ? ", added" : ""), [=](Tensors& t, DType as) { return backward(t, as, p, added); }, p,
               dtype, rows);
       }
-  BOOST_CHECK_GE(forward_cases, 40);
-  BOOST_CHECK_GE(backward_cases, 36);
+  BOOST_CHECK_GE(forward_cases, 44);
+  BOOST_CHECK_GE(backward_cases, 40);
 }
 
 // dP of all heads does not fit: by samples, then by the heads of kv heads, to the same bits.
@@ -294,7 +294,15 @@ BOOST_AUTO_TEST_CASE(blocks_that_are_seen) {
   BOOST_CHECK(!seen_block(s, {}, at({1, {8}})));                                   // and here after them
   AttentionPlaces documents;
   documents.document_starts = some;
+  BOOST_CHECK(!seen_block(s, documents, documents));  // ours is taken, unless cuDNN's is asked for
+  s.library = AttentionLibrary::cudnn;
+  BOOST_CHECK(seen_block(s, documents, documents) == (SeenBlock{0, 8, 0, 8, true, true}));
+  AttentionPlaces elsewhere = documents;
+  elsewhere.positions = some, elsewhere.runs = {2, {0, 20}};
+  BOOST_CHECK(!seen_block(s, elsewhere, elsewhere));
+  s.causal = false;
   BOOST_CHECK(!seen_block(s, documents, documents));
+  s.causal = true, s.library = AttentionLibrary::automatic;
 
   // A ring of any number of ranks has nothing else, and what is left out is not seen.
   for (std::int64_t const ranks : {2, 3, 4})
@@ -328,7 +336,15 @@ BOOST_AUTO_TEST_CASE(what_is_not_taken_is_said) {
   };
   BOOST_CHECK(contains(refusal([](Attention& op) { op.shape.library = AttentionLibrary::own; }), "own"));
   BOOST_CHECK(contains(refusal([](Attention& op) { op.shape.dropout.probability = 0.1; }), "dropout"));
-  BOOST_CHECK(contains(refusal([&](Attention& op) { op.query_places.document_starts = layer.lse; }), "document"));
+  auto const documents = [&](AttentionLibrary library, bool causal) {
+    return refusal([&](Attention& op) {
+      op.query_places.document_starts = layer.lse;
+      op.shape.library = library, op.shape.causal = causal;
+    });
+  };
+  BOOST_CHECK(contains(documents(AttentionLibrary::automatic, true), "our kernel skips"));
+  BOOST_CHECK(contains(documents(AttentionLibrary::cudnn, false), "causal ones"));
+  BOOST_CHECK_EQUAL(documents(AttentionLibrary::cudnn, true), "");
   BOOST_CHECK(contains(refusal([&](Attention& op) { op.query_places.positions = layer.lse; }), "positions"));
   BOOST_CHECK(contains(refusal([](Attention& op) { op.shape.head_dim = 12; }), "steps of 8"));
   BOOST_CHECK(contains(refusal([](Attention& op) { op.shape.queries = 1; }), "single"));
