@@ -14,7 +14,7 @@ class BlockRow {
   __device__ BlockRow(T const* row, int n) : row_(row), n_(n) {
 #pragma unroll
     for (int k = 0; k < held; ++k)
-      if (column(k) < n) packs_[k] = load_pack<width>(row + column(k));
+      if (column(k) < n) packs_[k] = load_raw<width>(row + column(k));
   }
   /// f(column, pack of T) for all packs of this thread.
   template <class F>
@@ -22,7 +22,7 @@ class BlockRow {
     if constexpr (held > 0) {
 #pragma unroll
       for (int k = 0; k < held; ++k)
-        if (column(k) < n_) f(column(k), packs_[k]);
+        if (column(k) < n_) f(column(k), elements_of(packs_[k]));
     } else {
       for (int c = column(0); c < n_; c += static_cast<int>(blockDim.x) * width) f(c, load_pack<width>(row_ + c));
     }
@@ -34,7 +34,7 @@ class BlockRow {
   }
   T const* row_;
   int n_;
-  Pack<T, width> packs_[held > 0 ? held : 1];
+  RawPack<T, width> packs_[held > 0 ? held : 1];
 };
 
 template <int w, int h>

@@ -31,16 +31,29 @@ __device__ V warp_reduce(V v, Combine combine) {
   return v;
 }
 
-/// Over the threads of a one-dimensional block of whole warps; `shared` may be used for several in turn.
+/// Over the threads of a one-dimensional block of whole warps, with one barrier: for the first reduction through
+/// `shared`, or where a barrier lies between this one and what may still be read of the last.
 template <class V, class Combine>
-__device__ V block_reduce(V v, V identity, Combine combine, SharedArray<V, most_warps>& shared) {
+__device__ V block_reduce_once(V v, V identity, Combine combine, SharedArray<V, most_warps>& shared) {
   v = warp_reduce(v, combine);
   int const warps = static_cast<int>(blockDim.x) / warp_size, thread = static_cast<int>(threadIdx.x);
   if (warps == 1) return v;
-  __syncthreads();  // the last result may still be read
   if (thread % warp_size == 0) shared[thread / warp_size] = v;
   __syncthreads();
-  return warp_reduce(thread % warp_size < warps ? shared[thread % warp_size] : identity, combine);
+  int last = warps - 1;  // up to the next power of two: no lane beyond it takes part
+  last |= last >> 1, last |= last >> 2, last |= last >> 4;
+  int const warp = thread & last;
+  v = warp < warps ? shared[warp] : identity;
+#pragma unroll
+  for (int lanes = warp_size / 2; lanes > 0; lanes /= 2)
+    if (lanes < warps) v = combine(v, shuffle_xor(v, lanes));
+  return v;
+}
+/// The same; `shared` may be used for several in turn.
+template <class V, class Combine>
+__device__ V block_reduce(V v, V identity, Combine combine, SharedArray<V, most_warps>& shared) {
+  if (blockDim.x > warp_size) __syncthreads();  // the last result may still be read
+  return block_reduce_once(v, identity, combine, shared);
 }
 template <class V>
 __device__ V block_sum(V v, SharedArray<V, most_warps>& shared) {
