@@ -195,14 +195,14 @@ __global__ void __launch_bounds__(512) dx_kernel(BackwardArguments<T> a) {
   BlockRow<T, width, 0> const row(a.x[t], a.features);
   TwoSums sums{0, 0};
   FloatPack<width> dweight{}, dbias{};  // not used
-  row.for_each([&](int column, Pack<T, width> const& x) {
-    add_terms<width>(widen(x), load_floats<width>(a.dy[t] + column), load_floats<width>(a.weight + column), facts, sums,
+  row.for_each([&](int column, FloatPack<width> const& x) {
+    add_terms<width>(x, load_floats<width>(a.dy[t] + column), load_floats<width>(a.weight + column), facts, sums,
                      dweight, dbias);
   });
   average(facts, block_sums(sums, shared), a);
-  row.for_each([&](int column, Pack<T, width> const& x) {
-    store_dx<width>(a.dx[t] + column, widen(x), load_floats<width>(a.dy[t] + column),
-                    load_floats<width>(a.weight + column), widen(load_residual<width>(a, t, column)), facts);
+  row.for_each([&](int column, FloatPack<width> const& x) {
+    store_dx<width>(a.dx[t] + column, x, load_floats<width>(a.dy[t] + column), load_floats<width>(a.weight + column),
+                    widen(load_residual<width>(a, t, column)), facts);
   });
 }
 
