@@ -64,7 +64,7 @@ __device__ void see(Statistics& so_far, RawPack<T, width> const& pack, int count
 
 /// One block a token, one pass over its logits, of which each thread has some on their way at any time.
 template <class T, int width>
-__global__ void __launch_bounds__(512, 2) statistics_kernel(StatisticsArguments<T> a) {
+__global__ void __launch_bounds__(512, 3) statistics_kernel(StatisticsArguments<T> a) {
   __shared__ SharedArray<Statistics, most_warps> shared;
   constexpr int ahead = 4;  // packs
   std::int64_t const t = blockIdx.x;
