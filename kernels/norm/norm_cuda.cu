@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(1024) norm_kernel(NormArguments<T> a) {
   WarpPart const part = exchange_between_warps(part_of_warp(x, a.mean != nullptr), WarpPart{0, 0, 0}, shared);
   float const mean = reduce_warps(part.sum, Sum{}) * a.inverse_features, apart = part.mean() - mean;
   float const squares = reduce_warps(fmaf(part.count * apart, apart, part.squares), Sum{});
-  float const rstd = inverse_root(fmaf(squares, a.inverse_features, a.eps)), shift = -mean * rstd;
+  float const rstd = inverse_root(fmaf(squares, a.inverse_features, a.eps));
   if (threadIdx.x == 0) {
     if (a.mean) a.mean[t] = mean;
     a.rstd[t] = rstd;
@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(1024) norm_kernel(NormArguments<T> a) {
     FloatPack<width> const weight = load_floats<width>(a.weight + column);
     FloatPack<width> v = {};
     if (a.bias) v = load_floats<width>(a.bias + column);
-    for (int i = 0; i < width; ++i) v.at[i] = fmaf(fmaf(pack.at[i], rstd, shift), weight.at[i], v.at[i]);
+    for (int i = 0; i < width; ++i) v.at[i] = fmaf((pack.at[i] - mean) * rstd, weight.at[i], v.at[i]);
     store_floats<width>(a.y[t] + column, v);
   });
 }
