@@ -21,23 +21,24 @@ struct TokenList {
 
 struct ListArguments {
   std::int32_t const* ids;
-  std::int64_t first_row, table_rows;
+  std::uint32_t first_row, table_rows;
   int tokens, rows_a_block;
   TokenList list;
-  /// -1: of another shard, or no token.
+  /// -1: of another shard.
   __device__ int row_of(int token) const {
-    std::int64_t const row = token < tokens ? ids[token] - first_row : -1;
-    return row >= 0 && row < table_rows ? static_cast<int>(row) : -1;
+    std::uint32_t const row = static_cast<std::uint32_t>(ids[token]) - first_row;
+    return row < table_rows ? static_cast<int>(row) : -1;
   }
 };
 
-/// f(token, row) for a warp's part of the tokens, in order: a whole warp at a time.
+/// f(token, row) for a warp's part of the tokens, in order: a whole warp at a time, row -1 where there is no token.
 template <class F>
 __device__ void for_each_token(ListArguments const& a, int warp, F const& f) {
   constexpr int ahead = 8;  // loads on their way
   int const threads = static_cast<int>(blockDim.x), part = (a.tokens + threads - 1) / threads * warp_size;
-  int const last = (warp + 1) * part, lane = static_cast<int>(threadIdx.x) % warp_size;
-  for (int first = warp * part; first < last && first < a.tokens; first += ahead * warp_size) {
+  int const end = (warp + 1) * part, last = end < a.tokens ? end : a.tokens;
+  int const lane = static_cast<int>(threadIdx.x) % warp_size;
+  for (int first = warp * part; first < last; first += ahead * warp_size) {
     int rows[ahead];
 #pragma unroll
     for (int k = 0; k < ahead; ++k) {
@@ -92,7 +93,7 @@ __global__ void __launch_bounds__(1024) list_kernel(ListArguments a) {
   int before = 0;
   for_each_token(a, warp, [&](int, int row) {
     if (row >= first && row < first + rows) atomicAdd(&counts[warp * rows + row - first], 1);
-    before += row >= 0 && row < first;
+    if (row >= 0 && row < first) ++before;
   });
   before = block_reduce_once(before, 0, Sum{}, shared);  // its barrier shows the counts, too
   int const end = turn_into_places(counts, rows, before, sums);
@@ -191,10 +192,10 @@ __global__ void __launch_bounds__(add_warps* warp_size, 2) add_rows_kernel(AddRo
   open.close(a, column);
 }
 
-/// 32 warps and 256 blocks, or fewer for few tokens; a block has a thread for each of its rows.
+/// 32 warps and 128 blocks, or fewer for few tokens; a block has a thread for each of its rows.
 void launch_list(Cuda const& cuda, ListArguments a) {
   std::int64_t const warps = std::clamp<std::int64_t>(divide_up(a.tokens, 256), 1, most_warps),
-                     blocks = std::clamp<std::int64_t>(divide_up(a.tokens, 128), 1, 256),
+                     blocks = std::clamp<std::int64_t>(divide_up(a.tokens, 256), 1, 128),
                      rows = std::min(divide_up(a.table_rows, blocks), warps * warp_size);
   a.rows_a_block = static_cast<int>(rows);
   launch_kernel(cuda,
@@ -218,7 +219,8 @@ void add_rows(Cuda const& cuda, EmbeddingBackward const& op, Tensor const& table
   bool const packs = op.dy.cols() % width == 0 && rows_take(width, op.dy, table);
   for (std::int64_t first = 0; first < tokens; first += most) {
     std::int64_t const count = std::min(most, tokens - first);
-    launch_list(cuda, {data_of<std::int32_t const>(ids) + first, first_row, rows, static_cast<int>(count), 0, list});
+    launch_list(cuda, {data_of<std::int32_t const>(ids) + first, static_cast<std::uint32_t>(first_row),
+                       static_cast<std::uint32_t>(rows), static_cast<int>(count), 0, list});
     AddRowsArguments<T> const a{rows_of<T const>(op.dy.row_range(first, count)), rows_of<float>(table), list,
                                 static_cast<int>(op.dy.cols())};
     dim3 const blocks(grid_size(divide_up(a.features, warp_size * (packs ? width : 1))),
