@@ -16,20 +16,21 @@ std::int64_t real_columns(Tensor const& logits, std::int64_t first_column, std::
 struct Statistics {
   float maximum, sum;
 };
-__device__ inline Statistics shuffle_xor(Statistics v, int lanes) {
-  return {selenite::shuffle_xor(v.maximum, lanes), selenite::shuffle_xor(v.sum, lanes)};
-}
 constexpr float lowest = -std::numeric_limits<float>::infinity(), log2_of_e = 1.44269504f;
 
-struct Merge {
-  __device__ Statistics operator()(Statistics a, Statistics b) const {
-    float const maximum = fmaxf(a.maximum, b.maximum);
-    // a part without values has the sum 0 and no distance to the maximum; NaN is no 0 and stays
-    float const from_a = a.sum == 0 ? 0.0f : a.sum * expf(a.maximum - maximum);
-    float const from_b = b.sum == 0 ? 0.0f : b.sum * expf(b.maximum - maximum);
-    return {maximum, from_a + from_b};
-  }
-};
+/// A part's sum seen against the maximum of all parts. A part without values has the sum 0 and no distance to the
+/// maximum; NaN is no 0 and stays.
+__device__ inline float sum_against(Statistics part, float maximum) {
+  return part.sum == 0 ? 0.0f : part.sum * expf(part.maximum - maximum);
+}
+__device__ inline Statistics merge_block(Statistics mine, SharedArray<Statistics, most_warps>& shared) {
+  float maximum = warp_reduce(mine.maximum, Maximum{});
+  float sum = warp_reduce(sum_against(mine, maximum), Sum{});
+  Statistics const part = exchange_between_warps(Statistics{maximum, sum}, Statistics{lowest, 0}, shared);
+  maximum = reduce_warps(part.maximum, Maximum{});
+  sum = reduce_warps(sum_against(part, maximum), Sum{});
+  return {maximum, sum};
+}
 
 template <class T>
 struct StatisticsArguments {
@@ -42,7 +43,7 @@ struct StatisticsArguments {
 
 /// Where a pack raises the maximum, what has been summed is scaled down.
 template <int width, class T>
-__device__ void see(Statistics& so_far, Pack<T, width> const& pack, int count) {
+__device__ void see(Statistics& so_far, RawPack<T, width> const& pack, int count) {
   FloatPack<width> x = widen(pack);
   if (count < width) {  // padding: no maximum, and its exponential is 0
 #pragma unroll
@@ -61,25 +62,29 @@ __device__ void see(Statistics& so_far, Pack<T, width> const& pack, int count) {
   so_far.sum += sum;
 }
 
-/// One block a token, one pass over its logits.
+/// One block a token, one pass over its logits, of which each thread has some on their way at any time.
 template <class T, int width>
-__global__ void __launch_bounds__(1024) statistics_kernel(StatisticsArguments<T> a) {
+__global__ void __launch_bounds__(512, 3) statistics_kernel(StatisticsArguments<T> a) {
   __shared__ SharedArray<Statistics, most_warps> shared;
-  constexpr int ahead = 4;  // packs on their way at a time
+  constexpr int ahead = 4;  // packs
   std::int64_t const t = blockIdx.x;
   Statistics mine{lowest, 0};
   T const* const row = a.logits[t];
   int const step = static_cast<int>(blockDim.x) * width;
-  for (int first = static_cast<int>(threadIdx.x) * width; first < a.real; first += ahead * step) {
-    Pack<T, width> packs[ahead];
+  RawPack<T, width> packs[ahead];
+  int first = static_cast<int>(threadIdx.x) * width;
 #pragma unroll
-    for (int k = 0; k < ahead; ++k)
-      if (first + k * step < a.real) packs[k] = load_pack<width>(row + first + k * step);
+  for (int k = 0; k < ahead; ++k)
+    if (first + k * step < a.real) packs[k] = load_raw<width>(row + first + k * step);
+  for (; first < a.real; first += ahead * step) {
 #pragma unroll
-    for (int k = 0; k < ahead; ++k)
-      if (first + k * step < a.real) see<width>(mine, packs[k], a.real - (first + k * step));
+    for (int k = 0; k < ahead; ++k) {
+      int const here = first + k * step, next = here + ahead * step;
+      if (here < a.real) see<width>(mine, packs[k], a.real - here);
+      if (next < a.real) packs[k] = load_raw<width>(row + next);
+    }
   }
-  mine = block_reduce(mine, Statistics{lowest, 0}, Merge{}, shared);
+  mine = merge_block(mine, shared);
   if (threadIdx.x > 0) return;
   std::int64_t const label = a.labels[t] - a.first_column;
   a.maximum[t] = mine.maximum;
@@ -124,30 +129,68 @@ __global__ void __launch_bounds__(1024) loss_kernel(LossArguments a) {
 }
 
 template <class T>
-struct BackwardBody {
+struct BackwardArguments {
   RowsOf<T const> logits;
   RowsOf<T> dlogits;
   std::int32_t const* labels;
   std::uint8_t const* weights;
   float const* logsumexp;
-  std::int64_t first_column, real;
+  std::int64_t first_column;
+  int real, columns;
   float scale;
-  template <int width>
-  __device__ void apply(std::int64_t row, std::int64_t col) const {
-    FloatPack<width> v = {};
-    if (weights[row] != 0 && col < real) {
-      float const factor = scale * weights[row], log_sum = logsumexp[row];
-      std::int64_t const label = labels[row] - first_column;
-      v = load_floats<width>(logits[row] + col);
-#pragma unroll
-      for (int i = 0; i < width; ++i) {
-        float const x = v.at[i] - log_sum, p = col + i == label ? expm1f(x) : __expf(x);
-        v.at[i] = col + i < real ? p * factor : 0.0f;
-      }
-    }
-    store_floats<width>(dlogits[row] + col, v);
-  }
 };
+/// What is the same in a row.
+struct BackwardRow {
+  float factor, log_sum;
+  int label, real;  ///< label -1: not in this shard
+};
+
+/// factor * (probability - 1 at the label), 0 in padding. Few packs have either.
+template <int width>
+__device__ FloatPack<width> gradient_of(FloatPack<width> const& x, int column, BackwardRow const& row) {
+  FloatPack<width> v;
+#pragma unroll
+  for (int i = 0; i < width; ++i) v.at[i] = exp2_of((x.at[i] - row.log_sum) * log2_of_e) * row.factor;
+  if (row.label >= column && row.label < column + width) {
+    float at_label = 0;
+#pragma unroll
+    for (int i = 0; i < width; ++i)
+      if (column + i == row.label) at_label = x.at[i];
+    at_label = expm1f(at_label - row.log_sum) * row.factor;  // probability - 1, of which nothing cancels
+#pragma unroll
+    for (int i = 0; i < width; ++i)
+      if (column + i == row.label) v.at[i] = at_label;
+  }
+  if (column + width > row.real) {
+#pragma unroll
+    for (int i = 0; i < width; ++i)
+      if (column + i >= row.real) v.at[i] = 0;
+  }
+  return v;
+}
+
+constexpr int backward_packs = 4;  // of a thread, all on their way before the first is used
+
+/// A block has a piece of a row: block x is the row, y the piece.
+template <class T, int width>
+__global__ void __launch_bounds__(256) backward_kernel(BackwardArguments<T> a) {
+  std::int64_t const t = blockIdx.x;
+  int const step = static_cast<int>(blockDim.x) * width;
+  int const first = static_cast<int>(blockIdx.y) * backward_packs * step + static_cast<int>(threadIdx.x) * width;
+  RawPack<T, width> packs[backward_packs];
+#pragma unroll
+  for (int k = 0; k < backward_packs; ++k)
+    if (first + k * step < a.columns) packs[k] = load_raw<width>(a.logits[t] + first + k * step);
+  std::int64_t const label = a.labels[t] - a.first_column;
+  BackwardRow const row{a.scale * a.weights[t], a.logsumexp[t],
+                        label >= 0 && label < a.real ? static_cast<int>(label) : -1, a.weights[t] != 0 ? a.real : 0};
+#pragma unroll
+  for (int k = 0; k < backward_packs; ++k) {
+    int const column = first + k * step;
+    if (column < a.columns)
+      store_floats<width>(a.dlogits[t] + column, gradient_of<width>(widen(packs[k]), column, row));
+  }
+}
 
 }  // namespace
 
@@ -185,15 +228,22 @@ void launch(Cuda& cuda, CrossEntropyLoss const& op) {
 
 void launch(Cuda& cuda, CrossEntropyBackward const& op) {
   visit_device_float(op.logits.dtype(), [&]<class T>(T) {
-    BackwardBody<T> const body{rows_of<T const>(op.logits),
-                               rows_of<T>(op.dlogits),
-                               data_of<std::int32_t const>(op.labels),
-                               data_of<std::uint8_t const>(op.weights),
-                               data_of<float const>(op.logsumexp),
-                               op.first_column,
-                               real_columns(op.logits, op.first_column, op.vocab_size),
-                               static_cast<float>(op.scale)};
-    map<full_width<T>>(cuda, op.logits.rows(), op.logits.cols(), rows_take(full_width<T>, op.logits, op.dlogits), body);
+    constexpr int width = full_width<T>;
+    std::int64_t const n = op.logits.cols();
+    BackwardArguments<T> const a{rows_of<T const>(op.logits),
+                                 rows_of<T>(op.dlogits),
+                                 data_of<std::int32_t const>(op.labels),
+                                 data_of<std::uint8_t const>(op.weights),
+                                 data_of<float const>(op.logsumexp),
+                                 op.first_column,
+                                 static_cast<int>(real_columns(op.logits, op.first_column, op.vocab_size)),
+                                 static_cast<int>(n),
+                                 static_cast<float>(op.scale)};
+    bool const packs = n % width == 0 && rows_take(width, op.logits, op.dlogits);
+    std::int64_t const work = divide_up(packs ? n / width : n, backward_packs);  // threads of a row
+    unsigned const threads = whole_warps(work < 256 ? work : 256);
+    launch_kernel(cuda, {dim3(grid_size(op.logits.rows()), grid_size(divide_up(work, threads))), threads},
+                  packs ? backward_kernel<T, width> : backward_kernel<T, 1>, a);
   });
 }
 

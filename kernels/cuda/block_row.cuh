@@ -14,18 +14,34 @@ class BlockRow {
   __device__ BlockRow(T const* row, int n) : row_(row), n_(n) {
 #pragma unroll
     for (int k = 0; k < held; ++k)
-      if (column(k) < n) packs_[k] = load_pack<width>(row + column(k));
+      if (column(k) < n) packs_[k] = load_raw<width>(row + column(k));
   }
-  /// f(column, pack of T) for all packs of this thread.
+  /// f(column, FloatPack<width>) for all packs of this thread.
   template <class F>
   __device__ void for_each(F f) const {
     if constexpr (held > 0) {
 #pragma unroll
       for (int k = 0; k < held; ++k)
-        if (column(k) < n_) f(column(k), packs_[k]);
+        if (column(k) < n_) f(column(k), widen(packs_[k]));
     } else {
-      for (int c = column(0); c < n_; c += static_cast<int>(blockDim.x) * width) f(c, load_pack<width>(row_ + c));
+      for (int c = column(0); c < n_; c += static_cast<int>(blockDim.x) * width) f(c, load_floats<width>(row_ + c));
     }
+  }
+
+  /// Elements that the threads of a warp have.
+  __device__ int count_of_warp(int warp) const {
+    constexpr int all = warp_size * width;
+    int const step = static_cast<int>(blockDim.x) * width;
+    int count = 0;
+    auto const add = [&](int first) { count += n_ - first < 0 ? 0 : n_ - first < all ? n_ - first : all; };
+    if constexpr (held > 0) {
+#pragma unroll
+      for (int k = 0; k < held; ++k) add(warp * all + k * step);
+    } else {
+#pragma unroll 1
+      for (int first = warp * all; first < n_; first += step) add(first);
+    }
+    return count;
   }
 
  private:
@@ -34,7 +50,7 @@ class BlockRow {
   }
   T const* row_;
   int n_;
-  Pack<T, width> packs_[held > 0 ? held : 1];
+  RawPack<T, width> packs_[held > 0 ? held : 1];
 };
 
 template <int w, int h>

@@ -31,16 +31,38 @@ __device__ V warp_reduce(V v, Combine combine) {
   return v;
 }
 
-/// Over the threads of a one-dimensional block of whole warps; `shared` may be used for several in turn.
-template <class V, class Combine>
-__device__ V block_reduce(V v, V identity, Combine combine, SharedArray<V, most_warps>& shared) {
-  v = warp_reduce(v, combine);
+/// What warp w gives, in lane w of every warp of a one-dimensional block of whole warps; from the next power of two on,
+/// the lanes repeat that. One barrier; another one lies between this and what is still read of an earlier exchange.
+template <class V>
+__device__ V exchange_between_warps(V v, V none, SharedArray<V, most_warps>& shared) {
   int const warps = static_cast<int>(blockDim.x) / warp_size, thread = static_cast<int>(threadIdx.x);
   if (warps == 1) return v;
-  __syncthreads();  // the last result may still be read
   if (thread % warp_size == 0) shared[thread / warp_size] = v;
   __syncthreads();
-  return warp_reduce(thread % warp_size < warps ? shared[thread % warp_size] : identity, combine);
+  int last = warps - 1;
+  last |= last >> 1, last |= last >> 2, last |= last >> 4;
+  int const warp = thread & last;
+  return warp < warps ? shared[warp] : none;
+}
+/// Over what was exchanged.
+template <class V, class Combine>
+__device__ V reduce_warps(V v, Combine combine) {
+  int const warps = static_cast<int>(blockDim.x) / warp_size;
+#pragma unroll
+  for (int lanes = warp_size / 2; lanes > 0; lanes /= 2)
+    if (lanes < warps) v = combine(v, shuffle_xor(v, lanes));
+  return v;
+}
+/// Over the threads of a one-dimensional block of whole warps.
+template <class V, class Combine>
+__device__ V block_reduce_once(V v, V identity, Combine combine, SharedArray<V, most_warps>& shared) {
+  return reduce_warps(exchange_between_warps(warp_reduce(v, combine), identity, shared), combine);
+}
+/// The same; `shared` may be used for several in turn.
+template <class V, class Combine>
+__device__ V block_reduce(V v, V identity, Combine combine, SharedArray<V, most_warps>& shared) {
+  if (blockDim.x > warp_size) __syncthreads();  // the last result may still be read
+  return block_reduce_once(v, identity, combine, shared);
 }
 template <class V>
 __device__ V block_sum(V v, SharedArray<V, most_warps>& shared) {

@@ -87,6 +87,9 @@ Cost cost(EmbeddingBackward const& op) {
   return {.work = Work::stream, .bytes = static_cast<double>(bytes)};
 }
 std::int64_t workspace(Embedding const&, std::int64_t) { return 0; }
-std::int64_t workspace(EmbeddingBackward const&, std::int64_t) { return 0; }
+// What CUDA lists of a token and its row; with less, it takes fewer tokens at a time.
+std::int64_t workspace(EmbeddingBackward const& op, std::int64_t budget) {
+  return std::min((op.dy.rows() + 1) * 2 * size_of(DType::int32), budget);
+}
 
 }  // namespace selenite

@@ -28,28 +28,28 @@ __global__ void __launch_bounds__(1024) softmax_kernel(SoftmaxArguments<T> a) {
   std::int64_t const row = blockIdx.x, matrix = row / a.query_count, sample = matrix / a.heads;
   Place const query = a.queries(sample, static_cast<int>(row % a.query_count));
   BlockRow<T, width, held> const scores(a.scores[row], a.key_count);
-  auto score = [&](int key, T value) { return sees(a.causal, query, a.keys(sample, key)) ? to_float(value) : lowest; };
+  auto score = [&](int key, float value) { return sees(a.causal, query, a.keys(sample, key)) ? value : lowest; };
   float maximum = lowest, sum = 0;
-  scores.for_each([&](int key, Pack<T, width> const& pack) {
-    for (int i = 0; i < width; ++i) maximum = fmaxf(maximum, score(key + i, pack.at[i]));
+  scores.for_each([&](int key, FloatPack<width> const& x) {
+    for (int i = 0; i < width; ++i) maximum = fmaxf(maximum, score(key + i, x.at[i]));
   });
   maximum = block_reduce(maximum, lowest, Maximum{}, shared);
   bool const none = maximum == lowest;
   if (!none)
-    scores.for_each([&](int key, Pack<T, width> const& pack) {
-      for (int i = 0; i < width; ++i) sum += expf(score(key + i, pack.at[i]) - maximum);
+    scores.for_each([&](int key, FloatPack<width> const& x) {
+      for (int i = 0; i < width; ++i) sum += expf(score(key + i, x.at[i]) - maximum);
     });
   sum = block_sum(sum, shared);
   float const inverse = none ? 0.0f : 1.0f / sum;
   std::uint64_t const id = a.sample_ids ? static_cast<std::uint64_t>(a.sample_ids[sample]) : 0;
   auto const head = static_cast<std::uint64_t>(a.first_head + matrix % a.heads),
              position = static_cast<std::uint64_t>(query.position);
-  scores.for_each([&](int key, Pack<T, width> const& pack) {
+  scores.for_each([&](int key, FloatPack<width> const& x) {
     FloatPack<width> p = {}, kept = {};
     std::uint64_t octet = ~std::uint64_t{0};
     std::uint32_t bits = 0;
     for (int i = 0; i < width; ++i) {
-      p.at[i] = none ? 0.0f : expf(score(key + i, pack.at[i]) - maximum) * inverse;
+      p.at[i] = none ? 0.0f : expf(score(key + i, x.at[i]) - maximum) * inverse;
       if (!a.dropped.data) continue;
       auto const at = static_cast<std::uint64_t>(a.keys(sample, key + i).position);
       if (at / 8 != octet) octet = at / 8, bits = a.dropout.dropped(id, head, position, octet);
@@ -72,16 +72,16 @@ __global__ void __launch_bounds__(1024) softmax_backward_kernel(SoftmaxBackwardA
   std::int64_t const row = blockIdx.x;
   BlockRow<T, width, held> const gradient(a.dscores[row], a.keys);
   float sum = 0;
-  gradient.for_each([&](int key, Pack<T, width> const& pack) {
-    FloatPack<width> const d = load_floats<width>(a.dropped[row] + key), g = widen(pack);
-    for (int i = 0; i < width; ++i) sum = fmaf(d.at[i], g.at[i], sum);
+  gradient.for_each([&](int key, FloatPack<width> const& dp) {
+    FloatPack<width> const d = load_floats<width>(a.dropped[row] + key);
+    for (int i = 0; i < width; ++i) sum = fmaf(d.at[i], dp.at[i], sum);
   });
   sum = block_sum(sum, shared);
-  gradient.for_each([&](int key, Pack<T, width> const& pack) {
+  gradient.for_each([&](int key, FloatPack<width> const& dp) {
     FloatPack<width> const d = load_floats<width>(a.dropped[row] + key),
                            p = load_floats<width>(a.probabilities[row] + key);
-    FloatPack<width> g = widen(pack);
-    for (int i = 0; i < width; ++i) g.at[i] = d.at[i] * g.at[i] - p.at[i] * sum;
+    FloatPack<width> g;
+    for (int i = 0; i < width; ++i) g.at[i] = d.at[i] * dp.at[i] - p.at[i] * sum;
     store_floats<width>(a.dscores[row] + key, g);
   });
 }

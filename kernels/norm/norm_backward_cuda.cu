@@ -13,114 +13,151 @@ struct BackwardArguments {
   T const* weight;
   float const *mean, *rstd;  ///< mean null: RMSNorm
   int features;
+  float inverse_features;
 };
 
 /// The two averages that dx needs.
 struct TwoSums {
   float g, g_xhat;
 };
-__device__ inline TwoSums shuffle_xor(TwoSums v, int lanes) {
-  return {selenite::shuffle_xor(v.g, lanes), selenite::shuffle_xor(v.g_xhat, lanes)};
+/// The sums of each warp, zero for those that the block does not have.
+using WarpSums = SharedArray<float, 2 * most_warps>;
+__device__ inline void clear(WarpSums& sums) {
+  for (int i = static_cast<int>(threadIdx.x); i < 2 * most_warps; i += static_cast<int>(blockDim.x)) sums[i] = 0;
 }
-struct AddBoth {
-  __device__ TwoSums operator()(TwoSums a, TwoSums b) const { return {a.g + b.g, a.g_xhat + b.g_xhat}; }
-};
+/// Over the block's threads, with one barrier; each half of a warp adds one of the two. Between two of them with the
+/// same `shared` lies a barrier.
+__device__ inline TwoSums block_sums(TwoSums v, WarpSums& shared) {
+  int const thread = static_cast<int>(threadIdx.x), lane = thread % warp_size;
+  bool const second = lane >= warp_size / 2;
+  float sum = (second ? v.g_xhat : v.g) + shuffle_xor(second ? v.g : v.g_xhat, warp_size / 2);
+  auto const add_half = [&] {
+#pragma unroll
+    for (int lanes = warp_size / 4; lanes > 0; lanes /= 2) sum += shuffle_xor(sum, lanes);
+  };
+  add_half();
+  if (lane % (warp_size / 2) == 0) shared[thread / warp_size + (second ? most_warps : 0)] = sum;
+  __syncthreads();
+  int const place = lane % (warp_size / 2) + (second ? most_warps : 0);
+  sum = shared[place];
+  if (blockDim.x > warp_size * most_warps / 2) sum += shared[place + most_warps / 2];
+  add_half();
+  return {__shfl_sync(0xffffffffu, sum, 0), __shfl_sync(0xffffffffu, sum, warp_size / 2)};
+}
 
-/// What is the same for all elements of a row.
+/// What is the same for all elements of a row; xhat = x * rstd + shift.
 struct RowFacts {
-  float mean, rstd, average, average_xhat;
+  float rstd, shift, average, average_xhat;
 };
+__device__ inline RowFacts row_facts(float mean, float rstd) { return {rstd, -mean * rstd, 0, 0}; }
 
-/// dx of one pack, from x, dy and, if there is one, the residual's gradient.
+/// dx of one pack: (g - average - xhat * average_xhat) * rstd + residual, where g = dy * weight.
 template <int width, class T>
-__device__ void store_dx(BackwardArguments<T> const& a, std::int64_t t, int column, Pack<T, width> const& x,
-                         Pack<T, width> const& dy, Pack<T, width> const& residual, RowFacts const& f) {
-  FloatPack<width> const weight = load_floats<width>(a.weight + column);
+__device__ void store_dx(T* dx, FloatPack<width> const& x, FloatPack<width> const& dy, FloatPack<width> const& weight,
+                         FloatPack<width> const& residual, RowFacts const& f) {
   FloatPack<width> v;
 #pragma unroll
   for (int i = 0; i < width; ++i) {
-    float const xhat = (to_float(x.at[i]) - f.mean) * f.rstd, g = to_float(dy.at[i]) * weight.at[i];
-    v.at[i] = (g - f.average - xhat * f.average_xhat) * f.rstd;
+    float const xhat = fmaf(x.at[i], f.rstd, f.shift), g = fmaf(dy.at[i], weight.at[i], -f.average);
+    v.at[i] = fmaf(fmaf(-xhat, f.average_xhat, g), f.rstd, residual.at[i]);
   }
-  if (a.residual.data) {
-#pragma unroll
-    for (int i = 0; i < width; ++i) v.at[i] += to_float(residual.at[i]);
-  }
-  store_floats<width>(a.dx[t] + column, v);
+  store_floats<width>(dx, v);
 }
+/// Zero where there is none.
 template <int width, class T>
-__device__ Pack<T, width> load_residual(BackwardArguments<T> const& a, std::int64_t t, int column) {
-  return a.residual.data ? load_pack<width>(a.residual[t] + column) : Pack<T, width>{};
+__device__ RawPack<T, width> load_residual(BackwardArguments<T> const& a, std::int64_t t, int column) {
+  return a.residual.data ? load_raw<width>(a.residual[t] + column) : RawPack<T, width>{};
 }
 
-/// What a thread reads of a token.
-template <class T, int width, int held>
+/// A pack's part of the averages, of dweight and of dbias.
+template <int width>
+__device__ void add_terms(FloatPack<width> const& x, FloatPack<width> const& dy, FloatPack<width> const& weight,
+                          RowFacts const& f, TwoSums& sums, FloatPack<width>& dweight, FloatPack<width>& dbias) {
+#pragma unroll
+  for (int i = 0; i < width; ++i) {
+    float const xhat = fmaf(x.at[i], f.rstd, f.shift), g = dy.at[i] * weight.at[i];
+    sums.g += g, sums.g_xhat = fmaf(g, xhat, sums.g_xhat);
+    dweight.at[i] = fmaf(dy.at[i], xhat, dweight.at[i]), dbias.at[i] += dy.at[i];
+  }
+}
+template <class T>
+__device__ void average(RowFacts& f, TwoSums sums, BackwardArguments<T> const& a) {
+  f.average = a.mean ? sums.g * a.inverse_features : 0.0f;
+  f.average_xhat = sums.g_xhat * a.inverse_features;
+}
+
+/// What a thread reads of a token; `ahead`: the residual, too.
+template <class T, int width, int held, bool ahead>
 struct TokenPart {
-  Pack<T, width> x[held], dy[held];
-  float mean, rstd;
+  RawPack<T, width> x[held], dy[held], residual[ahead ? held : 1];
 
   __device__ void load(BackwardArguments<T> const& a, std::int64_t t, int column, int step) {
-    mean = a.mean ? a.mean[t] : 0, rstd = a.rstd[t];
 #pragma unroll
     for (int k = 0; k < held; ++k) {
       int const c = column + k * step;
-      if (c < a.features) x[k] = load_pack<width>(a.x[t] + c), dy[k] = load_pack<width>(a.dy[t] + c);
+      if (c >= a.features) continue;
+      x[k] = load_raw<width>(a.x[t] + c), dy[k] = load_raw<width>(a.dy[t] + c);
+      if constexpr (ahead) residual[k] = load_residual<width>(a, t, c);
     }
   }
 };
 
-__device__ inline RowFacts row_facts(float mean, float rstd, TwoSums sums, bool subtract_mean, int features) {
-  auto const n = static_cast<float>(features);
-  return {mean, rstd, subtract_mean ? sums.g / n : 0.0f, sums.g_xhat / n};
-}
+/// mean and rstd of a block's tokens, a warp's worth at a time, a token a lane. By a load for each token, which is the
+/// same in all threads, the compiler has them in uniform registers, and waits for them before all other loads.
+struct RowStatistics {
+  float mean = 0, rstd = 0;
+
+  template <class T>
+  __device__ RowFacts of(BackwardArguments<T> const& a, std::int64_t first, int token, int count) {
+    int const place = token % warp_size, mine = token + static_cast<int>(threadIdx.x) % warp_size;
+    if (place == 0 && mine < count) mean = a.mean ? a.mean[first + mine] : 0, rstd = a.rstd[first + mine];
+    return row_facts(__shfl_sync(0xffffffffu, mean, place), __shfl_sync(0xffffffffu, rstd, place));
+  }
+};
 
 /// One block of threads a block of tokens: x and dy are read once. A thread has the same columns of all its tokens, so
 /// that dweight and dbias add up in registers; partials: fp32 [blocks, 2, features].
 template <class T, int width, int held>
 __global__ void __launch_bounds__(held == 1 ? 1024 : 512)
     fused_kernel(BackwardArguments<T> a, std::int64_t tokens, std::int64_t tokens_a_block, float* partials) {
-  __shared__ SharedArray<TwoSums, most_warps> shared;
-  std::int64_t const first = blockIdx.x * tokens_a_block;
-  std::int64_t const last = first + tokens_a_block < tokens ? first + tokens_a_block : tokens;
+  __shared__ WarpSums shared[2];  // in turn: one barrier a token
+  std::int64_t const first = blockIdx.x * tokens_a_block, rest = tokens - first;
+  int const count = static_cast<int>(rest < tokens_a_block ? rest : tokens_a_block);
   int const step = static_cast<int>(blockDim.x) * width, column = static_cast<int>(threadIdx.x) * width;
   FloatPack<width> dweight[held] = {}, dbias[held] = {};
-  // where registers allow, the next token is on its way while this one's sums meet
+  // where registers allow, the next token is on its way while this one is computed with
   constexpr bool ahead = held == 1;
-  TokenPart<T, width, held> now, next;
-  if (ahead && first < last) next.load(a, first, column, step);
-  for (std::int64_t t = first; t < last; ++t) {
-    if constexpr (ahead) {
-      now = next;
-      if (t + 1 < last) next.load(a, t + 1, column, step);
-    } else {
-      now.load(a, t, column, step);
-    }
-    float const mean = now.mean, rstd = now.rstd;
-    Pack<T, width> const(&x)[held] = now.x, (&dy)[held] = now.dy;
-    Pack<T, width> residual{};
-    if (ahead && column < a.features) residual = load_residual<width>(a, t, column);
+  using Part = TokenPart<T, width, held, ahead>;
+  Part now{};
+  RowStatistics statistics;
+  clear(shared[0]), clear(shared[1]);
+  __syncthreads();
+  if (ahead && count > 0) now.load(a, first, column, step);
+#pragma unroll(ahead ? 2 : 1)
+  for (int token = 0; token < count; ++token) {
+    std::int64_t const t = first + token;
+    Part next;
+    if constexpr (!ahead) now.load(a, t, column, step);
+    if (ahead && token + 1 < count) next.load(a, t + 1, column, step);
+    RowFacts facts = statistics.of(a, first, token, count);
     TwoSums sums{0, 0};
 #pragma unroll
     for (int k = 0; k < held; ++k) {
       int const c = column + k * step;
-      if (c >= a.features) continue;
-      FloatPack<width> const weight = load_floats<width>(a.weight + c);
-#pragma unroll
-      for (int i = 0; i < width; ++i) {
-        float const xhat = (to_float(x[k].at[i]) - mean) * rstd, d = to_float(dy[k].at[i]), g = d * weight.at[i];
-        sums.g += g, sums.g_xhat += g * xhat;
-        dweight[k].at[i] += d * xhat, dbias[k].at[i] += d;
-      }
+      if (c < a.features)
+        add_terms<width>(widen(now.x[k]), widen(now.dy[k]), load_floats<width>(a.weight + c), facts, sums, dweight[k],
+                         dbias[k]);
     }
-    sums = block_reduce(sums, TwoSums{0, 0}, AddBoth{}, shared);
-    RowFacts const facts = row_facts(mean, rstd, sums, a.mean != nullptr, a.features);
+    average(facts, block_sums(sums, shared[token % 2]), a);
 #pragma unroll
     for (int k = 0; k < held; ++k) {
       int const c = column + k * step;
       if (c >= a.features) continue;
-      if constexpr (!ahead) residual = load_residual<width>(a, t, c);
-      store_dx<width>(a, t, c, x[k], dy[k], residual, facts);
+      if constexpr (!ahead) now.residual[0] = load_residual<width>(a, t, c);
+      store_dx<width>(a.dx[t] + c, widen(now.x[k]), widen(now.dy[k]), load_floats<width>(a.weight + c),
+                      widen(now.residual[ahead ? k : 0]), facts);
     }
+    if constexpr (ahead) now = next;
   }
   float* const mine = partials + blockIdx.x * std::int64_t{2} * a.features;
 #pragma unroll
@@ -150,23 +187,22 @@ struct ParameterTerms {
 /// dx alone, for any row; one block a row.
 template <class T, int width>
 __global__ void __launch_bounds__(512) dx_kernel(BackwardArguments<T> a) {
-  __shared__ SharedArray<TwoSums, most_warps> shared;
+  __shared__ WarpSums shared;
+  clear(shared);
+  __syncthreads();
   std::int64_t const t = blockIdx.x;
-  float const mean = a.mean ? a.mean[t] : 0, rstd = a.rstd[t];
-  BlockRow<T, width, 0> const x(a.x[t], a.features);
+  RowFacts facts = row_facts(a.mean ? a.mean[t] : 0, a.rstd[t]);
+  BlockRow<T, width, 0> const row(a.x[t], a.features);
   TwoSums sums{0, 0};
-  x.for_each([&](int column, Pack<T, width> const& pack) {
-    FloatPack<width> const weight = load_floats<width>(a.weight + column), dy = load_floats<width>(a.dy[t] + column);
-#pragma unroll
-    for (int i = 0; i < width; ++i) {
-      float const g = dy.at[i] * weight.at[i];
-      sums.g += g, sums.g_xhat += g * ((to_float(pack.at[i]) - mean) * rstd);
-    }
+  FloatPack<width> dweight{}, dbias{};  // not used
+  row.for_each([&](int column, FloatPack<width> const& x) {
+    add_terms<width>(x, load_floats<width>(a.dy[t] + column), load_floats<width>(a.weight + column), facts, sums,
+                     dweight, dbias);
   });
-  sums = block_reduce(sums, TwoSums{0, 0}, AddBoth{}, shared);
-  RowFacts const facts = row_facts(mean, rstd, sums, a.mean != nullptr, a.features);
-  x.for_each([&](int column, Pack<T, width> const& pack) {
-    store_dx<width>(a, t, column, pack, load_pack<width>(a.dy[t] + column), load_residual<width>(a, t, column), facts);
+  average(facts, block_sums(sums, shared), a);
+  row.for_each([&](int column, FloatPack<width> const& x) {
+    store_dx<width>(a.dx[t] + column, x, load_floats<width>(a.dy[t] + column), load_floats<width>(a.weight + column),
+                    widen(load_residual<width>(a, t, column)), facts);
   });
 }
 
@@ -177,22 +213,26 @@ struct Partials {
 };
 
 template <class T>
-void launch_backward(Cuda& cuda, NormBackward const& op, Partials const& partials) {
+void launch_backward(Cuda& cuda, NormBackward const& op, Partials& partials) {
   constexpr int width = full_width<T>;
   std::int64_t const n = op.x.cols(), tokens = op.x.rows(), packs = n / width;
   BackwardArguments<T> const a{
       rows_of<T const>(op.x),        rows_of<T const>(op.dy),
       rows_of<T const>(op.residual), rows_of<T>(op.dx),
       data_of<T const>(op.weight),   op.subtract_mean ? data_of<float const>(op.mean) : nullptr,
-      data_of<float const>(op.rstd), static_cast<int>(n)};
+      data_of<float const>(op.rstd), static_cast<int>(n),
+      1.0f / static_cast<float>(n)};
   bool const whole = n % width == 0 && rows_take(width, op.x, op.dy, op.residual, op.dx, op.weight);
-  unsigned const blocks = grid_size(partials.blocks.count());
-  auto fused = [&](unsigned threads, auto kernel) {
-    launch_kernel(cuda, {blocks, threads}, kernel, a, tokens, partials.blocks.rows_a_block, partials.data);
+  // no more blocks than run at a time, 1024 or 512 threads a multiprocessor: a second round would be half empty
+  auto fused = [&](unsigned threads, unsigned at_a_time, auto kernel) {
+    std::int64_t const running = cuda.device.multiprocessors * static_cast<std::int64_t>(at_a_time / threads);
+    partials.blocks = column_blocks(tokens, std::min(partials.blocks.count(), running));
+    launch_kernel(cuda, {grid_size(partials.blocks.count()), threads}, kernel, a, tokens, partials.blocks.rows_a_block,
+                  partials.data);
   };
-  if (whole && packs <= 1024) return fused(whole_warps(packs), fused_kernel<T, width, 1>);
+  if (whole && packs <= 1024) return fused(whole_warps(packs), 1024, fused_kernel<T, width, 1>);
   if (whole && packs <= 2048)
-    return fused(whole_warps(divide_up(packs, 4)), fused_kernel<T, width, 4>);  // 128 registers
+    return fused(whole_warps(divide_up(packs, 4)), 512, fused_kernel<T, width, 4>);  // 128 registers
   // dx may lie over dy: the gradients that read dy come first
   column_sums<width>(cuda, ParameterTerms<T>{a}, partials.blocks, n, whole, partials.data);
   unsigned const rows = grid_size(tokens);
@@ -207,7 +247,7 @@ void launch_backward(Cuda& cuda, NormBackward const& op, Partials const& partial
 void launch(Cuda& cuda, NormBackward const& op) {
   std::int64_t const n = op.x.cols(), tokens = op.x.rows();
   if (tokens == 0) return;
-  Partials const partials{reinterpret_cast<float*>(cuda.workspace.data()), column_blocks(tokens, partial_sums(op))};
+  Partials partials{reinterpret_cast<float*>(cuda.workspace.data()), column_blocks(tokens, partial_sums(op))};
   EXPECTS(static_cast<std::int64_t>(cuda.workspace.size()) >= 2 * partials.blocks.count() * n * 4);
   visit_device_float(op.x.dtype(), [&]<class T>(T) { launch_backward<T>(cuda, op, partials); });
   std::int64_t const count = partials.blocks.count();

@@ -130,6 +130,11 @@ BOOST_AUTO_TEST_CASE(gradients) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(more_than_a_warps_worth_of_tokens_a_block) {  // on a device
+  auto const make = [](Tensors& t, DType type) { return make_backward(t, type, 16900, 8, true, true); };
+  check_launch(Case<NormBackward>{"many tokens", make, {.sum_length = 16900.0 / 16}}, DType::bf16, packed, 1 << 20);
+}
+
 BOOST_AUTO_TEST_CASE(in_place) {  // dx over the residual, and dx over dy
   for (bool const over_residual : {true, false}) {
     Tensors apart(Tensors::rounded), together(Tensors::rounded);
