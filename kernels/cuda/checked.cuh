@@ -1,5 +1,10 @@
 #pragma once
+#include <cstdint>
+#include <cuda_fp8.h>
 #include <cuda_runtime.h>
+#include <type_traits>
+
+#include "core/dtype.hpp"
 
 // Shared memory, 16-byte accesses and instructions that C++ has no word for go through these. The host shim of the
 // tests has its own versions of them, which know the bounds and the alignment, and fill shared memory with NaN before
@@ -35,6 +40,21 @@ __device__ inline float exp2_of(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
+}
+
+/// The larger of two, or the one that is a number.
+__device__ inline float larger(float a, float b) { return fmaxf(a, b); }
+
+/// Two numbers rounded to 8 bits, the first in the lower half.
+template <class T>
+__device__ std::uint32_t rounded_pair8(float first, float second) {
+  return __nv_cvt_float2_to_fp8x2(make_float2(first, second), __NV_SATFINITE,
+                                  std::is_same_v<T, e4m3> ? __NV_E4M3 : __NV_E5M2);
+}
+
+/// Byte i of the result is byte (selector >> 4 i) % 8 of the two words, those of `a` first.
+__device__ inline std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {
+  return __byte_perm(a, b, selector);
 }
 
 }  // namespace selenite

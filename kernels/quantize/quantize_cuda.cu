@@ -9,67 +9,121 @@
 namespace selenite {
 namespace {
 
-constexpr int threads = 256, edge = 64;  // threads of a block; rows and columns of a tile that it turns over
+constexpr int threads = 256;
 
-/// The larger of `largest` and |x|; NaN is not larger than anything.
-__device__ float larger(float largest, float x) {
-  float const magnitude = fabsf(x);
-  return magnitude > largest ? magnitude : largest;
-}
-
-/// The block's largest magnitude goes to `amax`: as an integer, since bits of magnitudes are ordered as they are.
+/// The block's largest magnitude goes to `amax`: as an integer, since bits of magnitudes are ordered as they are. What
+/// is there may be old, but was never larger than what is to be: most blocks need no atomic operation.
 __device__ void see(float largest, float* amax, SharedArray<float, most_warps>& shared) {
   largest = block_reduce(largest, 0.0f, Maximum{}, shared);
-  if (threadIdx.x == 0) atomicMax(reinterpret_cast<int*>(amax), __float_as_int(largest));
+  auto* const bits = reinterpret_cast<int*>(amax);
+  if (threadIdx.x == 0 && __float_as_int(largest) > *static_cast<int volatile*>(bits))
+    atomicMax(bits, __float_as_int(largest));
 }
 
-/// A tile of x is read in packs along its rows, rounded, kept in shared memory and written in both orders. `width`
-/// elements an access of x, y and, along the columns, of the transpose.
-template <class T, class Y, int width>
+/// Of x, `count` elements at most; others are zero.
+template <bool pack, int width, class T>
+__device__ RawPack<T, width> front(T const* from, std::int64_t count) {
+  if constexpr (pack) {
+    if (count >= width) return load_raw<width>(from);
+    return {};
+  } else {
+    Pack<T, width> x{};
+#pragma unroll
+    for (int k = 0; k < width; ++k)
+      if (k < count) x.at[k] = from[k];
+    RawPack<T, width> raw;
+    std::memcpy(raw.raw, &x, sizeof x);
+    return raw;
+  }
+}
+template <bool pack, int width, class Y>
+__device__ void store_front(Y* to, Pack<Y, width> const& y, std::int64_t count) {
+  if constexpr (pack) {
+    if (count >= width) store_pack<width>(to, y);
+  } else {
+#pragma unroll
+    for (int k = 0; k < width; ++k)
+      if (k < count) to[k] = y.at[k];
+  }
+}
+
+/// The rows of a matrix of 4 x 4 bytes that is given by its columns.
+struct Turned {
+  std::uint32_t rows[4];
+};
+__device__ Turned turned(std::uint32_t a, std::uint32_t b, std::uint32_t c, std::uint32_t d) {
+  std::uint32_t const ab01 = pick_bytes(a, b, 0x5140), cd01 = pick_bytes(c, d, 0x5140), ab23 = pick_bytes(a, b, 0x7362),
+                      cd23 = pick_bytes(c, d, 0x7362);
+  return {{pick_bytes(ab01, cd01, 0x5410), pick_bytes(ab01, cd01, 0x7632), pick_bytes(ab23, cd23, 0x5410),
+           pick_bytes(ab23, cd23, 0x7632)}};
+}
+
+/// A tile of x, rounded and written in both orders. A thread has packs of four rows, all on their way at once; of each
+/// column its four elements are a word that passes through shared memory. `packs`: rows and columns are whole ones of
+/// 16 bytes.
+template <class T, class Y, bool packs>
 __global__ void __launch_bounds__(threads)
     quantize_kernel(RowsOf<T const> x, std::int64_t rows, std::int64_t cols, RowsOf<Y> y, RowsOf<Y> transposed,
                     float const* scale, float* amax) {
-  constexpr int packs = edge / width, pitch = edge + 4;
-  __shared__ SharedArray<Y, edge * pitch> tile;
+  constexpr int width = 8, down = 4, tile_rows = 128, tile_cols = 64, words = tile_rows / down,
+                pitch = words + 1;  // of a column, so that neither order meets a bank twice
+  __shared__ SharedArray<std::uint32_t, tile_cols * pitch> tile;
   __shared__ SharedArray<float, most_warps> shared;
-  std::int64_t const row0 = static_cast<std::int64_t>(blockIdx.y) * edge,
-                     col0 = static_cast<std::int64_t>(blockIdx.x) * edge;
+  int const thread = static_cast<int>(threadIdx.x), lane = thread % warp_size, warp = thread / warp_size;
+  int const r = warp / 2 * 32 + lane / 4 * down, c = warp % 2 * 32 + lane % 4 * width;
+  std::int64_t const row0 = static_cast<std::int64_t>(blockIdx.y) * tile_rows,
+                     col0 = static_cast<std::int64_t>(blockIdx.x) * tile_cols, row = row0 + r, col = col0 + c;
+  RawPack<T, width> raw[down];
+#pragma unroll
+  for (int i = 0; i < down; ++i) raw[i] = front<packs, width>(x[row + i] + col, row + i < rows ? cols - col : 0);
   float const factor = *scale;
   float largest = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < edge * packs; i += threads) {
-    int const r = i / packs, c = i % packs * width;
-    if (row0 + r >= rows || col0 + c >= cols) continue;
-    FloatPack<width> const v = load_floats<width>(x[row0 + r] + col0 + c);
-    Pack<Y, width> rounded;
+  std::uint32_t columns[width] = {};
+#pragma unroll
+  for (int i = 0; i < down; i += 2) {
+    FloatPack<width> const v = widen(raw[i]), below = widen(raw[i + 1]);
 #pragma unroll
     for (int k = 0; k < width; ++k) {
-      largest = larger(largest, v.at[k]);
-      rounded.at[k] = from_float<Y>(v.at[k] * factor);
-      tile[r * pitch + c + k] = rounded.at[k];
+      largest = larger(largest, larger(fabsf(v.at[k]), fabsf(below.at[k])));
+      columns[k] |= rounded_pair8<Y>(v.at[k] * factor, below.at[k] * factor) << (8 * i);
     }
-    if (y.data) store_pack<width>(y[row0 + r] + col0 + c, rounded);
+  }
+  if (y.data) {
+    Turned const left = turned(columns[0], columns[1], columns[2], columns[3]),
+                 right = turned(columns[4], columns[5], columns[6], columns[7]);
+#pragma unroll
+    for (int i = 0; i < down; ++i) {
+      std::uint32_t const halves[2] = {left.rows[i], right.rows[i]};
+      Pack<Y, width> out;
+      std::memcpy(&out, halves, sizeof out);
+      if (row + i < rows) store_front<packs, width>(y[row + i] + col, out, cols - col);
+    }
   }
   if (amax) see(largest, amax, shared);
   if (!transposed.data) return;
-  __syncthreads();
-  for (int i = static_cast<int>(threadIdx.x); i < edge * packs; i += threads) {
-    int const c = i / packs, r = i % packs * width;
-    if (row0 + r >= rows || col0 + c >= cols) continue;
-    Pack<Y, width> column;
 #pragma unroll
-    for (int k = 0; k < width; ++k) column.at[k] = tile[(r + k) * pitch + c];
-    store_pack<width>(transposed[col0 + c] + row0 + r, column);
+  for (int k = 0; k < width; ++k) tile[(c + k) * pitch + r / down] = columns[k];
+  __syncthreads();
+#pragma unroll
+  for (int n = thread; n < tile_cols * tile_rows / 16; n += threads) {
+    int const column = n / (tile_rows / 16), first = n % (tile_rows / 16) * 16;
+    if (col0 + column >= cols) continue;
+    std::uint32_t run[4];
+#pragma unroll
+    for (int k = 0; k < 4; ++k) run[k] = tile[column * pitch + first / down + k];
+    Pack<Y, 16> out;
+    std::memcpy(&out, run, sizeof out);
+    store_front<packs, 16>(transposed[col0 + column] + row0 + first, out, rows - row0 - first);
   }
 }
 
 template <class T, class Y>
 void quantize(Cuda const& cuda, Quantize const& op) {
-  constexpr int width = 8;
   std::int64_t const rows = op.x.rows(), cols = op.x.cols();
-  bool const packs = rows_take(width, op.x, op.y, op.transposed) && cols % width == 0 &&
-                     (!op.transposed.defined() || rows % width == 0);
-  launch_kernel(cuda, {dim3(grid_size(divide_up(cols, edge)), grid_size(divide_up(rows, edge))), threads},
-                packs ? quantize_kernel<T, Y, width> : quantize_kernel<T, Y, 1>, rows_of<T const>(op.x), rows, cols,
+  bool const packs = rows_take(8, op.x, op.y) && rows_take(16, op.transposed) && cols % 8 == 0 &&
+                     (!op.transposed.defined() || rows % 16 == 0);
+  launch_kernel(cuda, {dim3(grid_size(divide_up(cols, 64)), grid_size(divide_up(rows, 128))), threads},
+                packs ? quantize_kernel<T, Y, true> : quantize_kernel<T, Y, false>, rows_of<T const>(op.x), rows, cols,
                 rows_of<Y>(op.y), rows_of<Y>(op.transposed), data_of<float const>(op.scale), data_of<float>(op.amax));
 }
 
@@ -86,9 +140,9 @@ __global__ void __launch_bounds__(threads)
       if (col + width <= cols) {
         FloatPack<width> const v = load_floats<width>(x[row] + col);
 #pragma unroll
-        for (int k = 0; k < width; ++k) largest = larger(largest, v.at[k]);
+        for (int k = 0; k < width; ++k) largest = larger(largest, fabsf(v.at[k]));
       } else {
-        for (std::int64_t c = col; c < cols; ++c) largest = larger(largest, to_float(x[row][c]));
+        for (std::int64_t c = col; c < cols; ++c) largest = larger(largest, fabsf(to_float(x[row][c])));
       }
     }
   }
@@ -107,7 +161,7 @@ __global__ void update_scales_kernel(float* amax, RowsOf<float> history, std::in
   }
   if (push) amax[i] = 0;
   float largest = 0;
-  for (std::int64_t s = 0; s < steps; ++s) largest = larger(largest, row[s]);
+  for (std::int64_t s = 0; s < steps; ++s) largest = larger(largest, fabsf(row[s]));
   std::uint32_t const bits = scale_bits(__float_as_uint(largest), rule);
   scale[i] = __uint_as_float(bits);
   *inverse[i] = __uint_as_float(inverse_bits(bits));

@@ -57,5 +57,19 @@ void expect_aligned(void const* p) {
 }
 
 inline float exp2_of(float x) { return std::exp2(x); }
+inline float larger(float a, float b) { return b > a || std::isnan(a) ? b : a; }
+
+template <class T>
+std::uint32_t rounded_pair8(float first, float second) {
+  return T(first).bits | static_cast<std::uint32_t>(T(second).bits) << 8;
+}
+
+inline std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {
+  std::uint64_t const bytes = a | static_cast<std::uint64_t>(b) << 32;
+  std::uint32_t picked = 0;
+  for (int i = 0; i < 4; ++i)
+    picked |= static_cast<std::uint32_t>(bytes >> (selector >> (4 * i) & 7u) * 8 & 0xffu) << (8 * i);
+  return picked;
+}
 
 }  // namespace selenite
