@@ -192,11 +192,13 @@ __global__ void __launch_bounds__(add_warps* warp_size, 2) add_rows_kernel(AddRo
   open.close(a, column);
 }
 
-/// 32 warps and 128 blocks, or fewer for few tokens; a block has a thread for each of its rows.
+/// 32 warps and 128 blocks, or fewer for few tokens; a block has a thread for each of its rows, and counters that any
+/// device's shared memory holds.
 void launch_list(Cuda const& cuda, ListArguments a) {
+  constexpr std::int64_t most_counters = (48 << 10) / sizeof(int);
   std::int64_t const warps = std::clamp<std::int64_t>(divide_up(a.tokens, 256), 1, most_warps),
                      blocks = std::clamp<std::int64_t>(divide_up(a.tokens, 256), 1, 128),
-                     rows = std::min(divide_up(a.table_rows, blocks), warps * warp_size);
+                     rows = std::min({divide_up(a.table_rows, blocks), warps * warp_size, most_counters / warps});
   a.rows_a_block = static_cast<int>(rows);
   launch_kernel(cuda,
                 {grid_size(divide_up(a.table_rows, rows)), whole_warps(warps * warp_size),
