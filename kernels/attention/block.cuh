@@ -111,29 +111,27 @@ struct RowBlock {
   static constexpr int ld = depth + full_width<T>, bytes = rows * ld * static_cast<int>(sizeof(T));
   T* data;
 
-  /// Starts the copy of `count` rows of head_dim elements; what lies beyond is zero. By all threads of the block.
+  /// Starts the copy of `count` rows of head_dim elements; what lies beyond is zero. By all threads of the block: each
+  /// has the same columns of every few rows.
   template <int threads>
   __device__ void copy(RowsOf<T const> const& from, std::int64_t row, std::int64_t col, int count, int head_dim,
                        bool packs) const {
-    constexpr int width = full_width<T>, across = depth / width, all = rows * across;
-    T const* const first = from[row] + col;
-    auto const stride = static_cast<int>(from.stride);
+    constexpr int width = full_width<T>, across = depth / width, at_once = threads / across;
+    int const thread = static_cast<int>(threadIdx.x), c = thread % across * width;
+    int r = thread / across;
+    if (r >= at_once) return;  // threads that are left over
+    T const* source = from[row + r] + col + c;
+    std::int64_t const step = at_once * from.stride;
+    T* to = data + r * ld + c;
     if (packs) {
 #pragma unroll
-      for (int n = 0; n < all; n += threads) {
-        int const i = n + static_cast<int>(threadIdx.x), r = i / across, c = i % across * width;
-        if (all % threads != 0 && i >= all) break;
-        copy_pack_async(data + r * ld + c, first + static_cast<std::int64_t>(r) * stride + c,
-                        r < count && c < head_dim);
-      }
+      for (int n = 0; n < rows; n += at_once, source += step)
+        if (rows % at_once == 0 || n + r < rows) copy_pack_async(to + n * ld, source, n + r < count && c < head_dim);
       return;
     }
 #pragma unroll 1
-    for (int i = static_cast<int>(threadIdx.x); i < all; i += threads) {
-      int const r = i / across, c = i % across * width;
-      T const* const source = first + static_cast<std::int64_t>(r) * stride + c;
-      store_pack<width>(data + r * ld + c, r < count ? front(source, head_dim - c) : Pack<T, width>{});
-    }
+    for (; r < rows; r += at_once, source += step, to += at_once * ld)
+      store_pack<width>(to, r < count ? front(source, head_dim - c) : Pack<T, width>{});
   }
 
  private:

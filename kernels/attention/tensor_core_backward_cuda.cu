@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads, depth <= 128 ? 2 
   constexpr int ld = S::ld;
   __shared__ SharedPlaces<S::keys> key_places;
   __shared__ SharedPlaces<S::queries> places[2];
-  __shared__ SharedArray<float, S::queries> bases[2], deltas[2];
+  __shared__ SharedArray<float, S::queries> logsumexps[2], deltas[2];
   auto const shared = dynamic_shared<T>();
   typename S::Keys const k{&shared[0]}, v{&shared[S::keys * ld]};
   auto query_block = [&](int i) { return typename S::Queries{&shared[(2 * S::keys + i * S::queries) * ld]}; };
@@ -178,8 +178,9 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads, depth <= 128 ? 2 
     int const i = static_cast<int>(threadIdx.x);
     if (i >= S::queries) return;
     std::int64_t const stat = in.stat(own.sample, head, block.first + i);
-    bases[stage][i] = i < block.count ? exponent_base(a.logsumexp[stat]) : infinity;
-    deltas[stage][i] = i < block.count ? a.delta[stat] : 0.0f;
+    // of a query that is not there 0, as its q and dout are: it adds 2^0 times nothing
+    copy_async(&logsumexps[stage][i], a.logsumexp + stat, i < block.count);
+    copy_async(&deltas[stage][i], a.delta + stat, i < block.count);
   };
 
   WarpTile<S::columns, depth> dk, dv;
@@ -206,9 +207,10 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads, depth <= 128 ? 2 
       p.clear();
       add_product<depth, ld>(p, k.data + warp_row * ld, q);
       probabilities(
-          p, in.factor, visible == Seen::all, [&](int, int j, int e) { return bases[stage][Tile::col(j, e)]; },
+          p, in.factor, visible == Seen::all,
+          [&](int, int j, int e) { return exponent_base(logsumexps[stage][Tile::col(j, e)]); },
           [&](int i, int j, int e) {
-            int const key = warp_row + Tile::row(i), query = Tile::col(j, e);  // beyond the ends P is of no use, or 0
+            int const key = warp_row + Tile::row(i), query = Tile::col(j, e);  // beyond the ends P adds nothing
             return sees(in.causal, query_places[query], key_places[key]);
           });
       DroppedBits dropped = 0;

@@ -15,6 +15,10 @@ __device__ void copy_pack_async(T* shared, T const* global, bool there) {
   expect_aligned<uint4>(global);
   __pipeline_memcpy_async(shared, global, 16, there ? 0 : 16);
 }
+/// The same for one fp32.
+__device__ inline void copy_async(float* shared, float const* global, bool there) {
+  __pipeline_memcpy_async(shared, global, sizeof(float), there ? 0 : sizeof(float));
+}
 __device__ inline void wait_for_copies() {
   __pipeline_commit();
   __pipeline_wait_prior(0);

@@ -54,8 +54,14 @@ def precision(run):
 
 
 # what a step is measured with and without
-SWITCHES = {"run.cuda_graphs=true": "as CUDA graphs", "run.fused_epilogues=none": "without fused epilogues", "run.fused_epilogues=all": "with all epilogues fused",
-            "train.deterministic=false": "with sums in any order", "run.attention_library=own": "with our own attention"}
+SWITCHES = {
+    "run.cuda_graphs=true": "as CUDA graphs",
+    "run.fused_epilogues=none": "without fused epilogues",
+    "run.fused_epilogues=all": "with all epilogues fused",
+    "train.deterministic=false": "with sums in any order",
+    "run.attention_library=own": "with our own attention",
+    "run.workspace=2147483648": "with 2 GiB of scratch",
+}
 
 
 def switched(run):
