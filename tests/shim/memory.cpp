@@ -36,6 +36,7 @@ Copies& copies_of(int thread) {
 }  // namespace
 
 void start_copy(int thread, void* to, void const* from, std::size_t bytes, std::size_t zeros) {
+  expect_shared(to, bytes);
   std::memset(to, 0xff, bytes);
   copies_of(thread).open.push_back({to, from, bytes, zeros});
 }
@@ -59,6 +60,18 @@ void register_shared(void* bytes, std::size_t size) {
 void poison_shared() {
   for (Bytes const& array : registered()) std::memset(array.begin, 0xff, array.size);
   under_way().clear();
+}
+
+void expect_shared(void const* bytes, std::size_t size) {
+  auto within = [&](void const* begin, std::size_t all) {
+    auto const offset = static_cast<std::byte const*>(bytes) - static_cast<std::byte const*>(begin);
+    return offset >= 0 && static_cast<std::size_t>(offset) + size <= all;
+  };
+  if (within(dynamic_shared_bytes(), dynamic_shared_size())) return;
+  for (Bytes const& array : registered())
+    if (within(array.begin, array.size)) return;
+  throw Error(concat("An access of ", size, " bytes at ", bytes,
+                     " is out of bounds (no array of shared memory has it). Give the array more, or ask for less."));
 }
 
 void out_of_bounds(std::int64_t index, std::int64_t size) {

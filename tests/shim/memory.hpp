@@ -16,13 +16,15 @@ void poison_shared();
 /// Of the running block.
 std::byte* dynamic_shared_bytes();
 std::size_t dynamic_shared_size();
-/// Copies of a thread that wait until it asks for them; their targets are NaN until then. Forgotten by poison_shared().
-/// The last `zeros` bytes are not read: they become 0.
+/// Copies of a thread, to shared memory, that wait until it asks for them; their targets are NaN until then. Forgotten
+/// by poison_shared(). The last `zeros` bytes are not read: they become 0.
 void start_copy(int thread, void* to, void const* from, std::size_t bytes, std::size_t zeros);
 void commit_copies(int thread);
 /// All but the last `batches` that were committed.
 void finish_copies(int thread, std::size_t batches);
 [[noreturn]] void out_of_bounds(std::int64_t index, std::int64_t size);
+/// Throws Error where these bytes are in no array of shared memory.
+void expect_shared(void const* bytes, std::size_t size);
 [[noreturn]] void misaligned(void const* p, std::size_t alignment);
 
 }  // namespace shim

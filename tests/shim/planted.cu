@@ -1,3 +1,4 @@
+#include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/reduce.cuh"
@@ -19,6 +20,7 @@ __global__ void planted_kernel(float const* x, float* out, Bug bug) {
   if (bug == Bug::exited_lane && i == 3) return;
   float tile[4] = {};
   if (bug != Bug::divergent_tile || i < 40) multiply_add<bf16>(tile, {0, 0, 0, 0}, 0, 0);
+  if (bug == Bug::copy_beyond_end) copy_async(&first[0] + 4, x, true);
   float const value = x[bug == Bug::global_read_beyond_end ? at + 1 : at];
   float sum = value;
   if (bug == Bug::lane_outside_mask) {

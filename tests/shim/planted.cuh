@@ -8,6 +8,7 @@ enum class Bug {
   none,
   shared_beyond_end,        ///< static shared memory, one element too far
   dynamic_beyond_end,       ///< the same in dynamic shared memory
+  copy_beyond_end,          ///< the same, by an asynchronous copy
   global_write_beyond_end,  ///< one element behind the output
   global_read_beyond_end,   ///< one element behind the input
   missing_barrier,          ///< read before all have written

@@ -82,6 +82,7 @@ BOOST_AUTO_TEST_CASE(without_a_bug_nothing_is_found) {
 BOOST_AUTO_TEST_CASE(accesses_out_of_bounds) {
   check_found(Bug::shared_beyond_end, "Index 2 of a shared array is out of bounds (it has 2 elements)");
   check_found(Bug::dynamic_beyond_end, "Index 4 of a shared array is out of bounds (it has 4 elements)");
+  check_found(Bug::copy_beyond_end, "is out of bounds (no array of shared memory has it)");
   check_found(Bug::global_write_beyond_end, "guard");
   check_found(Bug::global_read_beyond_end, "wrong");
   check_found(Bug::misaligned, "is not aligned");

@@ -23,12 +23,10 @@ inline std::uint32_t pair(std::uint32_t first, std::uint32_t second) { return fi
 inline void const* row_of(SharedOperands const& given, int lane) {
   return reinterpret_cast<void const*>(static_cast<std::uintptr_t>(given.of[lane].words[0]));
 }
-/// Names a row of eight elements: of the dynamic shared memory, at a multiple of 16 bytes.
+/// Names a row of eight elements in shared memory, at a multiple of 16 bytes.
 inline SharedOperands const& share_row(void const* row, At at) {
   if (reinterpret_cast<std::uintptr_t>(row) % 16 != 0) misaligned(row, 16);
-  auto const offset = static_cast<std::byte const*>(row) - dynamic_shared_bytes();
-  auto const size = static_cast<std::int64_t>(dynamic_shared_size());
-  if (offset < 0 || offset + 16 > size) out_of_bounds(offset, size);
+  expect_shared(row, 16);
   return share_operands({{reinterpret_cast<std::uintptr_t>(row)}}, at);
 }
 
