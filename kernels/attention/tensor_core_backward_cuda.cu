@@ -56,8 +56,8 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads, 2) query_gradie
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
   int const warp_row = warp() * S::rows;
   auto row = [&](int i) {  // of a row that is not there: of one that is
-    int const row = own.warp_first + Tile::row(i);
-    return row < in.queries ? row : in.queries - 1;
+    int const query = own.warp_first + Tile::row(i);
+    return query < in.queries ? query : in.queries - 1;
   };
   auto next = [&](int key) {
     return next_block<S::keys>(in.key_places, own.sample, key, in.keys, [&](PlaceRange const& range) {
