@@ -108,9 +108,9 @@ __device__ float row_reduce(float x, Combine combine) {
   return combine(x, shuffle_xor(x, 2));
 }
 
-/// Rows [0, count) of a warp's sums times `factor`, to rows from `row` on, by 16 bytes: half of their columns at a time
-/// pass through `stage`, which has the bytes of as many rows of a RowBlock<T, rows, cols>, and is the warp's alone.
-/// factors(i): of row(i); called by all lanes.
+/// Rows [0, count) of a warp's sums, each times its factor, to rows from `row` on, by 16 bytes: half of their columns
+/// at a time pass through `stage`, which has the bytes of as many rows of a RowBlock<T, rows, cols>, and is the warp's
+/// alone. factors(i): of row(i); called by all lanes.
 template <class T, int rows, int cols, class Factors>
 __device__ void write_tile(WarpTile<rows, cols>& sums, T* stage, Output<T> const& to, std::int64_t row,
                            std::int64_t col, int count, int head_dim, Factors factors) {

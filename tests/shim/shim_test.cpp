@@ -103,6 +103,16 @@ BOOST_AUTO_TEST_CASE(barriers_that_not_all_reach) {
   check_found(Bug::lane_outside_mask, "A thread reads from lane 16, which takes no part");
 }
 
+BOOST_AUTO_TEST_CASE(more_shared_memory_than_the_device_has) {
+  std::string const found = finding(
+      [](Cuda cuda, Data& data) {
+        cuda.device.shared_bytes = 15;
+        sum_of_blocks(cuda, data.x(), data.out(), Bug::none);
+      },
+      [](Data&, std::size_t) { return 0.0f; });
+  BOOST_CHECK_MESSAGE(found.find("16 bytes a block, of 15") != std::string::npos, found);
+}
+
 // After an error the fibers are in the middle of the kernel: the next launch must not meet them.
 BOOST_AUTO_TEST_CASE(the_next_launch_is_clean) {
   check_found(Bug::exited_thread, "thread 40 has ended");
