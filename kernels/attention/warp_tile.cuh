@@ -116,7 +116,7 @@ __device__ void write_tile(WarpTile<rows, cols>& sums, T* stage, Output<T> const
                            std::int64_t col, int count, int head_dim, Factors factors) {
   using Tile = WarpTile<rows, cols>;
   constexpr int half = cols / 2, ld = half + 4, width = full_width<T>,
-                last = (half + warp_size - 1) / warp_size * warp_size;
+                last = (rows * half / width + warp_size - 1) / warp_size * warp_size;
   static_assert(half % width == 0 && ld * sizeof(float) <= RowBlock<T, rows, cols>::ld * sizeof(T));
   auto* const staged = reinterpret_cast<float*>(stage);
   float olds[Tile::lane_rows];
@@ -137,16 +137,20 @@ __device__ void write_tile(WarpTile<rows, cols>& sums, T* stage, Output<T> const
         store_pack<2>(staged + Tile::row(i) * ld + Tile::col(j, 0),
                       FloatPack<2>{sums.at(i, first / 8 + j, 0), sums.at(i, first / 8 + j, 1)});
     __syncwarp();
-#pragma unroll
-    for (int i = 0; i < Tile::lane_rows; ++i)
 #pragma unroll 1
-      for (int n = lane(); n < last; n += warp_size) {  // eight rows of half / 8 packs
-        int const r = n / (half / width), c = n % (half / width) * width;
-        float const old = __shfl_sync(0xffffffffu, olds[i], r % 8 * 4);
-        if (r < 8 && i * 8 + r < count)
-          to.write(row + i * 8 + r, col + first + c, load_pack<width>(staged + (i * 8 + r) * ld + c),
-                   head_dim - first - c, old);
+    for (int n = lane(); n < last; n += warp_size) {
+      int const r = n / (half / width), c = n % (half / width) * width;
+      float old = 1;
+      if (to.add) {  // from the lane that has it
+#pragma unroll
+        for (int i = 0; i < Tile::lane_rows; ++i) {
+          float const theirs = __shfl_sync(0xffffffffu, olds[i], r % 8 * 4);
+          if (r / 8 == i) old = theirs;
+        }
       }
+      if (r < rows && r < count)
+        to.write(row + r, col + first + c, load_pack<width>(staged + r * ld + c), head_dim - first - c, old);
+    }
   }
 }
 

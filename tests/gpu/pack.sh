@@ -36,7 +36,7 @@ if [ "$make" = 1 ]; then
   # No MPI, NCCL, oneDNN or SentencePiece: one GPU asks for none of them, and each brings libraries. An older CPU than this
   # one may run it. Libraries are looked for beside the executables, theirs as well.
   # shellcheck disable=SC2016 # $ORIGIN is the loader's
-  cmake --preset cuda -B "$build" -DSELENITE_CUDA_ARCHITECTURES="${SELENITE_CUDA_ARCHITECTURES:-90}" -DSELENITE_MPI=OFF \
+  cmake --preset cuda -B "$build" -DCMAKE_CUDA_ARCHITECTURES="${CUDAARCHS:-90-real}" -DSELENITE_MPI=OFF \
     -DSELENITE_NCCL=OFF -DSELENITE_ONEDNN=OFF -DSELENITE_SENTENCEPIECE=OFF -DSELENITE_CPU_ARCH=x86-64-v3 \
     -DCMAKE_BUILD_RPATH='$ORIGIN/../lib' -DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags
   cmake --build "$build" -j "$jobs" --target "${programs[@]}" "${tests[@]}"
