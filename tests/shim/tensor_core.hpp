@@ -9,6 +9,7 @@
 
 /// The host's versions of what kernels/cuda/tensor_core.cuh declares, register by register as the PTX ISA has them
 /// ("Matrix fragments for mma.m16n8k16", "ldmatrix"): which lane holds what is tested, too.
+/// Lanes wait for each other there, as they need not on a device: a __syncwarp() that is missing before is not found.
 namespace selenite {
 namespace shim {
 
