@@ -3,6 +3,7 @@
 #include "kernels/attention/parts_cuda.hpp"
 #include "kernels/attention/tensor_core_cuda.hpp"
 #include "kernels/attention/tile.cuh"
+#include "kernels/attention/warpgroup_cuda.hpp"
 
 namespace selenite {
 namespace {
@@ -90,13 +91,13 @@ __global__ void __launch_bounds__(QuerySizes<depth>::threads) query_gradient_ker
 
   Inputs<float> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<Sizes::warps, rows>(in.query_places, in.queries, in.heads, true);
+  OwnTokens const own = own_tokens<Sizes::warps, rows>(in.query_places, in.queries, in.heads, true, warp());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
   int const row = WarpScores::row(0);
-  bool const present = row < own.warp_count;
-  QueryState const state = query_state(a, own.sample, own.head, own.warp_first + row, present);
+  bool const present = row < own.part_count;
+  QueryState const state = query_state(a, own.sample, own.head, own.part_first + row, present);
   HeadDropout const dropout = in.dropout_of(own.sample, own.head);
   auto next = [&](int key) {
     return next_block<Sizes::keys>(in.key_places, own.sample, key, in.keys, [&](PlaceRange const& range) {
@@ -156,7 +157,7 @@ __global__ void __launch_bounds__(QuerySizes<depth>::threads) query_gradient_ker
 
   for_each_pack<WarpScores::floats>(dq, scores.data, [&](int r, int col, auto pack) {
     for (float& x : pack.at) x *= in.scale;
-    if (r < own.warp_count) a.dq.write(q_row + own.warp_first + r, q_col + col, pack, in.head_dim - col);
+    if (r < own.part_count) a.dq.write(q_row + own.part_first + r, q_col + col, pack, in.head_dim - col);
   });
 }
 
@@ -193,7 +194,7 @@ __global__ void __launch_bounds__(KeySizes<depth>::threads) key_gradient_kernel(
 
   Inputs<float> const& in = a.in;
   // the first keys are seen by the most queries
-  OwnTokens const own = own_tokens<Sizes::warps, columns>(in.key_places, in.keys, in.kv_heads, false);
+  OwnTokens const own = own_tokens<Sizes::warps, columns>(in.key_places, in.keys, in.kv_heads, false, warp());
   int const group = in.heads / in.kv_heads, warp_row = warp() * columns;
   std::int64_t const k_row = own.sample * in.keys, k_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      q_row = own.sample * in.queries;
@@ -241,7 +242,7 @@ __global__ void __launch_bounds__(KeySizes<depth>::threads) key_gradient_kernel(
         scores.read(i, p[i]);
         bits[i] =
             row_bits<WarpScores>(in, dropout, states[i].place, WarpScores::row(i) < queries.count,
-                                 visible == Seen::all && own.warp_count == columns, key_places, warp_row, own.count);
+                                 visible == Seen::all && own.part_count == columns, key_places, warp_row, own.count);
         probabilities(p[i], bits[i].visible, in.factor, states[i].logsumexp);
       }
       if constexpr (makes_dv) {
@@ -293,7 +294,7 @@ __global__ void __launch_bounds__(KeySizes<depth>::threads) key_gradient_kernel(
   auto write = [&](Sums<columns, depth> const& sums, Output<float> const& to, float scale) {
     for_each_pack<WarpScores::floats>(sums, scores.data, [&](int r, int col, auto pack) {
       for (float& x : pack.at) x *= scale;
-      if (r < own.warp_count) to.write(k_row + own.warp_first + r, k_col + col, pack, in.head_dim - col);
+      if (r < own.part_count) to.write(k_row + own.part_first + r, k_col + col, pack, in.head_dim - col);
     });
   };
   if constexpr (makes_dk) write(dk, a.dk, in.scale);
@@ -329,7 +330,7 @@ void launch(Cuda& cuda, AttentionBackward const& op) {
   if (op.out.defined()) make_delta(cuda, op);
   if (op.q.dtype() == DType::fp32)
     visit_depth(op.shape.head_dim, [&](auto depth) { launch_backward<depth>(cuda, op); });
-  else
+  else if (!launch_on_warpgroups(cuda, op))
     launch_on_tensor_cores(cuda, op);
   cuda.flops += counted_flops(op.shape, 10);
 }

@@ -2,6 +2,7 @@
 #include "kernels/attention/library.hpp"
 #include "kernels/attention/tensor_core_cuda.hpp"
 #include "kernels/attention/tile.cuh"
+#include "kernels/attention/warpgroup_cuda.hpp"
 
 namespace selenite {
 namespace {
@@ -57,13 +58,13 @@ __global__ void __launch_bounds__(ForwardSizes<depth>::threads) forward_kernel(F
 
   Inputs<float> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<Sizes::warps, rows>(in.query_places, in.queries, in.heads, true);
+  OwnTokens const own = own_tokens<Sizes::warps, rows>(in.query_places, in.queries, in.heads, true, warp());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
   int const row = WarpScores::row(0);
-  bool const present = row < own.warp_count;
-  Place const query = in.query_places(own.sample, present ? own.warp_first + row : own.first);
+  bool const present = row < own.part_count;
+  Place const query = in.query_places(own.sample, present ? own.part_first + row : own.first);
   HeadDropout const dropout = in.dropout_of(own.sample, own.head);
   auto next = [&](int key) {
     return next_block<Sizes::keys>(in.key_places, own.sample, key, in.keys, [&](PlaceRange const& range) {
@@ -127,12 +128,12 @@ __global__ void __launch_bounds__(ForwardSizes<depth>::threads) forward_kernel(F
   if (WarpScores::sharing == 2) state.sum += shuffle_xor(state.sum, rows);
   bool const writes = present && lane() < rows;
   RowFactors factors =
-      finish_row(state, writes ? a.logsumexp + in.stat(own.sample, own.head, own.warp_first + row) : nullptr, a.merge);
+      finish_row(state, writes ? a.logsumexp + in.stat(own.sample, own.head, own.part_first + row) : nullptr, a.merge);
   if (in.dropout.active()) factors.sums *= static_cast<float>(in.dropout.keep_scale());
   for_each_pack<WarpScores::floats>(out, scores.data, [&](int r, int col, auto pack) {
     float const weight = __shfl_sync(0xffffffffu, factors.sums, r), old = __shfl_sync(0xffffffffu, factors.old, r);
     for (float& x : pack.at) x *= weight;
-    if (r < own.warp_count) a.out.write(q_row + own.warp_first + r, q_col + col, pack, in.head_dim - col, old);
+    if (r < own.part_count) a.out.write(q_row + own.part_first + r, q_col + col, pack, in.head_dim - col, old);
   });
 }
 
@@ -151,7 +152,7 @@ void launch(Cuda& cuda, Attention const& op) {
   if (launch_library(cuda, op)) return;
   if (op.q.dtype() == DType::fp32)
     visit_depth(op.shape.head_dim, [&](auto depth) { launch_forward<depth>(cuda, op); });
-  else
+  else if (!launch_on_warpgroups(cuda, op))
     launch_on_tensor_cores(cuda, op);
   cuda.flops += counted_flops(op.shape, 4);
 }

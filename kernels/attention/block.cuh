@@ -74,34 +74,45 @@ __device__ TokenBlock next_block(DevicePlaces const& places, std::int64_t sample
   return {total, 0, {}};
 }
 
-/// The tokens of one head that a block of threads makes results for, and those of the calling warp: `rows` a warp.
+/// The tokens of one head that a block of threads makes results for, and the part of them that the calling warp or
+/// warpgroup has.
 struct OwnTokens {
   std::int64_t sample;
-  int head, first, count, warp_first, warp_count;  ///< a warp may have none
-  PlaceRange range, warp_range;
+  int head, first, count, part_first, part_count;  ///< a part may have none
+  PlaceRange range, part_range;
 
-  /// How much the warp's tokens as queries see of keys, or as keys are seen by queries.
+  /// How much the part's tokens as queries see of keys, or as keys are seen by queries.
   __device__ Seen sees(bool causal, PlaceRange const& keys) const {
-    return warp_count > 0 ? seen(causal, warp_range, keys) : Seen::nothing;
+    return part_count > 0 ? seen(causal, part_range, keys) : Seen::nothing;
   }
   __device__ Seen seen_by(bool causal, PlaceRange const& queries) const {
-    return warp_count > 0 ? seen(causal, queries, warp_range) : Seen::nothing;
+    return part_count > 0 ? seen(causal, queries, part_range) : Seen::nothing;
   }
 };
-/// Of block blockIdx.x: the same tokens of all heads are side by side. `last_first`: from the last tokens on.
-template <int warps, int rows>
-__device__ OwnTokens own_tokens(DevicePlaces const& places, int total, int heads, bool last_first) {
-  constexpr int size = warps * rows;
+/// Of block blockIdx.x, in `parts` of `rows`: the same tokens of all heads are side by side. `last_first`: from the
+/// last tokens on.
+template <int parts, int rows>
+__device__ OwnTokens own_tokens(DevicePlaces const& places, int total, int heads, bool last_first, int part) {
+  constexpr int size = parts * rows;
   int const blocks = (total + size - 1) / size, heads_in_all = static_cast<int>(gridDim.x) / blocks;
   int const block = static_cast<int>(blockIdx.x) / heads_in_all, head = static_cast<int>(blockIdx.x) % heads_in_all;
   OwnTokens own;
   own.sample = head / heads, own.head = head % heads;
-  own.first = (last_first ? blocks - 1 - block : block) * size, own.warp_first = own.first + warp() * rows;
+  own.first = (last_first ? blocks - 1 - block : block) * size, own.part_first = own.first + part * rows;
   own.count = total - own.first < size ? total - own.first : size;
-  own.warp_count = total - own.warp_first < rows ? total - own.warp_first : rows;
-  own.range = own.warp_range = range_of(places, own.sample, own.first, own.count);
-  if (own.warp_count > 0) own.warp_range = range_of(places, own.sample, own.warp_first, own.warp_count);
+  own.part_count = total - own.part_first < rows ? total - own.part_first : rows;
+  own.range = own.part_range = range_of(places, own.sample, own.first, own.count);
+  if (own.part_count > 0) own.part_range = range_of(places, own.sample, own.part_first, own.part_count);
   return own;
+}
+
+/// The first `count` elements, then zeros.
+template <class T>
+__device__ Pack<T, full_width<T>> front(T const* from, int count) {
+  Pack<T, full_width<T>> pack{};
+  for (int i = 0; i < full_width<T>; ++i)
+    if (i < count) pack.at[i] = from[i];
+  return pack;
 }
 
 /// A block of rows in shared memory, `depth` elements each. They lie 16 bytes apart modulo 128, so that neighbours are
@@ -132,15 +143,6 @@ struct RowBlock {
 #pragma unroll 1
     for (; r < rows; r += at_once, source += step, to += at_once * ld)
       store_pack<width>(to, r < count ? front(source, head_dim - c) : Pack<T, width>{});
-  }
-
- private:
-  /// The first `count` elements, then zeros.
-  static __device__ Pack<T, full_width<T>> front(T const* from, int count) {
-    Pack<T, full_width<T>> pack{};
-    for (int i = 0; i < full_width<T>; ++i)
-      if (i < count) pack.at[i] = from[i];
-    return pack;
   }
 };
 

@@ -196,7 +196,7 @@ struct Use {
 
 template <class Op>
 bool launch_by_plan(Cuda& cuda, Op const& op) {
-  if (op.shape.library == AttentionLibrary::own) return false;
+  if (!asks_library(op.shape.library)) return false;
   Use<Op> const use(cuda, op);
   if (use.planned) run(cuda, op, use.parts, use.planned->plan, use.workspace);
   return use.planned != nullptr;
@@ -211,7 +211,7 @@ std::string prepare_plan(Cuda& cuda, Op const& op) {
 
 bool launch_library(Cuda& cuda, Attention const& op) { return launch_by_plan(cuda, op); }
 bool launch_library(Cuda& cuda, AttentionBackward const& op) {
-  if (op.shape.library == AttentionLibrary::own) return false;
+  if (!asks_library(op.shape.library)) return false;
   LibraryParts const parts = library_parts(op, static_cast<std::int64_t>(cuda.workspace.size()));
   for (std::int64_t i = 0; i < part_count(op.shape, parts); ++i)
     if (!launch_by_plan(cuda, part_of(op, parts, i))) return false;  // the first: all have one plan

@@ -92,4 +92,29 @@ __device__ DroppedBits dropped_of_columns(HeadDropout const& dropout, Query quer
   return bits;
 }
 
+/// Of a tile [query][key]: `query(i)` is the position of row(i). `anywhere`: keys may not be whole octets.
+template <class Tile, int capacity, class Query>
+__device__ DroppedBits draw_by_queries(HeadDropout const& dropout, bool anywhere, Query query,
+                                       SharedPlaces<capacity>& keys, int count) {
+  auto at = [&](int i) { return static_cast<std::uint64_t>(query(i)); };
+  auto key = [&](int n) { return static_cast<std::uint64_t>(keys.positions[n]); };
+  if (!anywhere || are_octets(keys, count))
+    return dropped_of_rows<Tile>(dropout, at, [&](int j) { return key(j * 8) / 8; });
+  return dropped_one_by_one<Tile>([&](int i, int j, int e) {
+    return dropout.masks.drops(dropout.sample, dropout.head, at(i), key(Tile::col(j, e)));
+  });
+}
+/// Of a tile [key][query], whose keys are the block's from `first_key` on.
+template <class Tile, int key_capacity, int query_capacity>
+__device__ DroppedBits draw_by_keys(HeadDropout const& dropout, bool anywhere, SharedPlaces<key_capacity>& keys,
+                                    int first_key, int count, SharedPlaces<query_capacity>& queries) {
+  auto query = [&](int j, int e) { return static_cast<std::uint64_t>(queries.positions[Tile::col(j, e)]); };
+  auto key = [&](int n) { return static_cast<std::uint64_t>(keys.positions[first_key + n]); };
+  if (!anywhere || are_octets(keys, count))
+    return dropped_of_columns<Tile>(dropout, query, [&](int i) { return key(i * 8) / 8; });
+  return dropped_one_by_one<Tile>([&](int i, int j, int e) {
+    return dropout.masks.drops(dropout.sample, dropout.head, query(j, e), key(Tile::row(i)));
+  });
+}
+
 }  // namespace selenite::attention_cuda

@@ -83,7 +83,7 @@ template <class Op>
 std::string refusal_of_problem(Op const& op) {
   AttentionShape const& s = op.shape;
   DType const type = op.q.dtype();
-  if (s.library == AttentionLibrary::own) return "run.attention_library is \"own\"";
+  if (!asks_library(s.library)) return "run.attention_library asks for our kernels";
   if (type != DType::bf16 && type != DType::fp16) return concat("it has no attention in ", name(type));
   if (s.dropout.probability > 0) return "its dropout draws other masks under another layout";
   bool const documents = has_documents(op.query_places, op.key_places);

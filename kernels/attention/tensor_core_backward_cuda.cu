@@ -1,29 +1,11 @@
 #include "kernels/attention/backward.cuh"
-#include "kernels/attention/dropped.cuh"
+#include "kernels/attention/scores.cuh"
 #include "kernels/attention/tensor_core_cuda.hpp"
 
 namespace selenite {
 namespace {
 
 using namespace attention_cuda;
-
-/// P = 2^(factor scores - base of its query), 0 where nothing is seen. `base(i, j, e)`, `visible(i, j, e)`: of an
-/// element.
-template <class Tile, class Base, class Visible>
-__device__ void probabilities(Tile& scores, float factor, bool all, Base base, Visible visible) {
-  scores.for_each([&](int i, int j, int e, float& x) { x = exp2_of(fmaf(x, factor, -base(i, j, e))); });
-  if (all) return;
-  scores.for_each([&](int i, int j, int e, float& x) { x = visible(i, j, e) ? x : 0.0f; });
-}
-
-/// dP becomes dS without its scale.
-template <bool dropping, class Tile, class Delta>
-__device__ void differentiate(Tile& dp, Tile& p, DroppedBits dropped, float keep_scale, Delta delta) {
-  dp.for_each([&](int i, int j, int e, float& x) {
-    if constexpr (dropping) x = is_dropped<Tile>(dropped, i, j, e) ? 0.0f : x * keep_scale;
-    x = p.at(i, j, e) * (x - delta(i, j, e));
-  });
-}
 
 // --- dq, by blocks of queries
 
@@ -50,13 +32,13 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads, 2) query_gradie
 
   Inputs<T> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<S::warps, S::rows>(in.query_places, in.queries, in.heads, true);
+  OwnTokens const own = own_tokens<S::warps, S::rows>(in.query_places, in.queries, in.heads, true, warp());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
   int const warp_row = warp() * S::rows;
   auto row = [&](int i) {  // of a row that is not there: of one that is
-    int const query = own.warp_first + Tile::row(i);
+    int const query = own.part_first + Tile::row(i);
     return query < in.queries ? query : in.queries - 1;
   };
   auto next = [&](int key) {
@@ -104,18 +86,10 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads, 2) query_gradie
             return (key < keys.count) & sees(in.causal, in.query_places(own.sample, row(i)), key_places[key]);
           });
       DroppedBits dropped = 0;
-      if constexpr (dropping) {
-        HeadDropout const dropout = in.dropout_of(own.sample, own.head);
-        auto query = [&](int i) { return static_cast<std::uint64_t>(in.query_places(own.sample, row(i)).position); };
-        if (!in.key_places.positions.data || are_octets(key_places, keys.count))
-          dropped = dropped_of_rows<Tile>(
-              dropout, query, [&](int j) { return static_cast<std::uint64_t>(key_places.positions[j * 8]) / 8; });
-        else
-          dropped = dropped_one_by_one<Tile>([&](int i, int j, int e) {
-            return dropout.masks.drops(dropout.sample, dropout.head, query(i),
-                                       static_cast<std::uint64_t>(key_places.positions[Tile::col(j, e)]));
-          });
-      }
+      if constexpr (dropping)
+        dropped = draw_by_queries<Tile>(
+            in.dropout_of(own.sample, own.head), in.key_places.positions.data,
+            [&](int i) { return in.query_places(own.sample, row(i)).position; }, key_places, keys.count);
       differentiate<dropping>(ds, p, dropped, static_cast<float>(in.dropout.keep_scale()),
                               [&](int i, int, int) { return deltas[i]; });
       add_product<ld>(dq, rounded<T>(ds), k);
@@ -124,7 +98,7 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads, 2) query_gradie
   }
   wait_for_copies();  // of Q and dO, where no key is seen
   __syncthreads();
-  write_tile(dq, q.data + warp_row * ld, a.dq, q_row + own.warp_first, q_col, own.warp_count, in.head_dim, [&](int) {
+  write_tile(dq, q.data + warp_row * ld, a.dq, q_row + own.part_first, q_col, own.part_count, in.head_dim, [&](int) {
     return RowFactors{in.scale, 1};
   });
 }
@@ -160,7 +134,7 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads, depth <= 128 ? 2 
 
   Inputs<T> const& in = a.in;
   // the first keys are seen by the most queries
-  OwnTokens const own = own_tokens<S::warps, S::columns>(in.key_places, in.keys, in.kv_heads, false);
+  OwnTokens const own = own_tokens<S::warps, S::columns>(in.key_places, in.keys, in.kv_heads, false, warp());
   int const group = in.heads / in.kv_heads, warp_row = warp() * S::columns;
   std::int64_t const k_row = own.sample * in.keys, k_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      q_row = own.sample * in.queries;
@@ -214,25 +188,12 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads, depth <= 128 ? 2 
             return sees(in.causal, query_places[query], key_places[key]);
           });
       DroppedBits dropped = 0;
-      if constexpr (dropping) {
-        HeadDropout const dropout = in.dropout_of(own.sample, head);
-        auto query = [&](int j, int e) { return static_cast<std::uint64_t>(query_places.positions[Tile::col(j, e)]); };
-        if (!in.key_places.positions.data || are_octets(key_places, own.count))
-          dropped = dropped_of_columns<Tile>(dropout, query, [&](int i) {
-            return static_cast<std::uint64_t>(key_places.positions[warp_row + i * 8]) / 8;
-          });
-        else
-          dropped = dropped_one_by_one<Tile>([&](int i, int j, int e) {
-            return dropout.masks.drops(dropout.sample, dropout.head, query(j, e),
-                                       static_cast<std::uint64_t>(key_places.positions[warp_row + Tile::row(i)]));
-          });
-      }
+      if constexpr (dropping)
+        dropped = draw_by_keys<Tile>(in.dropout_of(own.sample, head), in.key_places.positions.data, key_places,
+                                     warp_row, own.count, query_places);
       if constexpr (makes_dv) {
         Tile kept = p;
-        if constexpr (dropping)
-          kept.for_each([&](int i, int j, int e, float& x) {
-            if (is_dropped<Tile>(dropped, i, j, e)) x = 0;
-          });
+        if constexpr (dropping) drop(kept, dropped);
         add_product<ld>(dv, rounded<T>(kept), dout);
       }
       if constexpr (makes_dk) {
@@ -250,7 +211,7 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads, depth <= 128 ? 2 
   __syncthreads();
 
   auto write = [&](WarpTile<S::columns, depth>& sums, Output<T> const& to, float scale) {
-    write_tile(sums, k.data + warp_row * ld, to, k_row + own.warp_first, k_col, own.warp_count, in.head_dim, [&](int) {
+    write_tile(sums, k.data + warp_row * ld, to, k_row + own.part_first, k_col, own.part_count, in.head_dim, [&](int) {
       return RowFactors{scale, 1};
     });
   };

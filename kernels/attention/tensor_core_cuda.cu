@@ -1,5 +1,4 @@
-#include "kernels/attention/dropped.cuh"
-#include "kernels/attention/forward.cuh"
+#include "kernels/attention/scores.cuh"
 #include "kernels/attention/tensor_core_cuda.hpp"
 
 namespace selenite {
@@ -19,55 +18,6 @@ struct Sizes {
   static constexpr std::size_t shared_bytes = Queries::bytes + 2 * Keys::bytes;
 };
 
-/// Scores that the lane's queries don't see become -inf. `place(i)`: of the lane's i-th query.
-template <class Tile, int capacity, class Place>
-__device__ void hide(Tile& scores, bool causal, Place place, SharedPlaces<capacity>& keys, int count) {
-#pragma unroll
-  for (int i = 0; i < Tile::lane_rows; ++i) {
-    auto const query = place(i);
-#pragma unroll
-    for (int j = 0; j < Tile::col_tiles; ++j)
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        int const key = Tile::col(j, e);
-        bool const visible = (key < count) & sees(causal, query, keys[key]);
-        scores.at(i, j, e) = visible ? scores.at(i, j, e) : -infinity;
-      }
-  }
-}
-
-/// Scores become exponentials; what the rows' sums so far are to be multiplied by.
-template <class Tile>
-__device__ void exponentials(Tile& scores, RowState (&states)[Tile::lane_rows], float factor,
-                             float (&corrections)[Tile::lane_rows]) {
-#pragma unroll
-  for (int i = 0; i < Tile::lane_rows; ++i) {
-    float top = -infinity;
-#pragma unroll
-    for (int j = 0; j < Tile::col_tiles; ++j) top = fmaxf(top, fmaxf(scores.at(i, j, 0), scores.at(i, j, 1)));
-    corrections[i] = states[i].raise(row_reduce(top, Maximum{}) * factor);
-    float const base = states[i].base();
-#pragma unroll
-    for (int j = 0; j < Tile::col_tiles; ++j)
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        float const p = exp2_of(fmaf(scores.at(i, j, e), factor, -base));
-        scores.at(i, j, e) = p, states[i].sum += p;
-      }
-  }
-}
-
-/// Which probabilities of a block of keys are dropped. `place(i)`: of the lane's i-th query.
-template <class Tile, int capacity, class Place>
-__device__ DroppedBits draw(HeadDropout const& dropout, bool octets, Place place, SharedPlaces<capacity>& keys) {
-  auto query = [&](int i) { return static_cast<std::uint64_t>(place(i).position); };
-  auto key = [&](int n) { return static_cast<std::uint64_t>(keys.positions[n]); };
-  if (octets) return dropped_of_rows<Tile>(dropout, query, [&](int j) { return key(j * 8) / 8; });
-  return dropped_one_by_one<Tile>([&](int i, int j, int e) {
-    return dropout.masks.drops(dropout.sample, dropout.head, query(i), key(Tile::col(j, e)));
-  });
-}
-
 /// A block of queries of one head: O += P V over the blocks of keys that it sees, P = 2^(factor Q K^T - top).
 template <class T, int depth, bool dropping>
 __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward_kernel(ForwardArguments<T> a) {
@@ -81,12 +31,12 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
 
   Inputs<T> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<S::warps, S::rows>(in.query_places, in.queries, in.heads, true);
+  OwnTokens const own = own_tokens<S::warps, S::rows>(in.query_places, in.queries, in.heads, true, warp());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
   auto place = [&](int i) {  // of a row that is not there: of one that is
-    int const row = own.warp_first + Tile::row(i);
+    int const row = own.part_first + Tile::row(i);
     return in.query_places(own.sample, row < in.queries ? row : in.queries - 1);
   };
   auto next = [&](int key) {
@@ -115,8 +65,9 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
     copy(v, in.v, keys);
     if (visible != Seen::nothing) {
       if constexpr (dropping)  // now, as registers are free
-        dropped = draw<Tile>(in.dropout_of(own.sample, own.head),
-                             !in.key_places.positions.data || are_octets(key_places, keys.count), place, key_places);
+        dropped = draw_by_queries<Tile>(
+            in.dropout_of(own.sample, own.head), in.key_places.positions.data, [&](int i) { return place(i).position; },
+            key_places, keys.count);
       p.clear();
       add_product<depth, ld>(p, q.data + warp() * S::rows * ld, k.data);
     }
@@ -129,12 +80,8 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
       float corrections[Tile::lane_rows];
       if (visible == Seen::some || keys.count < S::keys) hide(p, in.causal, place, key_places, keys.count);
       exponentials(p, states, in.factor, corrections);
-      bool corrected = false;
-#pragma unroll
-      for (float const correction : corrections) corrected |= correction != 1;
-      if (corrected) out.for_each([&](int i, int, int, float& x) { x *= corrections[i]; });
-      if constexpr (dropping)
-        p.for_each([&](int i, int j, int e, float& x) { x = is_dropped<Tile>(dropped, i, j, e) ? 0.0f : x; });
+      if (needs_correction(corrections)) out.for_each([&](int i, int, int, float& x) { x *= corrections[i]; });
+      if constexpr (dropping) drop(p, dropped);
       add_product<ld>(out, rounded<T>(p), v.data);
     }
     keys = following;
@@ -142,18 +89,16 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
   wait_for_copies();  // of Q, where no key is seen
   __syncthreads();
 
-  write_tile(out, q.data + warp() * S::rows * ld, a.out, q_row + own.warp_first, q_col, own.warp_count, in.head_dim,
+  write_tile(out, q.data + warp() * S::rows * ld, a.out, q_row + own.part_first, q_col, own.part_count, in.head_dim,
              [&](int i) {
-               states[i].sum = row_reduce(states[i].sum, Sum{});
-               bool const writes = lane() % 4 == 0 && Tile::row(i) < own.warp_count;
-               RowFactors factors = finish_row(
-                   states[i],
-                   writes ? a.logsumexp + in.stat(own.sample, own.head, own.warp_first + Tile::row(i)) : nullptr,
-                   a.merge);
-               factors.sums = __shfl_sync(0xffffffffu, factors.sums, lane() / 4 * 4);
-               factors.old = __shfl_sync(0xffffffffu, factors.old, lane() / 4 * 4);
-               if constexpr (dropping) factors.sums *= static_cast<float>(in.dropout.keep_scale());
-               return factors;
+               return finish_lane_row<Tile>(
+                   states, i,
+                   [&](int row) {
+                     int const r = Tile::row(row);
+                     return r < own.part_count ? a.logsumexp + in.stat(own.sample, own.head, own.part_first + r)
+                                               : nullptr;
+                   },
+                   a.merge, dropping ? in.dropout.keep_scale() : 1);
              });
 }
 

@@ -42,6 +42,9 @@ __device__ inline float exp2_of(float x) {
   return y;
 }
 
+/// Loads that come later are not moved before this.
+__device__ inline void keep_loads_behind() { asm volatile("" ::: "memory"); }
+
 /// The larger of two, or the one that is a number.
 __device__ inline float larger(float a, float b) { return fmaxf(a, b); }
 

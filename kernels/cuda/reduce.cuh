@@ -21,7 +21,7 @@ struct Sum {
 };
 /// NaN is skipped, as fmaxf does.
 struct Maximum {
-  __device__ float operator()(float a, float b) const { return fmaxf(a, b); }
+  __device__ float operator()(float a, float b) const { return larger(a, b); }
 };
 
 template <class V, class Combine>

@@ -19,7 +19,7 @@ constexpr std::array<string_view, 4> lr_names{"constant", "linear", "cosine", "i
 constexpr std::array<string_view, 3> decay_names{"constant", "linear", "cosine"};
 constexpr std::array<string_view, 3> mask_names{"none", "eod", "parts"};
 constexpr std::array<string_view, 2> backend_names{"cpu", "cuda"};
-constexpr std::array<string_view, 3> library_names{"auto", "cudnn", "own"};
+constexpr std::array<string_view, 4> library_names{"auto", "cudnn", "own", "own_sm80"};
 constexpr std::array<string_view, 3> epilogue_names{"none", "gelu", "all"};
 constexpr std::array<string_view, 5> comm_names{"auto", "self", "threads", "mpi", "nccl"};
 
@@ -160,23 +160,24 @@ std::vector<Field> fields(LogConfig& c) {
 }
 
 std::vector<Field> fields(RunConfig& c) {
-  return {{"folder", &c.folder, "everything the run writes goes here"},
-          {"backend", choice(c.backend, backend_names), "what computes"},
-          {"comm", choice(c.comm, comm_names), "what communicates; auto: mpi or nccl where there are several ranks"},
-          {"threads", &c.threads, "a rank; 0: all that the affinity mask allows", "", 0, 4096},
-          {"workspace", &c.workspace, "scratch that a kernel may use; 0: 32 MiB, with backend = cuda 1 GiB", "bytes",
-           0, big},
-          {"attention_library", choice(c.attention_library, library_names),
-           "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an "
-           "error; own"},
-          {"fused_epilogues", choice(c.fused_epilogues, epilogue_names),
-           "what the products of linear layers make besides with backend = cuda: none; gelu and its backward pass; all: "
-           "biases' gradients, too, where operands have more than 8 bits"},
-          {"cuda_graphs", &c.cuda_graphs,
-           "with backend = cuda: a pass that comes again is launched as one CUDA graph; not where tensor or context "
-           "ranks exchange in it, nor in steps whose time is taken (each log.every-th)"},
-          {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0,
-           1e9}};
+  return {
+      {"folder", &c.folder, "everything the run writes goes here"},
+      {"backend", choice(c.backend, backend_names), "what computes"},
+      {"comm", choice(c.comm, comm_names), "what communicates; auto: mpi or nccl where there are several ranks"},
+      {"threads", &c.threads, "a rank; 0: all that the affinity mask allows", "", 0, 4096},
+      {"workspace", &c.workspace, "scratch that a kernel may use; 0: 32 MiB, with backend = cuda 1 GiB", "bytes", 0,
+       big},
+      {"attention_library", choice(c.attention_library, library_names),
+       "of flash attention with backend = cuda: auto, cudnn where it can and our kernels elsewhere; cudnn, or an "
+       "error; own; own_sm80, of our kernels those that every device since Ampere has"},
+      {"fused_epilogues", choice(c.fused_epilogues, epilogue_names),
+       "what the products of linear layers make besides with backend = cuda: none; gelu and its backward pass; all: "
+       "biases' gradients, too, where operands have more than 8 bits"},
+      {"cuda_graphs", &c.cuda_graphs,
+       "with backend = cuda: a pass that comes again is launched as one CUDA graph; not where tensor or context "
+       "ranks exchange in it, nor in steps whose time is taken (each log.every-th)"},
+      {"watchdog", &c.watchdog, "a step or collective that takes longer ends the job with code 75; 0: off", "s", 0,
+       1e9}};
 }
 
 std::vector<Field> fields(MachineConfig& c) {

@@ -20,6 +20,7 @@ struct Problem {
   double slope = 0;            ///< keys grow by so much from one to the next, and scores with them
   bool speed = false;
   PositionRuns query_runs, key_runs;  ///< positions that the host knows, instead of those above
+  std::vector<DType> dtypes;          ///< if empty, all
 };
 
 inline AttentionShape sizes(std::int64_t samples, std::int64_t queries, std::int64_t keys, std::int64_t heads,
@@ -97,10 +98,16 @@ inline std::vector<Problem> problems_of(AttentionLibrary library) {
     one.shape.library = only_asked ? AttentionLibrary::cudnn : library;
     if (library == AttentionLibrary::automatic) one.name += ", cuDNN";
   }
+  if (library == AttentionLibrary::own_sm80) {
+    std::erase_if(p, [](Problem const& one) { return one.speed; });
+    for (std::size_t i = 0; i < p.size();
+         ++i)  // fp32 is one kernel's, and the two of 16 bits differ in one instruction
+      p[i].name += ", sm_80", p[i].dtypes = {i % 2 ? DType::bf16 : DType::fp16};
+  }
   return p;
 }
 
-/// Of all libraries that the backend has; where one does not take a problem, it is our kernel's again.
+/// By all ways that the backend has; where one does not take a problem, it is our kernel's again.
 inline std::vector<Problem> problems() {
   std::vector<Problem> all;
   for (AttentionLibrary const library : Backend::attention_libraries)
@@ -115,7 +122,7 @@ inline Options options(Problem const& p) {
   return {.sum_length = static_cast<double>(std::max(p.shape.queries, p.shape.keys) + p.shape.head_dim + 64),
           .roundings_inside = 8,
           .speed = p.speed,
-          .dtypes = dtypes(p.speed)};
+          .dtypes = p.dtypes.empty() ? dtypes(p.speed) : p.dtypes};
 }
 
 inline AttentionPlaces places(Tensors& t, Problem const& p, std::int64_t length, std::int64_t first, std::int64_t jump,

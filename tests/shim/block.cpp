@@ -14,6 +14,7 @@
 #include "core/error.hpp"
 #include "tests/shim/fiber.hpp"
 #include "tests/shim/memory.hpp"
+#include "tests/shim/warpgroup.hpp"
 
 __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -132,6 +133,7 @@ void Block::run(int threads, dim3 shape, std::function<void()> const& body) {
       else if (!moved && done_ < count_)
         deadlock();
     }
+    expect_no_products();
   } catch (...) {
     threads_.clear();  // their fibers are left in the middle
     throw;

@@ -44,7 +44,7 @@ struct Operands {
 /// What all lanes gave, and what the first one that goes on makes of it for all.
 struct SharedOperands {
   Operands of[32];
-  float result[16][8];
+  float result[16][8], wide[16][128];
   bool has_result;  ///< false at first
 };
 /// Waits for all lanes of the warp. To be read until the thread next waits with its warp.

@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/shim/warpgroup.hpp"
+
 namespace selenite::shim {
 namespace {
 struct Bytes {
@@ -37,6 +39,7 @@ Copies& copies_of(int thread) {
 
 void start_copy(int thread, void* to, void const* from, std::size_t bytes, std::size_t zeros) {
   expect_shared(to, bytes);
+  expect_unread(to, bytes);
   std::memset(to, 0xff, bytes);
   copies_of(thread).open.push_back({to, from, bytes, zeros});
 }
@@ -50,6 +53,7 @@ void finish_copies(int thread, std::size_t batches) {
       std::size_t const read = copy.bytes - copy.zeros;
       if (read > 0) std::memcpy(copy.to, copy.from, read);
       std::memset(static_cast<std::byte*>(copy.to) + read, 0, copy.zeros);
+      copy_arrived(thread);
     }
 }
 
@@ -60,6 +64,7 @@ void register_shared(void* bytes, std::size_t size) {
 void poison_shared() {
   for (Bytes const& array : registered()) std::memset(array.begin, 0xff, array.size);
   under_way().clear();
+  forget_products();
 }
 
 void expect_shared(void const* bytes, std::size_t size) {

@@ -59,6 +59,7 @@ void expect_aligned(void const* p) {
 }
 
 inline float exp2_of(float x) { return std::exp2(x); }
+inline void keep_loads_behind() {}
 inline float larger(float a, float b) { return b > a || std::isnan(a) ? b : a; }
 
 template <class T>

@@ -3,6 +3,7 @@
 #include "kernels/cuda/pack.cuh"
 #include "kernels/cuda/reduce.cuh"
 #include "kernels/cuda/tensor_core.cuh"
+#include "kernels/cuda/warpgroup.cuh"
 #include "tests/shim/planted.cuh"
 
 namespace selenite::shim {
@@ -51,8 +52,34 @@ __global__ void rotate_kernel(float const* x, float* out, bool barrier) {
   out[blockIdx.x * size + threadIdx.x] = values[warp + (i + 1) % warp_size];
 }
 
+/// Of zeros and 64 rows of 32 bytes, the same 16 again and again.
+__global__ void product_kernel(float const* x, float* out, ProductBug bug) {
+  constexpr int row_bytes = 32, rows = 64, tile_bytes = rows * row_bytes;
+  auto const shared = dynamic_shared<float>();
+  int const i = static_cast<int>(threadIdx.x);
+  auto copy = [&] { copy_pack_async(&shared[i * 4], x + i % 32 * 4, true); };
+  copy();
+  wait_for_copies();
+  if (bug != ProductBug::copies_not_shown) selenite::show_to_products();
+  __syncthreads();
+  MatrixDescriptor b = describe_matrix<row_bytes>(shared_address(&shared[0]), tile_bytes);
+  if (bug == ProductBug::outside_of_memory) b = b.further(8 * row_bytes);
+  if (bug == ProductBug::not_uniform && i == 70) b = b.further(row_bytes);
+  float sums[8][4];
+  if (bug != ProductBug::not_begun) selenite::begin_products();
+  selenite::start_product<bf16, RightOperand::transposed>(sums, {0, 0, 0, 0}, b, false);
+  selenite::end_products();
+  if (bug == ProductBug::copied_over) copy();
+  float const early = sums[0][0];
+  if (bug != ProductBug::not_waited_for) selenite::wait_for_products<0>();
+  out[i] = x[i] + (bug == ProductBug::read_too_early ? early : bug == ProductBug::not_waited_for ? 0 : sums[0][0]);
+}
+
 }  // namespace
 
+void add_product(Cuda const& cuda, float const* x, float* out, ProductBug bug) {
+  launch_kernel(cuda, {1u, 128u, 64 * 32}, product_kernel, x, out, bug);
+}
 void sum_of_blocks(Cuda const& cuda, float const* x, float* out, Bug bug) {
   launch_kernel(cuda, {2u, static_cast<unsigned>(size), 4 * sizeof(float)}, planted_kernel, x, out, bug);
 }

@@ -22,6 +22,19 @@ enum class Bug {
   unwritten_shared          ///< shared memory is read that nothing was written to
 };
 
+enum class ProductBug {
+  none,
+  not_begun,          ///< a warpgroup's product without begin_products()
+  copies_not_shown,   ///< its operand's copies without show_to_products()
+  read_too_early,     ///< its sums before they have been waited for
+  copied_over,        ///< its operand as well
+  not_waited_for,     ///< its thread ends before
+  outside_of_memory,  ///< its operand lies, in part, behind the end
+  not_uniform         ///< a warp's lanes disagree about it
+};
+/// out[i] = x[i] + 0 times a product of what is copied of x; 128 elements, one warpgroup.
+void add_product(Cuda const& cuda, float const* x, float* out, ProductBug bug);
+
 /// out[i] = sum over the 64 elements of i's block of x, plus their first; x and out have 128 elements, two blocks.
 void sum_of_blocks(Cuda const& cuda, float const* x, float* out, Bug bug);
 /// out[i] = x of the next lane of i's warp, through shared memory; `barrier` false is the bug.

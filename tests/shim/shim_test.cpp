@@ -67,6 +67,11 @@ std::string rotation_finding(bool barrier) {
   return finding([=](Cuda const& cuda, Data& data) { rotate_warps(cuda, data.x(), data.out(), barrier); },
                  [](Data& data, std::size_t i) { return data.x()[i / 32 * 32 + (i + 1) % 32]; });
 }
+std::string finding(ProductBug bug) {
+  return finding([=](Cuda const& cuda, Data& data) { add_product(cuda, data.x(), data.out(), bug); },
+                 [](Data& data, std::size_t i) { return data.x()[i]; });
+}
+template <class Bug>
 void check_found(Bug bug, std::string const& text) {
   std::string const found = finding(bug);
   BOOST_CHECK_MESSAGE(found.find(text) != std::string::npos, "wanted \"" << text << "\", found \"" << found << "\"");
@@ -101,6 +106,18 @@ BOOST_AUTO_TEST_CASE(barriers_that_not_all_reach) {
   check_found(Bug::exited_thread, "thread 40 has ended");
   check_found(Bug::exited_lane, "thread 3 has ended");
   check_found(Bug::lane_outside_mask, "A thread reads from lane 16, which takes no part");
+}
+
+BOOST_AUTO_TEST_CASE(products_of_warpgroups) {
+  BOOST_TEST(finding(ProductBug::none) == "");
+  check_found(ProductBug::not_begun, "its registers were not made ready");
+  check_found(ProductBug::copies_not_shown, "it would not see copies to shared memory");
+  check_found(ProductBug::read_too_early, "wrong");
+  check_found(ProductBug::copied_over, "over what a product reads that has not been waited for");
+  check_found(ProductBug::not_waited_for, "A thread has ended before its products");
+  check_found(ProductBug::outside_of_memory, "is out of bounds");
+  check_found(ProductBug::not_uniform, "its threads disagree about its operands");
+  BOOST_TEST(finding(ProductBug::none) == "");
 }
 
 BOOST_AUTO_TEST_CASE(more_shared_memory_than_the_device_has) {

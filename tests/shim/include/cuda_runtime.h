@@ -16,6 +16,7 @@
 #include "tests/shim/streams.hpp"
 #include "tests/shim/tensor_core.hpp"
 #include "tests/shim/types.hpp"
+#include "tests/shim/warpgroup.hpp"
 
 #define SELENITE_SHIM 1
 #define __global__
