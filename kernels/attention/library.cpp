@@ -83,7 +83,8 @@ template <class Op>
 std::string refusal_of_problem(Op const& op) {
   AttentionShape const& s = op.shape;
   DType const type = op.q.dtype();
-  if (!asks_library(s.library)) return "run.attention_library asks for our kernels";
+  if (!asks_library(s.library))
+    return concat("run.attention_library is \"own", s.library == AttentionLibrary::own_sm80 ? "_sm80\"" : "\"");
   if (type != DType::bf16 && type != DType::fp16) return concat("it has no attention in ", name(type));
   if (s.dropout.probability > 0) return "its dropout draws other masks under another layout";
   bool const documents = has_documents(op.query_places, op.key_places);

@@ -5,29 +5,21 @@
 /// What becomes of scores in registers: masks, probabilities, their derivatives. Whoever multiplied them.
 namespace selenite::attention_cuda {
 
-/// `hidden` where not visible(i, j, e).
-template <class Tile, class Visible>
-__device__ void show_where(Tile& x, float hidden, Visible visible) {
-#pragma unroll
-  for (int j = 0; j < Tile::col_tiles; ++j) {
-#pragma unroll
-    for (int i = 0; i < Tile::lane_rows; ++i)
-#pragma unroll
-      for (int e = 0; e < 2; ++e) x.at(i, j, e) = visible(i, j, e) ? x.at(i, j, e) : hidden;
-    keep_loads_behind();  // of the next places: at once, they would take the registers that the sums need
-  }
-}
-
 /// Of a tile [query][key]: scores that the lane's queries don't see become -inf. `place(i)`: of row(i).
 template <class Tile, int capacity, class Place>
 __device__ void hide(Tile& scores, bool causal, Place place, SharedPlaces<capacity>& keys, int count) {
-  decltype(place(0)) queries[Tile::lane_rows];
 #pragma unroll
-  for (int i = 0; i < Tile::lane_rows; ++i) queries[i] = place(i);
-  show_where(scores, -infinity, [&](int i, int j, int e) {
-    int const key = Tile::col(j, e);
-    return (key < count) & sees(causal, queries[i], keys[key]);
-  });
+  for (int i = 0; i < Tile::lane_rows; ++i) {
+    auto const query = place(i);
+#pragma unroll
+    for (int j = 0; j < Tile::col_tiles; ++j)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        int const key = Tile::col(j, e);
+        bool const visible = (key < count) & sees(causal, query, keys[key]);
+        scores.at(i, j, e) = visible ? scores.at(i, j, e) : -infinity;
+      }
+  }
 }
 
 /// Scores become exponentials; what the rows' sums so far are to be multiplied by.
@@ -75,7 +67,15 @@ __device__ RowFactors finish_lane_row(RowState (&states)[Tile::lane_rows], int i
 template <class Tile, class Base, class Visible>
 __device__ void probabilities(Tile& scores, float factor, bool all, Base base, Visible visible) {
   scores.for_each([&](int i, int j, int e, float& x) { x = exp2_of(fmaf(x, factor, -base(i, j, e))); });
-  if (!all) show_where(scores, 0, visible);
+  if (all) return;
+#pragma unroll
+  for (int j = 0; j < Tile::col_tiles; ++j) {
+#pragma unroll
+    for (int i = 0; i < Tile::lane_rows; ++i)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) scores.at(i, j, e) = visible(i, j, e) ? scores.at(i, j, e) : 0.0f;
+    keep_loads_behind();  // of the next places: at once, they would take the registers that the sums need
+  }
 }
 
 /// dP becomes dS without its scale.

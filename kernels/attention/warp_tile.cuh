@@ -55,7 +55,7 @@ __device__ Operand<rows, cols> rounded(WarpTile<rows, cols> const& x) {
 #pragma unroll
       for (int l = 0; l < 4; ++l) {
         float const* const pair = &x.sums[i][2 * k + l / 2][l % 2 * 2];
-        y.parts[i][k][l] = rounded_pair<T>(pair[0], pair[1]);
+        y.parts[i][k][l] = pair_from_floats<T>(pair[0], pair[1]);
       }
   return y;
 }

@@ -1,8 +1,6 @@
 #pragma once
 #include <cstdint>
-#include <cuda_fp8.h>
 #include <cuda_runtime.h>
-#include <type_traits>
 
 #include "core/dtype.hpp"
 
@@ -47,13 +45,6 @@ __device__ inline void keep_loads_behind() { asm volatile("" ::: "memory"); }
 
 /// The larger of two, or the one that is a number.
 __device__ inline float larger(float a, float b) { return fmaxf(a, b); }
-
-/// Two numbers rounded to 8 bits, the first in the lower half.
-template <class T>
-__device__ std::uint32_t rounded_pair8(float first, float second) {
-  return __nv_cvt_float2_to_fp8x2(make_float2(first, second), __NV_SATFINITE,
-                                  std::is_same_v<T, e4m3> ? __NV_E4M3 : __NV_E5M2);
-}
 
 /// Byte i of the result is byte (selector >> 4 i) % 8 of the two words, those of `a` first.
 __device__ inline std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {

@@ -50,21 +50,5 @@ __device__ inline void multiply_add<fp16>(float (&sums)[4], std::uint32_t const 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/// Two numbers rounded to T.
-template <class T>
-__device__ std::uint32_t rounded_pair(float first, float second);
-template <>
-__device__ inline std::uint32_t rounded_pair<bf16>(float first, float second) {
-  std::uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
-  return pair;
-}
-template <>
-__device__ inline std::uint32_t rounded_pair<fp16>(float first, float second) {
-  std::uint32_t pair;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
-  return pair;
-}
-
 }  // namespace selenite
 #endif

@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(threads)
 #pragma unroll
     for (int k = 0; k < width; ++k) {
       largest = larger(largest, larger(fabsf(v.at[k]), fabsf(below.at[k])));
-      columns[k] |= rounded_pair8<Y>(v.at[k] * factor, below.at[k] * factor) << (8 * i);
+      columns[k] |= pair_from_floats<Y>(v.at[k] * factor, below.at[k] * factor) << (8 * i);
     }
   }
   if (y.data) {

@@ -26,8 +26,12 @@ while [ $# -gt 0 ]; do
 done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-if [ -z "$bin" ] && [ -f packed.tar.gz ]; then
-  tar -xzf packed.tar.gz -C "$work" || { echo "packed.tar.gz can't be unpacked into $work. Copy it again, or make room there." >&2; exit 1; }
+if [ -z "$bin" ] && [ -f packed.tar.xz ]; then
+  if command -v xz >/dev/null; then
+    tar -xJf packed.tar.xz -C "$work"
+  else # Python has it, too
+    python3 -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])' packed.tar.xz "$work"
+  fi || { echo "packed.tar.xz can't be unpacked into $work (that needs xz, or python3). Copy it again, or make room there." >&2; exit 1; }
   bin=$work/packed
 fi
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs what tests/gpu/check.sh needs into one folder, for a machine with a GPU that can build nothing: executables for sm_90,
-# stripped, beside them the shared libraries that belong neither to CUDA nor to glibc (as packed.tar.gz, which check.sh
+# stripped, beside them the shared libraries that belong neither to CUDA nor to glibc (as packed.tar.xz, which check.sh
 # unpacks), the tests' data, and check.sh itself.
 #   tests/gpu/pack.sh [--out FOLDER] [--build FOLDER] [--jobs N] [--no-build] [TEST]...
 #   --out FOLDER     where to (default build/gpu-check; it is made anew)
@@ -75,7 +75,8 @@ cp -r tests/golden "$out/tests/golden" && cp -r tests/kernels/fixtures "$out/tes
 git rev-parse --short=12 HEAD >"$out/packed/commit" 2>/dev/null || echo unknown >"$out/packed/commit"
 
 du -sb "$out"/packed/* | awk '{printf "%8.2f MiB  %s\n", $1 / 1048576, $2}'
-tar -C "$out" -czf "$out/packed.tar.gz" packed
+# The executables hold the same kernels: a dictionary larger than all of them stores these once.
+tar -C "$out" -cf - packed | xz -c --lzma2=preset=3,dict=512MiB >"$out/packed.tar.xz"
 rm -r "$out/packed"
 bytes=$(du -sb "$out" | cut -f1)
 printf '%8.2f MiB  in all, compressed (%d files, limit %d MiB): %s\n' "$(awk "BEGIN {print $bytes / 1048576}")" "$(find "$out" -type f | wc -l)" $((most >> 20)) "$out"

@@ -62,11 +62,6 @@ inline float exp2_of(float x) { return std::exp2(x); }
 inline void keep_loads_behind() {}
 inline float larger(float a, float b) { return b > a || std::isnan(a) ? b : a; }
 
-template <class T>
-std::uint32_t rounded_pair8(float first, float second) {
-  return T(first).bits | static_cast<std::uint32_t>(T(second).bits) << 8;
-}
-
 inline std::uint32_t pick_bytes(std::uint32_t a, std::uint32_t b, std::uint32_t selector) {
   std::uint64_t const bytes = a | static_cast<std::uint64_t>(b) << 32;
   std::uint32_t picked = 0;

@@ -82,9 +82,4 @@ void multiply_add(float (&sums)[4], std::uint32_t const (&a)[4], std::uint32_t b
   for (int i = 0; i < 4; ++i) sums[i] += given.result[g + i / 2 * 8][c + i % 2];
 }
 
-template <class T>
-std::uint32_t rounded_pair(float first, float second) {
-  return shim::pair(std::bit_cast<std::uint16_t>(T(first)), std::bit_cast<std::uint16_t>(T(second)));
-}
-
 }  // namespace selenite

@@ -13,3 +13,7 @@ inline __half __ushort_as_half(unsigned short bits) {
   return x;
 }
 inline float __half2float(__half x) { return static_cast<float>(x.value); }
+struct __half2 {
+  __half x, y;
+};
+inline __half2 __floats2half2_rn(float x, float y) { return {__float2half_rn(x), __float2half_rn(y)}; }
