@@ -91,7 +91,8 @@ __global__ void __launch_bounds__(QuerySizes<depth>::threads) query_gradient_ker
 
   Inputs<float> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<Sizes::warps, rows>(in.query_places, in.queries, in.heads, true, warp());
+  OwnTokens const own =
+      own_tokens<Sizes::warps, rows>(in.query_places, in.queries, in.heads, in.query_section, true, warp());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
@@ -194,7 +195,8 @@ __global__ void __launch_bounds__(KeySizes<depth>::threads) key_gradient_kernel(
 
   Inputs<float> const& in = a.in;
   // the first keys are seen by the most queries
-  OwnTokens const own = own_tokens<Sizes::warps, columns>(in.key_places, in.keys, in.kv_heads, false, warp());
+  OwnTokens const own =
+      own_tokens<Sizes::warps, columns>(in.key_places, in.keys, in.kv_heads, in.key_section, false, warp());
   int const group = in.heads / in.kv_heads, warp_row = warp() * columns;
   std::int64_t const k_row = own.sample * in.keys, k_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      q_row = own.sample * in.queries;
@@ -306,7 +308,7 @@ void launch_backward(Cuda const& cuda, AttentionBackward const& op) {
   using ByQueries = QuerySizes<depth>;
   using ByKeys = KeySizes<depth>;
   AttentionShape const& s = op.shape;
-  BackwardArguments<float> const a = backward_arguments<float>(op);
+  BackwardArguments<float> const a = backward_arguments<float>(cuda, op);
   std::int64_t const query_blocks = divide_up(s.queries, ByQueries::queries) * s.samples * s.heads,
                      key_blocks = divide_up(s.keys, ByKeys::keys) * s.samples * s.kv_heads;
   launch_kernel(cuda, {grid_size(query_blocks), ByQueries::threads, ByQueries::shared_bytes},

@@ -58,7 +58,8 @@ __global__ void __launch_bounds__(ForwardSizes<depth>::threads) forward_kernel(F
 
   Inputs<float> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<Sizes::warps, rows>(in.query_places, in.queries, in.heads, true, warp());
+  OwnTokens const own =
+      own_tokens<Sizes::warps, rows>(in.query_places, in.queries, in.heads, in.query_section, true, warp());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
@@ -142,7 +143,7 @@ void launch_forward(Cuda const& cuda, Attention const& op) {
   using Sizes = ForwardSizes<depth>;
   std::int64_t const blocks = divide_up(op.shape.queries, Sizes::queries) * op.shape.samples * op.shape.heads;
   launch_kernel(cuda, {grid_size(blocks), Sizes::threads, Sizes::shared_bytes}, forward_kernel<depth>,
-                forward_arguments<float>(op));
+                forward_arguments<float>(cuda, op));
 }
 
 }  // namespace

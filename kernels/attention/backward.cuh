@@ -12,9 +12,9 @@ struct BackwardArguments {
   Output<T> dq, dk, dv;
 };
 template <class T>
-BackwardArguments<T> backward_arguments(AttentionBackward const& op) {
+BackwardArguments<T> backward_arguments(Cuda const& cuda, AttentionBackward const& op) {
   std::int64_t const head_dim = op.shape.head_dim;
-  return {inputs_of<T>(op, op.dout),
+  return {inputs_of<T>(cuda, op, op.dout),
           rows_of<T const>(op.dout),
           data_of<float const>(op.logsumexp),
           data_of<float const>(op.delta),

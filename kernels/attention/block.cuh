@@ -1,4 +1,6 @@
 #pragma once
+#include <algorithm>
+
 #include "kernels/attention/check.hpp"
 #include "kernels/attention/places.cuh"
 #include "kernels/cuda/async_copy.cuh"
@@ -23,8 +25,9 @@ struct Inputs {
   AttentionDropout dropout;
   std::int64_t first_head;
   int queries, keys, heads, kv_heads, head_dim;
-  float scale, factor;  ///< of the scores; factor in units of log 2
-  bool causal, packs;   ///< packs: rows can be read 16 bytes at a time
+  float scale, factor;             ///< of the scores; factor in units of log 2
+  bool causal, packs;              ///< packs: rows can be read 16 bytes at a time
+  int query_section, key_section;  ///< of blocks of queries and of keys: see own_tokens
 
   __device__ std::int64_t stat(std::int64_t sample, int head, int query) const {
     return (sample * heads + head) * queries + query;
@@ -34,9 +37,18 @@ struct Inputs {
             static_cast<std::uint64_t>(first_head + head)};
   }
 };
+/// As many heads as a third of the device's cache holds what their blocks read of the other side: two tensors of
+/// `tokens` rows and, for a head, `elements` each.
+template <class T>
+int section_heads(Cuda const& cuda, std::int64_t tokens, std::int64_t elements) {
+  constexpr std::int64_t most = 1 << 20;
+  std::int64_t const bytes = 2 * tokens * elements * static_cast<std::int64_t>(sizeof(T));
+  return static_cast<int>(
+      std::clamp<std::int64_t>(cuda.device.cache_bytes / 3 / std::max<std::int64_t>(bytes, 1), 1, most));
+}
 /// `others`: tensors that are read like q, k and v.
 template <class T, class Op, class... Tensors>
-Inputs<T> inputs_of(Op const& op, Tensors const&... others) {
+Inputs<T> inputs_of(Cuda const& cuda, Op const& op, Tensors const&... others) {
   AttentionShape const& s = op.shape;
   return {rows_of<T const>(op.q),
           rows_of<T const>(op.k),
@@ -54,7 +66,9 @@ Inputs<T> inputs_of(Op const& op, Tensors const&... others) {
           static_cast<float>(s.scale),
           static_cast<float>(s.scale * log2e),
           s.causal,
-          rows_take(full_width<T>, op.q, op.k, op.v, others...) && s.head_dim % full_width<T> == 0};
+          rows_take(full_width<T>, op.q, op.k, op.v, others...) && s.head_dim % full_width<T> == 0,
+          static_cast<int>(s.heads / s.kv_heads) * section_heads<T>(cuda, s.keys, s.head_dim),
+          section_heads<T>(cuda, s.queries, s.heads / s.kv_heads * s.head_dim)};
 }
 
 /// Consecutive tokens of a sample; none where there is no further block.
@@ -89,13 +103,18 @@ struct OwnTokens {
     return part_count > 0 ? seen(causal, queries, part_range) : Seen::nothing;
   }
 };
-/// Of block blockIdx.x, in `parts` of `rows`: the same tokens of all heads are side by side. `last_first`: from the
-/// last tokens on.
+/// Of block blockIdx.x, in `parts` of `rows`. Sections of `section` heads come one after the other, so that what their
+/// blocks read again and again stays in the cache; in a section, the same tokens of all heads are side by side.
+/// `last_first`: from the last tokens on.
 template <int parts, int rows>
-__device__ OwnTokens own_tokens(DevicePlaces const& places, int total, int heads, bool last_first, int part) {
+__device__ OwnTokens own_tokens(DevicePlaces const& places, int total, int heads, int section, bool last_first,
+                                int part) {
   constexpr int size = parts * rows;
-  int const blocks = (total + size - 1) / size, heads_in_all = static_cast<int>(gridDim.x) / blocks;
-  int const block = static_cast<int>(blockIdx.x) / heads_in_all, head = static_cast<int>(blockIdx.x) % heads_in_all;
+  int const blocks = (total + size - 1) / size, heads_in_all = static_cast<int>(gridDim.x) / blocks,
+            index = static_cast<int>(blockIdx.x), first_head = index / blocks / section * section,
+            side_by_side = heads_in_all - first_head < section ? heads_in_all - first_head : section,
+            in_section = index - first_head * blocks, block = in_section / side_by_side,
+            head = first_head + in_section % side_by_side;
   OwnTokens own;
   own.sample = head / heads, own.head = head % heads;
   own.first = (last_first ? blocks - 1 - block : block) * size, own.part_first = own.first + part * rows;

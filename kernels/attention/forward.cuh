@@ -12,8 +12,9 @@ struct ForwardArguments {
   bool merge;
 };
 template <class T>
-ForwardArguments<T> forward_arguments(Attention const& op) {
-  return {inputs_of<T>(op), output_of<T>(op.out, op.shape.head_dim, op.merge), data_of<float>(op.logsumexp), op.merge};
+ForwardArguments<T> forward_arguments(Cuda const& cuda, Attention const& op) {
+  return {inputs_of<T>(cuda, op), output_of<T>(op.out, op.shape.head_dim, op.merge), data_of<float>(op.logsumexp),
+          op.merge};
 }
 
 /// Of a row: exponentials are taken from `top`, in units of log 2.

@@ -32,7 +32,8 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads, 2) query_gradie
 
   Inputs<T> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<S::warps, S::rows>(in.query_places, in.queries, in.heads, true, warp());
+  OwnTokens const own =
+      own_tokens<S::warps, S::rows>(in.query_places, in.queries, in.heads, in.query_section, true, warp());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
@@ -134,7 +135,8 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads, depth <= 128 ? 2 
 
   Inputs<T> const& in = a.in;
   // the first keys are seen by the most queries
-  OwnTokens const own = own_tokens<S::warps, S::columns>(in.key_places, in.keys, in.kv_heads, false, warp());
+  OwnTokens const own =
+      own_tokens<S::warps, S::columns>(in.key_places, in.keys, in.kv_heads, in.key_section, false, warp());
   int const group = in.heads / in.kv_heads, warp_row = warp() * S::columns;
   std::int64_t const k_row = own.sample * in.keys, k_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      q_row = own.sample * in.queries;
@@ -224,7 +226,7 @@ void launch_backward(Cuda const& cuda, AttentionBackward const& op) {
   using ByQueries = QuerySizes<T, depth>;
   using ByKeys = KeySizes<T, depth>;
   AttentionShape const& s = op.shape;
-  BackwardArguments<T> const a = backward_arguments<T>(op);
+  BackwardArguments<T> const a = backward_arguments<T>(cuda, op);
   std::int64_t const query_blocks = divide_up(s.queries, ByQueries::queries) * s.samples * s.heads,
                      key_blocks = divide_up(s.keys, ByKeys::keys) * s.samples * s.kv_heads;
   launch_kernel(cuda, {grid_size(query_blocks), ByQueries::threads, ByQueries::shared_bytes},

@@ -31,7 +31,8 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
 
   Inputs<T> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<S::warps, S::rows>(in.query_places, in.queries, in.heads, true, warp());
+  OwnTokens const own =
+      own_tokens<S::warps, S::rows>(in.query_places, in.queries, in.heads, in.query_section, true, warp());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
@@ -107,7 +108,7 @@ void launch_forward(Cuda const& cuda, Attention const& op) {
   using S = Sizes<T, depth, dropping>;
   std::int64_t const blocks = divide_up(op.shape.queries, S::queries) * op.shape.samples * op.shape.heads;
   launch_kernel(cuda, {grid_size(blocks), S::threads, S::shared_bytes}, forward_kernel<T, depth, dropping>,
-                forward_arguments<T>(op));
+                forward_arguments<T>(cuda, op));
 }
 
 }  // namespace

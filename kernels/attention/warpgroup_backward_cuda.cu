@@ -53,7 +53,8 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_query_gradient_ker
 
   Inputs<T> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<groups, warpgroup_rows>(in.query_places, in.queries, in.heads, true, warpgroup());
+  OwnTokens const own =
+      own_tokens<groups, warpgroup_rows>(in.query_places, in.queries, in.heads, in.query_section, true, warpgroup());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
@@ -171,7 +172,8 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_key_gradient_kerne
 
   Inputs<T> const& in = a.in;
   // the first keys are seen by the most queries
-  OwnTokens const own = own_tokens<groups, warpgroup_rows>(in.key_places, in.keys, in.kv_heads, false, warpgroup());
+  OwnTokens const own =
+      own_tokens<groups, warpgroup_rows>(in.key_places, in.keys, in.kv_heads, in.key_section, false, warpgroup());
   int const group = in.heads / in.kv_heads, group_row = uniform(warpgroup()) * warpgroup_rows,
             own_row = group_row + warp_row();
   std::int64_t const k_row = own.sample * in.keys, k_col = static_cast<std::int64_t>(own.head) * in.head_dim,
@@ -290,7 +292,7 @@ void launch_backward(Cuda const& cuda, AttentionBackward const& op) {
   using ByQueries = QuerySizes<T, depth, dropping>;
   using ByKeys = KeySizes<T, depth>;
   AttentionShape const& s = op.shape;
-  BackwardArguments<T> const a = backward_arguments<T>(op);
+  BackwardArguments<T> const a = backward_arguments<T>(cuda, op);
   std::int64_t const query_blocks = divide_up(s.queries, block_rows) * s.samples * s.heads,
                      key_blocks = divide_up(s.keys, block_rows) * s.samples * s.kv_heads;
   launch_kernel(cuda, {grid_size(query_blocks), block_threads, ByQueries::shared_bytes},

@@ -14,7 +14,7 @@ struct Sizes {
   static constexpr int groups = depth <= 96 ? 3 : 2, threads = groups * warpgroup_warps * warp_size,
                        queries = groups * warpgroup_rows, keys = dropping || depth == 96 ? 64 : 128;
   /// O, scores, P and Q of a lane, where there are 168 or 255 registers
-  static constexpr bool q_in_registers = depth / 2 + keys / 2 + keys / 4 + depth / 4 <= (groups == 3 ? 144 : 208);
+  static constexpr bool q_in_registers = depth / 2 + keys / 2 + keys / 4 + depth / 4 <= (groups == 3 ? 128 : 208);
   using Queries = SwizzledBlock<T, queries, depth>;
   using Keys = SwizzledBlock<T, keys, depth>;
   static constexpr int written = RowBlock<T, queries, depth>::bytes;  ///< where results pass through: over Q
@@ -39,7 +39,8 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 1)
 
   Inputs<T> const& in = a.in;
   // the last queries see the most keys: the longest first
-  OwnTokens const own = own_tokens<S::groups, warpgroup_rows>(in.query_places, in.queries, in.heads, true, warpgroup());
+  OwnTokens const own =
+      own_tokens<S::groups, warpgroup_rows>(in.query_places, in.queries, in.heads, in.query_section, true, warpgroup());
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
@@ -144,7 +145,7 @@ void launch_forward(Cuda const& cuda, Attention const& op) {
   using S = Sizes<T, depth, dropping>;
   std::int64_t const blocks = divide_up(op.shape.queries, S::queries) * op.shape.samples * op.shape.heads;
   launch_kernel(cuda, {grid_size(blocks), S::threads, S::shared_bytes}, warpgroup_forward_kernel<T, depth, dropping>,
-                forward_arguments<T>(op));
+                forward_arguments<T>(cuda, op));
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ struct CudaDevice {
   int major = 9, minor = 0;                      ///< compute capability
   int multiprocessors = 132;                     ///< H100 and H200 SXM
   std::int64_t shared_bytes = 227 << 10;         ///< that a block may ask for
+  std::int64_t cache_bytes = 50 << 20;           ///< of the cache that all multiprocessors share
   std::int64_t memory = std::int64_t{80} << 30;  ///< bytes in all
 };
 

@@ -55,6 +55,7 @@ CudaDevice open_cuda_device(int ordinal) {
           .minor = properties.minor,
           .multiprocessors = properties.multiProcessorCount,
           .shared_bytes = static_cast<std::int64_t>(properties.sharedMemPerBlockOptin),
+          .cache_bytes = properties.l2CacheSize,
           .memory = static_cast<std::int64_t>(properties.totalGlobalMem)};
 }
 

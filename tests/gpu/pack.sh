@@ -76,7 +76,7 @@ git rev-parse --short=12 HEAD >"$out/packed/commit" 2>/dev/null || echo unknown 
 
 du -sb "$out"/packed/* | awk '{printf "%8.2f MiB  %s\n", $1 / 1048576, $2}'
 # The executables hold the same kernels: a dictionary larger than all of them stores these once.
-tar -C "$out" -cf - packed | xz -c --lzma2=preset=3,dict=512MiB >"$out/packed.tar.xz"
+tar -C "$out" -cf - packed | xz -c --lzma2=preset=3,dict=256MiB >"$out/packed.tar.xz"
 rm -r "$out/packed"
 bytes=$(du -sb "$out" | cut -f1)
 printf '%8.2f MiB  in all, compressed (%d files, limit %d MiB): %s\n' "$(awk "BEGIN {print $bytes / 1048576}")" "$(find "$out" -type f | wc -l)" $((most >> 20)) "$out"
