@@ -165,8 +165,8 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_key_gradient_kerne
   using Tile = WarpTile<16, step_rows>;
   __shared__ SharedPlaces<block_rows> key_places;
   __shared__ SharedPlaces<step_rows> places[2];
-  __shared__ SharedArray<float, step_rows> bases[2],
-      deltas[2];  // copied as logsumexp, then made bases by the same thread
+  // of the bases logsumexp is copied, and the same thread makes them of it
+  __shared__ SharedArray<float, step_rows> bases[2], deltas[2];
   T* const shared = swizzled_shared<T>();
   auto const k_block = S::own(shared, 0), v_block = S::own(shared, 1);
 
@@ -183,7 +183,7 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_key_gradient_kerne
       return seen(in.causal, range, own.range) != Seen::nothing;
     }));
   };
-  auto q_block = [&](int n) { return S::step(shared, n % 3); };  // the ones before are still read
+  auto q_block = [&](int n) { return S::step(shared, n % 3); };  // the one before is still read
   auto dout_block = [&](int n) { return S::step(shared, 3 + n % 2); };
   auto copy = [&](int n, TokenBlock const& block, int head) {
     if (block.count == 0) return;
@@ -221,7 +221,7 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_key_gradient_kerne
     wait_for_copies();
     if (int const i = static_cast<int>(threadIdx.x); i < step_rows) bases[n % 2][i] = exponent_base(bases[n % 2][i]);
     show_to_products();
-    __syncthreads();  // this block is there; of the one before, Q and dO are still read
+    __syncthreads();  // this block is there; of the one before, only Q is still read
     if (S::left_in_registers && n == 0) k = load_operand(k_block, group_row);
     TokenBlock following = next(queries.first + step_rows);
     int following_head = head;
