@@ -27,8 +27,13 @@ struct Inputs {
   int queries, keys, heads, kv_heads, head_dim;
   float scale, factor;             ///< of the scores; factor in units of log 2
   bool causal, packs;              ///< packs: rows can be read 16 bytes at a time
+  bool indexed;                    ///< places are indices, one document a sample
   int query_section, key_section;  ///< of blocks of queries and of keys: see own_tokens
 
+  /// Of a query, or of the last one for one that is not there.
+  __device__ Place query_at(std::int64_t sample, int query) const {
+    return query_places(sample, query < queries ? query : queries - 1);
+  }
   __device__ std::int64_t stat(std::int64_t sample, int head, int query) const {
     return (sample * heads + head) * queries + query;
   }
@@ -67,6 +72,7 @@ Inputs<T> inputs_of(Cuda const& cuda, Op const& op, Tensors const&... others) {
           static_cast<float>(s.scale * log2e),
           s.causal,
           rows_take(full_width<T>, op.q, op.k, op.v, others...) && s.head_dim % full_width<T> == 0,
+          are_indices(op.query_places) && are_indices(op.key_places),
           static_cast<int>(s.heads / s.kv_heads) * section_heads<T>(cuda, s.keys, s.head_dim),
           section_heads<T>(cuda, s.queries, s.heads / s.kv_heads * s.head_dim)};
 }

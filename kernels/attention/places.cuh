@@ -15,6 +15,9 @@ struct DevicePlaces {
     return {positions.data ? positions[sample][index] : index, starts.data ? starts[sample][index] : 0};
   }
 };
+inline bool are_indices(AttentionPlaces const& places) {
+  return !places.positions.defined() && !places.document_starts.defined();
+}
 inline DevicePlaces places_of(AttentionPlaces const& places) {
   return {rows_of<std::int32_t const>(places.positions), rows_of<std::int32_t const>(places.document_starts)};
 }

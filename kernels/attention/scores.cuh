@@ -5,21 +5,68 @@
 /// What becomes of scores in registers: masks, probabilities, their derivatives. Whoever multiplied them.
 namespace selenite::attention_cuda {
 
-/// Of a tile [query][key]: scores that the lane's queries don't see become -inf. `place(i)`: of row(i).
-template <class Tile, int capacity, class Place>
-__device__ void hide(Tile& scores, bool causal, Place place, SharedPlaces<capacity>& keys, int count) {
+/// `hidden` where not visible(place, j, e), with `place(i)` that of row(i).
+template <class Tile, class PlaceOf, class Visible>
+__device__ void hide(Tile& x, float hidden, PlaceOf place, Visible visible) {
 #pragma unroll
   for (int i = 0; i < Tile::lane_rows; ++i) {
-    auto const query = place(i);
+    Place const own = place(i);
+#pragma unroll
+    for (int j = 0; j < Tile::col_tiles; ++j) {
+#pragma unroll
+      for (int e = 0; e < 2; ++e) x.at(i, j, e) = visible(own, j, e) ? x.at(i, j, e) : hidden;
+      keep_loads_behind();  // of the next places: at once, they would take the registers that the sums need
+    }
+  }
+}
+/// The same in columns outside of [first(i), end(i)): few instructions an element, which places are not.
+template <class Tile, class First, class End>
+__device__ void hide_outside(Tile& x, float hidden, First first, End end) {
+#pragma unroll
+  for (int i = 0; i < Tile::lane_rows; ++i) {
+    int const least = first(i) - Tile::col(0, 0), most = end(i) - Tile::col(0, 0);
 #pragma unroll
     for (int j = 0; j < Tile::col_tiles; ++j)
 #pragma unroll
       for (int e = 0; e < 2; ++e) {
-        int const key = Tile::col(j, e);
-        bool const visible = (key < count) & sees(causal, query, keys[key]);
-        scores.at(i, j, e) = visible ? scores.at(i, j, e) : -infinity;
+        bool const inside = (j * 8 + e >= least) & (j * 8 + e < most);
+        x.at(i, j, e) = inside ? x.at(i, j, e) : hidden;
       }
   }
+}
+
+/// Of a tile [query][key], of a block of keys, what is not seen. `query(i)` is the index of row(i), beyond the end if
+/// it is not there.
+template <class Tile, class T, int capacity, class Query>
+__device__ void hide_keys(Tile& x, float hidden, Inputs<T> const& in, std::int64_t sample, Query query,
+                          SharedPlaces<capacity>& places, TokenBlock const& keys) {
+  if (in.indexed)
+    return hide_outside(
+        x, hidden, [](int) { return 0; },
+        [&](int i) {
+          int const seen = query(i) - keys.first + 1;
+          return in.causal && seen < keys.count ? seen : keys.count;
+        });
+  hide(
+      x, hidden, [&](int i) { return in.query_at(sample, query(i)); },
+      [&](Place const& own, int j, int e) {
+        int const key = Tile::col(j, e);
+        return (key < keys.count) & sees(in.causal, own, places[key]);
+      });
+}
+/// Of a tile [key][query], of a block of queries; `key(i)` is the number of row(i) among the keys from `first_key` on.
+/// What is not there is not hidden.
+template <class Tile, class T, int key_capacity, int query_capacity, class Key>
+__device__ void hide_queries(Tile& x, float hidden, Inputs<T> const& in, Key key, int first_key,
+                             SharedPlaces<key_capacity>& key_places, SharedPlaces<query_capacity>& query_places,
+                             TokenBlock const& queries) {
+  if (in.indexed)
+    return hide_outside(
+        x, hidden, [&](int i) { return in.causal ? first_key + key(i) - queries.first : 0; },
+        [](int) { return Tile::cols; });
+  hide(
+      x, hidden, [&](int i) { return key_places[key(i)]; },
+      [&](Place const& own, int j, int e) { return sees(in.causal, query_places[Tile::col(j, e)], own); });
 }
 
 /// Scores become exponentials; what the rows' sums so far are to be multiplied by.
@@ -62,20 +109,10 @@ __device__ RowFactors finish_lane_row(RowState (&states)[Tile::lane_rows], int i
   return factors;
 }
 
-/// P = 2^(factor scores - base of its query), 0 where nothing is seen. `base(i, j, e)`, `visible(i, j, e)`: of an
-/// element.
-template <class Tile, class Base, class Visible>
-__device__ void probabilities(Tile& scores, float factor, bool all, Base base, Visible visible) {
+/// P = 2^(factor scores - base of its query), `base(i, j, e)`.
+template <class Tile, class Base>
+__device__ void probabilities(Tile& scores, float factor, Base base) {
   scores.for_each([&](int i, int j, int e, float& x) { x = exp2_of(fmaf(x, factor, -base(i, j, e))); });
-  if (all) return;
-#pragma unroll
-  for (int j = 0; j < Tile::col_tiles; ++j) {
-#pragma unroll
-    for (int i = 0; i < Tile::lane_rows; ++i)
-#pragma unroll
-      for (int e = 0; e < 2; ++e) scores.at(i, j, e) = visible(i, j, e) ? scores.at(i, j, e) : 0.0f;
-    keep_loads_behind();  // of the next places: at once, they would take the registers that the sums need
-  }
 }
 
 /// dP becomes dS without its scale.

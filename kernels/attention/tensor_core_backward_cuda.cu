@@ -38,10 +38,7 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads, 2) query_gradie
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
   int const warp_row = warp() * S::rows;
-  auto row = [&](int i) {  // of a row that is not there: of one that is
-    int const query = own.part_first + Tile::row(i);
-    return query < in.queries ? query : in.queries - 1;
-  };
+  auto row = [&](int i) { return own.part_first + Tile::row(i); };
   auto next = [&](int key) {
     return next_block<S::keys>(in.key_places, own.sample, key, in.keys, [&](PlaceRange const& range) {
       return seen(in.causal, own.range, range) != Seen::nothing;
@@ -57,7 +54,7 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads, 2) query_gradie
   float bases[Tile::lane_rows], deltas[Tile::lane_rows];
 #pragma unroll
   for (int i = 0; i < Tile::lane_rows; ++i) {
-    std::int64_t const stat = in.stat(own.sample, own.head, row(i));
+    std::int64_t const stat = in.stat(own.sample, own.head, row(i) < in.queries ? row(i) : in.queries - 1);
     bases[i] = exponent_base(a.logsumexp[stat]), deltas[i] = a.delta[stat];
   }
   WarpTile<S::rows, depth> dq;
@@ -80,17 +77,13 @@ __global__ void __launch_bounds__(QuerySizes<T, depth>::threads, 2) query_gradie
       ds.clear();
       add_product<depth, ld>(ds, dout.data + warp_row * ld, key_block(2 + stage).data);
       SharedPlaces<S::keys>& key_places = places[stage];
-      probabilities(
-          p, in.factor, visible == Seen::all && keys.count == S::keys, [&](int i, int, int) { return bases[i]; },
-          [&](int i, int j, int e) {
-            int const key = Tile::col(j, e);
-            return (key < keys.count) & sees(in.causal, in.query_places(own.sample, row(i)), key_places[key]);
-          });
+      probabilities(p, in.factor, [&](int i, int, int) { return bases[i]; });
+      if (visible == Seen::some || keys.count < S::keys) hide_keys(p, 0, in, own.sample, row, key_places, keys);
       DroppedBits dropped = 0;
       if constexpr (dropping)
         dropped = draw_by_queries<Tile>(
             in.dropout_of(own.sample, own.head), in.key_places.positions.data,
-            [&](int i) { return in.query_places(own.sample, row(i)).position; }, key_places, keys.count);
+            [&](int i) { return in.query_at(own.sample, row(i)).position; }, key_places, keys.count);
       differentiate<dropping>(ds, p, dropped, static_cast<float>(in.dropout.keep_scale()),
                               [&](int i, int, int) { return deltas[i]; });
       add_product<ld>(dq, rounded<T>(ds), k);
@@ -182,13 +175,10 @@ __global__ void __launch_bounds__(KeySizes<T, depth>::threads, depth <= 128 ? 2 
       Tile p;
       p.clear();
       add_product<depth, ld>(p, k.data + warp_row * ld, q);
-      probabilities(
-          p, in.factor, visible == Seen::all,
-          [&](int, int j, int e) { return exponent_base(logsumexps[stage][Tile::col(j, e)]); },
-          [&](int i, int j, int e) {
-            int const key = warp_row + Tile::row(i), query = Tile::col(j, e);  // beyond the ends P adds nothing
-            return sees(in.causal, query_places[query], key_places[key]);
-          });
+      probabilities(p, in.factor, [&](int, int j, int e) { return exponent_base(logsumexps[stage][Tile::col(j, e)]); });
+      if (visible == Seen::some)  // beyond the ends P adds nothing
+        hide_queries(
+            p, 0, in, [&](int i) { return warp_row + Tile::row(i); }, own.first, key_places, query_places, queries);
       DroppedBits dropped = 0;
       if constexpr (dropping)
         dropped = draw_by_keys<Tile>(in.dropout_of(own.sample, head), in.key_places.positions.data, key_places,

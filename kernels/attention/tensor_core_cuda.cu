@@ -36,10 +36,7 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
   std::int64_t const q_row = own.sample * in.queries, q_col = static_cast<std::int64_t>(own.head) * in.head_dim,
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
-  auto place = [&](int i) {  // of a row that is not there: of one that is
-    int const row = own.part_first + Tile::row(i);
-    return in.query_places(own.sample, row < in.queries ? row : in.queries - 1);
-  };
+  auto row = [&](int i) { return own.part_first + Tile::row(i); };
   auto next = [&](int key) {
     return next_block<S::keys>(in.key_places, own.sample, key, in.keys, [&](PlaceRange const& range) {
       return seen(in.causal, own.range, range) != Seen::nothing;
@@ -67,8 +64,8 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
     if (visible != Seen::nothing) {
       if constexpr (dropping)  // now, as registers are free
         dropped = draw_by_queries<Tile>(
-            in.dropout_of(own.sample, own.head), in.key_places.positions.data, [&](int i) { return place(i).position; },
-            key_places, keys.count);
+            in.dropout_of(own.sample, own.head), in.key_places.positions.data,
+            [&](int i) { return in.query_at(own.sample, row(i)).position; }, key_places, keys.count);
       p.clear();
       add_product<depth, ld>(p, q.data + warp() * S::rows * ld, k.data);
     }
@@ -79,7 +76,7 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
     places[stage ^ 1].load(in.key_places, own.sample, following.first, following.count);
     if (visible != Seen::nothing) {
       float corrections[Tile::lane_rows];
-      if (visible == Seen::some || keys.count < S::keys) hide(p, in.causal, place, key_places, keys.count);
+      if (visible == Seen::some || keys.count < S::keys) hide_keys(p, -infinity, in, own.sample, row, key_places, keys);
       exponentials(p, states, in.factor, corrections);
       if (needs_correction(corrections)) out.for_each([&](int i, int, int, float& x) { x *= corrections[i]; });
       if constexpr (dropping) drop(p, dropped);
@@ -90,17 +87,14 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
   wait_for_copies();  // of Q, where no key is seen
   __syncthreads();
 
-  write_tile(out, q.data + warp() * S::rows * ld, a.out, q_row + own.part_first, q_col, own.part_count, in.head_dim,
-             [&](int i) {
-               return finish_lane_row<Tile>(
-                   states, i,
-                   [&](int row) {
-                     int const r = Tile::row(row);
-                     return r < own.part_count ? a.logsumexp + in.stat(own.sample, own.head, own.part_first + r)
-                                               : nullptr;
-                   },
-                   a.merge, dropping ? in.dropout.keep_scale() : 1);
-             });
+  write_tile(
+      out, q.data + warp() * S::rows * ld, a.out, q_row + own.part_first, q_col, own.part_count, in.head_dim,
+      [&](int i) {
+        return finish_lane_row<Tile>(
+            states, i,
+            [&](int n) { return row(n) < in.queries ? a.logsumexp + in.stat(own.sample, own.head, row(n)) : nullptr; },
+            a.merge, dropping ? in.dropout.keep_scale() : 1);
+      });
 }
 
 template <class T, int depth, bool dropping>

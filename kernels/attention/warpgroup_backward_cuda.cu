@@ -59,10 +59,7 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_query_gradient_ker
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
   int const group_row = uniform(warpgroup()) * warpgroup_rows, first_row = own.part_first + warp_row();
-  auto row = [&](int i) {  // of a row that is not there: of one that is
-    int const query = first_row + Tile::row(i);
-    return query < in.queries ? query : in.queries - 1;
-  };
+  auto row = [&](int i) { return first_row + Tile::row(i); };
   auto next = [&](int key) {
     return uniform(next_block<step_rows>(in.key_places, own.sample, key, in.keys, [&](PlaceRange const& range) {
       return seen(in.causal, own.range, range) != Seen::nothing;
@@ -81,7 +78,7 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_query_gradient_ker
   float bases[Tile::lane_rows], deltas[Tile::lane_rows];
 #pragma unroll
   for (int i = 0; i < Tile::lane_rows; ++i) {
-    std::int64_t const stat = in.stat(own.sample, own.head, row(i));
+    std::int64_t const stat = in.stat(own.sample, own.head, row(i) < in.queries ? row(i) : in.queries - 1);
     bases[i] = exponent_base(a.logsumexp[stat]), deltas[i] = a.delta[stat];
   }
   WarpTile<16, depth> dq;
@@ -120,7 +117,7 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_query_gradient_ker
       if constexpr (dropping)
         dropped = draw_by_queries<Tile>(
             in.dropout_of(own.sample, own.head), in.key_places.positions.data,
-            [&](int i) { return in.query_places(own.sample, row(i)).position; }, key_places, keys.count);
+            [&](int i) { return in.query_at(own.sample, row(i)).position; }, key_places, keys.count);
       Tile p, dp;
       begin_products();
       start_either<S::left_in_registers>(p, q, q_block, group_row, k_block(n));
@@ -129,12 +126,8 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_query_gradient_ker
       start_product(dp, dout_block, group_row, v_block(n));
       end_products();
       finish_products<1>(p);
-      probabilities(
-          p, in.factor, visible == Seen::all && keys.count == step_rows, [&](int i, int, int) { return bases[i]; },
-          [&](int i, int j, int e) {
-            int const key = Tile::col(j, e);
-            return (key < keys.count) & sees(in.causal, in.query_places(own.sample, row(i)), key_places[key]);
-          });
+      probabilities(p, in.factor, [&](int i, int, int) { return bases[i]; });
+      if (visible == Seen::some || keys.count < step_rows) hide_keys(p, 0, in, own.sample, row, key_places, keys);
       if constexpr (adds)
         finish_products<0>(dp, dq);
       else
@@ -248,12 +241,10 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_key_gradient_kerne
       start_product(dp, v_block, group_row, dout_block(n));
       end_products();
       finish_products<1>(p);
-      probabilities(
-          p, in.factor, visible == Seen::all, [&](int, int j, int e) { return bases[n % 2][Tile::col(j, e)]; },
-          [&](int i, int j, int e) {
-            int const key = own_row + Tile::row(i), query = Tile::col(j, e);  // beyond the ends P adds nothing
-            return sees(in.causal, query_places[query], key_places[key]);
-          });
+      probabilities(p, in.factor, [&](int, int j, int e) { return bases[n % 2][Tile::col(j, e)]; });
+      if (visible == Seen::some)  // beyond the ends P adds nothing
+        hide_queries(
+            p, 0, in, [&](int i) { return own_row + Tile::row(i); }, own.first, key_places, query_places, queries);
       Tile kept = p;
       if constexpr (dropping) drop(kept, dropped);
       Operand<16, step_rows> const right = rounded<T>(kept);

@@ -45,10 +45,7 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 1)
                      k_row = own.sample * in.keys,
                      k_col = static_cast<std::int64_t>(own.head / (in.heads / in.kv_heads)) * in.head_dim;
   int const group_row = uniform(warpgroup()) * warpgroup_rows, first_row = own.part_first + warp_row();
-  auto place = [&](int i) {  // of a row that is not there: of one that is
-    int const row = first_row + Tile::row(i);
-    return in.query_places(own.sample, row < in.queries ? row : in.queries - 1);
-  };
+  auto row = [&](int i) { return first_row + Tile::row(i); };
   auto next = [&](int key) {
     return uniform(next_block<S::keys>(in.key_places, own.sample, key, in.keys, [&](PlaceRange const& range) {
       return seen(in.causal, own.range, range) != Seen::nothing;
@@ -96,8 +93,8 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 1)
       [[maybe_unused]] DroppedBits dropped = 0;
       if constexpr (dropping)
         dropped = draw_by_queries<Tile>(
-            in.dropout_of(own.sample, own.head), in.key_places.positions.data, [&](int i) { return place(i).position; },
-            key_places, keys.count);
+            in.dropout_of(own.sample, own.head), in.key_places.positions.data,
+            [&](int i) { return in.query_at(own.sample, row(i)).position; }, key_places, keys.count);
       Tile scores;
       begin_products();
       start_either<S::q_in_registers>(scores, q, q_block, group_row, k);
@@ -108,7 +105,8 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 1)
       }
       finish_products<adds ? 1 : 0>(scores);
       float corrections[Tile::lane_rows];
-      if (visible == Seen::some || keys.count < S::keys) hide(scores, in.causal, place, key_places, keys.count);
+      if (visible == Seen::some || keys.count < S::keys)
+        hide_keys(scores, -infinity, in, own.sample, row, key_places, keys);
       exponentials(scores, states, in.factor, corrections);
       if constexpr (dropping) drop(scores, dropped);
       // The branch asks for sums, so that P is made before it: the compiler would move the wait up, or P down.
@@ -128,16 +126,14 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 1)
   }
   __syncthreads();  // all have their Q
 
-  write_tile(out, shared + warp() * 16 * RowBlock<T, 16, depth>::ld, a.out, q_row + first_row, q_col,
-             own.part_count - warp_row(), in.head_dim, [&](int i) {
-               return finish_lane_row<Tile>(
-                   states, i,
-                   [&](int n) {
-                     int const row = first_row + Tile::row(n);
-                     return row < in.queries ? a.logsumexp + in.stat(own.sample, own.head, row) : nullptr;
-                   },
-                   a.merge, dropping ? in.dropout.keep_scale() : 1);
-             });
+  write_tile(
+      out, shared + warp() * 16 * RowBlock<T, 16, depth>::ld, a.out, q_row + first_row, q_col,
+      own.part_count - warp_row(), in.head_dim, [&](int i) {
+        return finish_lane_row<Tile>(
+            states, i,
+            [&](int n) { return row(n) < in.queries ? a.logsumexp + in.stat(own.sample, own.head, row(n)) : nullptr; },
+            a.merge, dropping ? in.dropout.keep_scale() : 1);
+      });
 }
 
 template <class T, int depth, bool dropping>
