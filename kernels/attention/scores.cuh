@@ -109,6 +109,24 @@ __device__ RowFactors finish_lane_row(RowState (&states)[Tile::lane_rows], int i
   return factors;
 }
 
+/// Writes a warp's rows of the forward pass, from query `first` of the sample on, and their logsumexp. `stage` as
+/// write_tile has it.
+template <class Tile, class T, int depth>
+__device__ void write_results(WarpTile<Tile::rows, depth>& out, RowState (&states)[Tile::lane_rows], T* stage,
+                              ForwardArguments<T> const& a, OwnTokens const& own, int first, double keep_scale) {
+  Inputs<T> const& in = a.in;
+  write_tile(out, stage, a.out, own.sample * in.queries + first, static_cast<std::int64_t>(own.head) * in.head_dim,
+             in.queries - first, in.head_dim, [&](int i) {
+               return finish_lane_row<Tile>(
+                   states, i,
+                   [&](int n) {
+                     int const query = first + Tile::row(n);
+                     return query < in.queries ? a.logsumexp + in.stat(own.sample, own.head, query) : nullptr;
+                   },
+                   a.merge, keep_scale);
+             });
+}
+
 /// P = 2^(factor scores - base of its query), `base(i, j, e)`.
 template <class Tile, class Base>
 __device__ void probabilities(Tile& scores, float factor, Base base) {

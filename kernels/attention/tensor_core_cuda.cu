@@ -87,14 +87,8 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
   wait_for_copies();  // of Q, where no key is seen
   __syncthreads();
 
-  write_tile(
-      out, q.data + warp() * S::rows * ld, a.out, q_row + own.part_first, q_col, own.part_count, in.head_dim,
-      [&](int i) {
-        return finish_lane_row<Tile>(
-            states, i,
-            [&](int n) { return row(n) < in.queries ? a.logsumexp + in.stat(own.sample, own.head, row(n)) : nullptr; },
-            a.merge, dropping ? in.dropout.keep_scale() : 1);
-      });
+  write_results<Tile>(out, states, q.data + warp() * S::rows * ld, a, own, own.part_first,
+                      dropping ? in.dropout.keep_scale() : 1);
 }
 
 template <class T, int depth, bool dropping>

@@ -296,12 +296,8 @@ void launch_backward(Cuda const& cuda, AttentionBackward const& op) {
 
 bool launch_on_warpgroups(Cuda const& cuda, AttentionBackward const& op) {
   if (!takes_warpgroups(cuda, op.shape)) return false;
-  visit_tensor_core_type(op.q.dtype(), [&]<class T>(T) {
-    visit_warpgroup_depth(op.shape.head_dim, [&](auto depth) {
-      op.shape.dropout.probability > 0 ? launch_backward<T, depth, true>(cuda, op)
-                                       : launch_backward<T, depth, false>(cuda, op);
-    });
-  });
+  visit_warpgroup_kernel(op.q.dtype(), op.shape,
+                         [&]<class T>(T, auto depth, auto dropping) { launch_backward<T, depth, dropping>(cuda, op); });
   return true;
 }
 

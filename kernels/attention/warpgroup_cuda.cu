@@ -126,14 +126,8 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 1)
   }
   __syncthreads();  // all have their Q
 
-  write_tile(
-      out, shared + warp() * 16 * RowBlock<T, 16, depth>::ld, a.out, q_row + first_row, q_col,
-      own.part_count - warp_row(), in.head_dim, [&](int i) {
-        return finish_lane_row<Tile>(
-            states, i,
-            [&](int n) { return row(n) < in.queries ? a.logsumexp + in.stat(own.sample, own.head, row(n)) : nullptr; },
-            a.merge, dropping ? in.dropout.keep_scale() : 1);
-      });
+  write_results<Tile>(out, states, shared + warp() * 16 * RowBlock<T, 16, depth>::ld, a, own, first_row,
+                      dropping ? in.dropout.keep_scale() : 1);
 }
 
 template <class T, int depth, bool dropping>
@@ -148,12 +142,8 @@ void launch_forward(Cuda const& cuda, Attention const& op) {
 
 bool launch_on_warpgroups(Cuda const& cuda, Attention const& op) {
   if (!takes_warpgroups(cuda, op.shape)) return false;
-  visit_tensor_core_type(op.q.dtype(), [&]<class T>(T) {
-    visit_warpgroup_depth(op.shape.head_dim, [&](auto depth) {
-      op.shape.dropout.probability > 0 ? launch_forward<T, depth, true>(cuda, op)
-                                       : launch_forward<T, depth, false>(cuda, op);
-    });
-  });
+  visit_warpgroup_kernel(op.q.dtype(), op.shape,
+                         [&]<class T>(T, auto depth, auto dropping) { launch_forward<T, depth, dropping>(cuda, op); });
   return true;
 }
 

@@ -159,12 +159,19 @@ inline bool takes_warpgroups(Cuda const& cuda, AttentionShape const& shape) {
          shape.library != AttentionLibrary::own_sm80;
 }
 
+/// Calls f with a value of the dtype, and as constants the depth that heads are filled up to and whether there is
+/// dropout.
 template <class F>
-void visit_warpgroup_depth(std::int64_t head_dim, F&& f) {
-  if (head_dim <= 64) return f(std::integral_constant<int, 64>{});
-  if (head_dim <= 80) return f(std::integral_constant<int, 80>{});
-  if (head_dim <= 96) return f(std::integral_constant<int, 96>{});
-  return f(std::integral_constant<int, 128>{});
+void visit_warpgroup_kernel(DType type, AttentionShape const& shape, F&& f) {
+  visit_tensor_core_type(type, [&]<class T>(T) {
+    auto const of_depth = [&](auto depth) {
+      shape.dropout.probability > 0 ? f(T{}, depth, std::true_type{}) : f(T{}, depth, std::false_type{});
+    };
+    if (shape.head_dim <= 64) return of_depth(std::integral_constant<int, 64>{});
+    if (shape.head_dim <= 80) return of_depth(std::integral_constant<int, 80>{});
+    if (shape.head_dim <= 96) return of_depth(std::integral_constant<int, 96>{});
+    return of_depth(std::integral_constant<int, 128>{});
+  });
 }
 
 }  // namespace selenite::attention_cuda
