@@ -216,7 +216,7 @@ inline AttentionBackward backward(Tensors& t, DType type, Problem const& p, bool
   Shape const stats{s.samples, s.heads, s.queries};
   op.dout = t.in(type, queries, strided);
   op.logsumexp = t.in(DType::fp32, stats, copy(known.logsumexp, 8));
-  bool const has_delta = added && s.library == AttentionLibrary::own;
+  bool const has_delta = added && !asks_library(s.library);
   if (!has_delta) op.out = t.in(type, queries, copy(known.out, 0.1), strided);
   op.delta = has_delta ? t.in(DType::fp32, stats) : t.out(DType::fp32, stats);
   auto const gradient = [&](Shape shape) {
