@@ -22,6 +22,7 @@ __device__ inline void copy_async(float* shared, float const* global, bool there
 __device__ inline void wait_for_copies() {
   __pipeline_commit();
   __pipeline_wait_prior(0);
+  keep_loads_behind();  // the toolkit's wait does not say that it shows memory
 }
 
 }  // namespace selenite

@@ -32,11 +32,15 @@ __device__ V warp_reduce(V v, Combine combine) {
 }
 
 /// What warp w gives, in lane w of every warp of a one-dimensional block of whole warps; from the next power of two on,
-/// the lanes repeat that. One barrier; another one lies between this and what is still read of an earlier exchange.
+/// the lanes repeat that. One barrier, which shows the block what was written before; another one lies between this
+/// and what is still read of an earlier exchange.
 template <class V>
 __device__ V exchange_between_warps(V v, V none, SharedArray<V, most_warps>& shared) {
   int const warps = static_cast<int>(blockDim.x) / warp_size, thread = static_cast<int>(threadIdx.x);
-  if (warps == 1) return v;
+  if (warps == 1) {
+    __syncwarp();
+    return v;
+  }
   if (thread % warp_size == 0) shared[thread / warp_size] = v;
   __syncthreads();
   int last = warps - 1;

@@ -28,10 +28,12 @@ __global__ void few_rows_kernel(RowsOf<T const> x, std::int64_t rows, std::int64
 
 }  // namespace
 
-/// As many blocks of rows as the workspace has sums for; with none, the rows are few.
+/// As many blocks of rows as the workspace has sums for, but no more than fill a device: a product's workspace, too,
+/// is lent to this. With none, the rows are few.
 void launch(Cuda& cuda, SumRows const& op) {
   std::int64_t const rows = op.x.rows(), cols = op.x.cols();
-  std::int64_t const most = static_cast<std::int64_t>(cuda.workspace.size()) / (cols * size_of(DType::fp32));
+  std::int64_t const most =
+      std::min<std::int64_t>(512, static_cast<std::int64_t>(cuda.workspace.size()) / (cols * size_of(DType::fp32)));
   auto* const partials = reinterpret_cast<float*>(cuda.workspace.data());  // [blocks, cols]
   auto* const out = data_of<float>(op.out);
   visit_device_float(op.x.dtype(), [&]<class T>(T) {

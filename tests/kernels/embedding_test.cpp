@@ -68,6 +68,7 @@ std::vector<Case<EmbeddingBackward>> backwards() {
           c("a shard's rows, repeated tokens", {330, 517, 10, 30, 10}, true, true),
           c("whole 16-byte packs", {70, 136, 10, 30, 10}, true, true),
           c("one token over and over", {1500, 9, 2, 2, 0}, true, false),
+          c("many tokens and rows", {8200, 4, 12800, 12800, 0}, true, false),
           {"a token that most are", make_uneven, {.sum_length = 1000}},
           c("positions alone", {130, 517, 30, 90, 30}, false, true),
           c("embedding backward", {Backend::speed_tokens, Backend::speed_hidden, 50304, 50304, 0}, true, true, true)};

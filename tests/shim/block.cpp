@@ -4,7 +4,9 @@
 #include <array>
 #include <cstring>
 #include <exception>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <random>
 #include <string_view>
@@ -284,7 +286,38 @@ bool launchable(dim3 grid, dim3 shape) {
          within(shape.x * shape.y * shape.z, most_threads);
 }
 
-void run_grid(dim3 grid, dim3 shape, std::size_t shared_bytes, std::function<void()> const& body) {
+namespace {
+constexpr std::size_t unasked_shared = 48 << 10;
+struct Asked {
+  std::mutex mutex;
+  std::map<void const*, std::size_t> bytes;
+};
+Asked& asked() {
+  static Asked all;
+  return all;
+}
+}  // namespace
+
+void ask_for_shared(void const* kernel, std::size_t bytes) {
+  std::lock_guard const lock(asked().mutex);
+  asked().bytes[kernel] = bytes;
+}
+
+/// Static arrays become known as a kernel first runs on a thread.
+void expect_asked(void const* kernel, std::size_t dynamic_bytes, std::size_t registered_before) {
+  thread_local std::map<void const*, std::size_t> of_kernels;
+  std::size_t const own = of_kernels.try_emplace(kernel, registered_shared() - registered_before).first->second;
+  std::lock_guard const lock(asked().mutex);
+  auto const found = asked().bytes.find(kernel);
+  std::size_t const most =
+      found == asked().bytes.end() ? unasked_shared : std::max(found->second + own, unasked_shared);
+  validate(own + dynamic_bytes <= most, "A block has ", own, " bytes of static and ", dynamic_bytes,
+           " of dynamic shared memory (it gets ", most,
+           " unless more is asked for by cudaFuncSetAttribute). A device refuses the launch: ask, or use less.");
+}
+
+void run_grid(void const* kernel, dim3 grid, dim3 shape, std::size_t shared_bytes, std::function<void()> const& body) {
+  std::size_t const registered_before = registered_shared();
   Block& b = block();
   b.dynamic_shared.resize((shared_bytes + 127) / 128), b.dynamic_shared_bytes = shared_bytes;
   blockDim = {shape.x, shape.y, shape.z}, gridDim = {grid.x, grid.y, grid.z};
@@ -292,6 +325,7 @@ void run_grid(dim3 grid, dim3 shape, std::size_t shared_bytes, std::function<voi
     blockIdx = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
     b.run(static_cast<int>(shape.x * shape.y * shape.z), shape, body);
   }
+  expect_asked(kernel, shared_bytes, registered_before);
 }
 
 int thread() { return block().current_thread(); }

@@ -20,9 +20,12 @@ void set_order(Order order);
 
 /// Within the device's limits, and not empty.
 bool launchable(dim3 grid, dim3 block);
+/// The kernel's blocks may have so many bytes of dynamic shared memory, from now on.
+void ask_for_shared(void const* kernel, std::size_t bytes);
 /// body() once for each thread of each block. Throws what a thread throws, and Error where threads wait for each other
-/// in vain: with the threads and the places where they wait.
-void run_grid(dim3 grid, dim3 block, std::size_t shared_bytes, std::function<void()> const& body);
+/// in vain (with the threads and the places where they wait), or where a block has more shared memory than was asked
+/// for.
+void run_grid(void const* kernel, dim3 grid, dim3 block, std::size_t shared_bytes, std::function<void()> const& body);
 
 // What a running thread calls.
 

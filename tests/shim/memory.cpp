@@ -61,6 +61,11 @@ void register_shared(void* bytes, std::size_t size) {
   registered().push_back({bytes, size});
   std::memset(bytes, 0xff, size);
 }
+std::size_t registered_shared() {
+  std::size_t bytes = 0;
+  for (Bytes const& array : registered()) bytes += array.size;
+  return bytes;
+}
 void poison_shared() {
   for (Bytes const& array : registered()) std::memset(array.begin, 0xff, array.size);
   under_way().clear();

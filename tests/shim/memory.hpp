@@ -12,6 +12,8 @@ namespace shim {
 /// Bytes of static shared memory: filled with NaN before each block from now on, as on a device nothing can be expected
 /// to be there.
 void register_shared(void* bytes, std::size_t size);
+/// Bytes of them, on this thread so far.
+std::size_t registered_shared();
 void poison_shared();
 /// Of the running block.
 std::byte* dynamic_shared_bytes();

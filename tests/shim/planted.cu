@@ -81,6 +81,11 @@ void add_product(Cuda const& cuda, float const* x, float* out, ProductBug bug) {
   launch_kernel(cuda, {1u, 128u, 64 * 32}, product_kernel, x, out, bug);
 }
 void sum_of_blocks(Cuda const& cuda, float const* x, float* out, Bug bug) {
+  if (bug == Bug::shared_not_asked_for) {
+    cudaLaunchConfig_t const config{{2u}, {static_cast<unsigned>(size)}, 48 << 10, nullptr};
+    CUDA_CHECK(cudaLaunchKernelEx(&config, planted_kernel, x, out, Bug::none));
+    return;
+  }
   launch_kernel(cuda, {2u, static_cast<unsigned>(size), 4 * sizeof(float)}, planted_kernel, x, out, bug);
 }
 void rotate_warps(Cuda const& cuda, float const* x, float* out, bool barrier) {

@@ -19,6 +19,7 @@ enum class Bug {
   lane_outside_mask,        ///< a value of a lane that takes no part
   divergent_tile,           ///< some lanes do not make a call that is the whole warp's
   misaligned,               ///< 16 bytes from an address that is no multiple
+  shared_not_asked_for,     ///< 48 KiB of dynamic shared memory beside static, as much as a block gets of both
   unwritten_shared          ///< shared memory is read that nothing was written to
 };
 

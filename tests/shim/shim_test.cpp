@@ -92,6 +92,7 @@ BOOST_AUTO_TEST_CASE(accesses_out_of_bounds) {
   check_found(Bug::global_read_beyond_end, "wrong");
   check_found(Bug::misaligned, "is not aligned");
   check_found(Bug::unwritten_shared, "wrong");
+  check_found(Bug::shared_not_asked_for, "A block has 8 bytes of static and 49152 of dynamic shared memory");
 }
 
 BOOST_AUTO_TEST_CASE(missing_barriers) {

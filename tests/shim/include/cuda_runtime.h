@@ -73,7 +73,17 @@ struct cudaLaunchConfig_t {
 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 template <class Kernel>
-cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
+cudaError_t cudaFuncSetAttribute(Kernel* kernel, cudaFuncAttribute, int bytes) {
+  selenite::shim::ask_for_shared(reinterpret_cast<void const*>(kernel), static_cast<std::size_t>(bytes));
+  return cudaSuccess;
+}
+/// What a kernel has of static memory is known once it has run.
+struct cudaFuncAttributes {
+  std::size_t sharedSizeBytes = 0;
+};
+template <class Kernel>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, Kernel*) {
+  *attributes = {};
   return cudaSuccess;
 }
 
@@ -100,7 +110,8 @@ cudaError_t cudaLaunchKernelEx(cudaLaunchConfig_t const* config, void (*kernel)(
   std::tuple<Params...> const arguments(args...);
   auto const run = [=, grid = config->gridDim, block = config->blockDim,
                     bytes = config->dynamicSmemBytes](void const*) {
-    selenite::shim::run_grid(grid, block, bytes, [&] { std::apply(kernel, arguments); });
+    selenite::shim::run_grid(reinterpret_cast<void const*>(kernel), grid, block, bytes,
+                             [&] { std::apply(kernel, arguments); });
   };
   return selenite::shim::give(config->stream, run);
 }
