@@ -10,6 +10,7 @@
 #include "core/files.hpp"
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
+#include "exec/choose_executor.hpp"
 #include "plan/calibrate.hpp"
 
 namespace selenite::app {
@@ -42,7 +43,7 @@ void measure(CalibrateOptions const& o, Config const& config, Comm& comm) {
   ProcessGrid const grid = make_grid(config.layout);
   comm.set_grid(grid);
   if (config.run.threads > 0) set_threads(static_cast<int>(config.run.threads));
-  Executor executor(config.run.backend, static_cast<int>(*comm.rank()) % std::max(1, cuda_devices()));
+  Executor executor = choose_executor(config.run, comm);
   Machine const machine = calibrate_machine(comm, grid, config.run.workspace, executor);
   if (*comm.rank() != 0) return;
   write_file_atomically(o.file, to_toml(machine));

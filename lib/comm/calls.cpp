@@ -5,8 +5,9 @@
 namespace selenite {
 namespace {
 
-constexpr std::array<char const*, 10> names{"",           "all-reduce", "all-gather", "reduce-scatter", "broadcast",
-                                            "ring shift", "send",       "recv",       "finish",         "control"};
+constexpr std::array<char const*, 11> names{"",          "all-reduce", "all-gather", "reduce-scatter",
+                                            "broadcast", "ring shift", "send",       "recv",
+                                            "finish",    "control",    "connect"};
 
 }  // namespace
 
@@ -21,6 +22,8 @@ std::string to_string(Call const& call) {
       return concat(name, " of ", selenite::name(call.channel), " messages");
     case Call::Kind::control:
       return "an agreement of all ranks";
+    case Call::Kind::connect:
+      return "the making of communicators";
     default:
       return concat(name, " over ", to_string(call.group));
   }

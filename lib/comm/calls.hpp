@@ -20,7 +20,8 @@ struct Call {
     send,
     recv,
     finish,
-    control
+    control,
+    connect
   };
   Kind kind = Kind::control;
   AxisSet group{};                     ///< of a collective

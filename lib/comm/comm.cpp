@@ -1,6 +1,8 @@
 #include "comm/comm.hpp"
 
+#include <array>
 #include <cstdlib>
+#include <unistd.h>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
@@ -10,7 +12,7 @@ namespace {
 
 class SelfComm final : public Comm {
  public:
-  void use(Cuda&) override {}
+  void do_use(Cuda&) override {}
   Rank rank() const override { return Rank(0); }
   std::int64_t world() const override { return 1; }
   void set_grid(ProcessGrid const& grid) override {
@@ -47,7 +49,7 @@ class SelfComm final : public Comm {
 
 }  // namespace
 
-void Comm::use(Cuda&) {
+void Comm::do_use(Cuda&) {
   throw Error(
       "Ranks on CUDA devices can't communicate this way (run.comm = \"mpi\" moves host memory only). Use run.comm = "
       "\"nccl\", or \"threads\" for ranks that share one device.");
@@ -86,6 +88,16 @@ std::string first_difference(std::string const& mine, std::string const& first) 
 }
 
 }  // namespace
+
+std::vector<std::string> all_gather_on_machine(Comm& comm, std::string const& text) {
+  std::array<char, 256> host{};
+  gethostname(host.data(), host.size() - 1);
+  std::string const mine = concat(host.data(), "\n");
+  std::vector<std::string> texts;
+  for (std::string const& said : comm.all_gather(mine + text))
+    if (said.starts_with(mine)) texts.push_back(said.substr(mine.size()));
+  return texts;
+}
 
 void require_same(Comm& comm, std::string const& what, std::string const& text) {
   auto const* const bytes = reinterpret_cast<std::byte const*>(text.data());

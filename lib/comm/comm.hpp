@@ -29,7 +29,10 @@ class Comm {
 
   /// Tensors lie in this device's memory from now on; calls come behind what its stream has at the time. By default
   /// they lie in host memory, and backends that know no other refuse.
-  virtual void use(Cuda& cuda);
+  void use(Cuda& cuda) {
+    Calls::Scope const scope(calls_, {.kind = Call::Kind::connect});
+    do_use(cuda);
+  }
 
   /// A collective of this rank's group, a Send or a Recv.
   template <class Op>
@@ -97,6 +100,8 @@ class Comm {
   std::int64_t bytes_sent() const { return sent_.total(); }
 
  protected:
+  virtual void do_use(Cuda& cuda);
+
   SentBytes sent_;
 
  private:
@@ -163,6 +168,9 @@ class Aborted : public Error {
   Aborted(Rank rank, int exit_code);
   int code;
 };
+
+/// The texts of the ranks on this rank's machine, in rank order. For all ranks.
+std::vector<std::string> all_gather_on_machine(Comm& comm, std::string const& text);
 
 /// All ranks' texts must be the same (config, build): throws Error, on all, that names the first rank that differs and
 /// the first line in which it does. A line "[name]" is the heading of those below it.

@@ -97,8 +97,8 @@ class MpiComm final : public Comm {
     MPI_Finalize();
   }
 
-  void use(Cuda& cuda) override {
-    if (world_ > 1) Comm::use(cuda);  // one rank has nobody to move anything to
+  void do_use(Cuda& cuda) override {
+    if (world_ > 1) Comm::do_use(cuda);  // one rank has nobody to move anything to
   }
   Rank rank() const override { return rank_; }
   std::int64_t world() const override { return world_; }

@@ -75,7 +75,7 @@ void require_version() {
 
 // --- communicators
 
-/// Ranks with a communicator, this one among them. Leaving by an error does not wait for the others.
+/// Ranks with a communicator, this one among them. Unless it was ended it goes by an abort, which waits for nobody.
 class Team {
  public:
   /// `most_blocks`: of a kernel; 0: as NCCL likes. Returns when all members have called.
@@ -86,14 +86,7 @@ class Team {
     NCCL_CHECK(ncclCommInitRankConfig(&comm_, static_cast<int>(size_), id, static_cast<int>(index_), &config));
   }
   ~Team() {
-    withdraw();
-    if (aborted_) return;
-    if (std::uncaught_exceptions() > exceptions_) {
-      abort();
-    } else {
-      static_cast<void>(ncclCommFinalize(comm_));
-      static_cast<void>(ncclCommDestroy(comm_));
-    }
+    if (ncclComm_t const comm = take()) static_cast<void>(ncclCommAbort(comm));
   }
   Team(Team const&) = delete;
   Team& operator=(Team const&) = delete;
@@ -104,18 +97,24 @@ class Team {
   /// What lies there is sent from where it is and received where it belongs, if the links can; until withdraw().
   void lend(std::span<std::byte> memory) { NCCL_CHECK(ncclCommRegister(comm_, memory.data(), memory.size(), &lent_)); }
   void withdraw() {
-    if (lent_ && !aborted_) static_cast<void>(ncclCommDeregister(comm_, lent_));
+    if (lent_ && !gone_) static_cast<void>(ncclCommDeregister(comm_, lent_));
     lent_ = nullptr;
   }
-  /// Its operations, those on the device too, end; it is of no use any more.
-  void abort() {
-    if (!aborted_.exchange(true)) static_cast<void>(ncclCommAbort(comm_));
+  /// Its last collective: members on one machine wait for each other here.
+  void end() {
+    withdraw();
+    ncclComm_t const comm = take();
+    if (!comm) return;
+    static_cast<void>(ncclCommFinalize(comm));
+    static_cast<void>(ncclCommDestroy(comm));
   }
+  /// The communicator, for its end by whoever asks first; then null.
+  ncclComm_t take() { return gone_.exchange(true) ? nullptr : comm_; }
   /// What a call returned, or what became of those that returned: throws Error if it is a failure; Stopped if that is
   /// because this rank has given up.
   void expect_success(ncclResult_t result) const {
     if (result == ncclSuccess || result == ncclInProgress) return;
-    if (aborted_) throw Stopped();
+    if (gone_) throw Stopped();
     throw Error(concat("NCCL failed in the ", name_, " (", ncclGetErrorString(result), "; ", ncclGetLastError(comm_),
                        "). Look at the other ranks' messages, and for a node or network fault; run again with "
                        "NCCL_DEBUG=WARN to see more."));
@@ -123,7 +122,7 @@ class Team {
   /// Throws Error if it has failed while it worked on its own.
   void expect_working() const {
     ncclResult_t state = ncclSuccess;
-    if (aborted_) return;
+    if (gone_) return;
     NCCL_CHECK(ncclCommGetAsyncError(comm_, &state));
     expect_success(state);
   }
@@ -133,8 +132,7 @@ class Team {
   std::int64_t size_, index_;
   ncclComm_t comm_ = nullptr;
   void* lent_ = nullptr;
-  std::atomic<bool> aborted_{false};
-  int exceptions_ = std::uncaught_exceptions();
+  std::atomic<bool> gone_{false};
 };
 
 // --- messages
@@ -203,6 +201,13 @@ class Link {
 class NcclComm final : public Comm {
  public:
   explicit NcclComm(std::unique_ptr<Comm> control) : control_(std::move(control)) {}
+  /// Leaving by an error does not wait for the others.
+  ~NcclComm() override {
+    if (std::uncaught_exceptions() > exceptions_) give_up_communicators();
+    disconnect();
+  }
+  NcclComm(NcclComm const&) = delete;
+  NcclComm& operator=(NcclComm const&) = delete;
 
   Rank rank() const override { return control_->rank(); }
   std::int64_t world() const override { return control_->world(); }
@@ -215,7 +220,7 @@ class NcclComm final : public Comm {
     if (cuda_) connect();
   }
   /// The first time, by all ranks: makes the communicators.
-  void use(Cuda& cuda) override {
+  void do_use(Cuda& cuda) override {
     bool const first = !cuda_;
     cuda_ = &cuda;
     if (first && has_grid_) connect();
@@ -283,10 +288,22 @@ class NcclComm final : public Comm {
     control_->give_up();
     give_up_communicators();
   }
+  /// All at once, and not for ever: an abort waits for what the communicator has on the device, which may stand behind
+  /// what another one has there; some wait for their peers' aborts, too.
   void give_up_communicators() {
     if (given_up_.exchange(true)) return;
-    std::lock_guard const lock(teams_mutex_);
-    for (Team* const team : teams_) team->abort();
+    std::vector<std::future<void>> aborts;
+    {
+      std::lock_guard const lock(teams_mutex_);
+      for (Team* const team : teams_)
+        if (ncclComm_t const comm = team->take()) {
+          std::packaged_task<void()> abort([comm] { static_cast<void>(ncclCommAbort(comm)); });
+          aborts.push_back(abort.get_future());
+          std::thread(std::move(abort)).detach();
+        }
+    }
+    auto const until = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    for (std::future<void> const& abort : aborts) abort.wait_until(until);
   }
   void lend_memory(std::byte* base, std::int64_t bytes) override {
     lent_ = {base, static_cast<std::size_t>(bytes)};
@@ -323,11 +340,7 @@ class NcclComm final : public Comm {
   }
   /// First the work on the device ends that waits for others, if that can be done soon; then the job.
   [[noreturn]] void abort(int code) override {
-    constexpr std::chrono::seconds patience(2);
-    std::packaged_task<void()> ending([this] { give_up_communicators(); });
-    auto const ended = ending.get_future();
-    std::thread(std::move(ending)).detach();
-    ended.wait_for(patience);
+    give_up_communicators();
     control_->abort(code);
     std::_Exit(code);
   }
@@ -392,11 +405,15 @@ class NcclComm final : public Comm {
     l.send(data, cuda_->stream, flights_);
     l.finish({}, cuda_->stream);
   }
+  /// By all ranks in the order in which the communicators were made, so that here, too, nobody waits in a circle: a
+  /// pipeline's neighbours have each other's incoming link as their outgoing one.
   void disconnect() {
+    std::vector<Team*> teams;
     {
       std::lock_guard const lock(teams_mutex_);
-      teams_.clear();
+      teams.swap(teams_);
     }
+    for (Team* const team : teams) team->end();
     groups_.clear();
     for (Links* links : {&out_, &in_})
       for (auto& l : *links) l.reset();
@@ -441,6 +458,7 @@ class NcclComm final : public Comm {
   std::vector<Team*> teams_;        ///< all of them
   std::span<std::byte> lent_;
   Flights flights_;
+  int exceptions_ = std::uncaught_exceptions();
 };
 
 }  // namespace

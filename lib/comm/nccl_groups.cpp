@@ -21,9 +21,15 @@ int round_of(Channel channel, std::int64_t s, std::int64_t n) {
 }
 
 constexpr AxisSet replicas{Axis::context, Axis::expert, Axis::data};
-/// Those that collectives of a training, its evaluation and the measurement of a machine name.
-constexpr AxisSet groups_used[] = {
-    {Axis::tensor}, {Axis::context}, replicas, replicas.with(Axis::pipe), {Axis::tensor, Axis::pipe}, AxisSet::all()};
+/// Those that collectives of a training, its evaluation and the measurement of a machine name. The fourth: scales in 8
+/// bits.
+constexpr AxisSet groups_used[] = {{Axis::tensor},
+                                   {Axis::context},
+                                   replicas,
+                                   replicas.with(Axis::tensor),
+                                   replicas.with(Axis::pipe),
+                                   {Axis::tensor, Axis::pipe},
+                                   AxisSet::all()};
 
 /// The ranks of the link of this round that this rank has: the sender, then the receiver.
 std::vector<Rank> link_members(ProcessGrid const& grid, Rank rank, Channel channel, int round) {

@@ -20,7 +20,10 @@ class ThreadComm final : public Comm {
   ThreadComm(ThreadJob& job, Rank rank) : job_(job), rank_(rank) {}
   Rank rank() const override { return rank_; }
   std::int64_t world() const override { return job_.world(); }
-  void use(Cuda& cuda) override { mover_ = make_cuda_mover(cuda); }
+  void do_use(Cuda& cuda) override {
+    open_peers(cuda.device.ordinal, static_cast<int>(std::min<std::int64_t>(world(), cuda_devices())));
+    mover_ = make_cuda_mover(cuda);
+  }
 
   void set_grid(ProcessGrid const& grid) override {
     validate(grid.world() == world(), "The layout has ", grid.world(), " ranks but the job has ", world(), ". Start ",

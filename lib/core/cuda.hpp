@@ -5,6 +5,8 @@
 #include <set>
 #include <span>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/kernel.hpp"
 
@@ -55,9 +57,16 @@ void check_cuda(int status, char const* expression, char const* file, int line);
 
 /// How many devices this process sees; 0 without a driver.
 int cuda_devices();
+/// Their identities, the same in all processes, whatever each sees and in what order.
+std::vector<std::string> cuda_device_ids();
 /// Makes a device the calling thread's. Throws Error, with what to change, if there is no driver, no such device, or
 /// one that this build has no code for.
 CudaDevice open_cuda_device(int ordinal);
+/// Kernels on a device can read what the first `devices` hold. Throws Error where the machine has no way for that.
+void open_peers(int ordinal, int devices);
+/// Whether a program for these architectures ("80,90-real", named as for CMAKE_CUDA_ARCHITECTURES) runs on a device of
+/// this compute capability: code serves later minors of its major, PTX all that came later.
+bool has_code_for(std::string_view architectures, int major, int minor);
 /// Bytes of the thread's device that are free.
 std::int64_t free_cuda_memory();
 /// Device memory, zero-filled. Throws Error with the bytes asked for and those that are free.

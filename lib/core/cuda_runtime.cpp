@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <atomic>
+#include <cstdlib>
 #include <cuda_profiler_api.h>
 #include <cuda_runtime.h>
 
@@ -14,6 +16,8 @@ namespace {
 
 constexpr int oldest_major = 8;  // Ampere: bf16 in tensor cores
 
+std::atomic<int> opened{0};  // the device that was opened last
+
 std::string reason(cudaError_t status) { return concat(cudaGetErrorName(status), ": ", cudaGetErrorString(status)); }
 
 /// The lanes' streams do not wait for the default stream, on which the runtime clears, and may still copy when a call
@@ -23,14 +27,64 @@ void finish_default_stream() { CUDA_CHECK(cudaStreamSynchronize(nullptr)); }
 }  // namespace
 
 void check_cuda(int status, char const* expression, char const* file, int line) {
-  validate(status == cudaSuccess, "A CUDA call failed (", expression, " at ", file, ":", line, " says ",
-           reason(static_cast<cudaError_t>(status)),
-           "). Earlier launches may be the cause: run again with CUDA_LAUNCH_BLOCKING=1 to see which.");
+  if (status == cudaSuccess) return;
+  throw Error(concat(
+      "A CUDA call failed (", expression, " at ", file, ":", line, " says ", reason(static_cast<cudaError_t>(status)),
+      "). Earlier launches may be the cause: one rank alone with CUDA_LAUNCH_BLOCKING=1 shows which (more "
+      "would wait for each other)."));
+}
+
+bool has_code_for(std::string_view architectures, int major, int minor) {
+  for (std::string const& name : split(architectures, ',')) {
+    if (name.starts_with("all") || name == "native") return true;
+    std::size_t digits = 0;
+    while (digits < name.size() && name[digits] >= '0' && name[digits] <= '9') ++digits;
+    if (digits < 2) continue;
+    int const number = std::atoi(name.c_str()), theirs = number / 10, minors = number % 10;
+    std::string_view const rest = std::string_view(name).substr(digits);
+    bool const this_one = theirs == major && minors == minor, same_major = theirs == major && minors <= minor;
+    if (rest.starts_with("a") ? this_one : same_major) return true;
+    bool const ptx = rest.empty() || rest == "-virtual";
+    if (ptx && theirs < major) return true;
+  }
+  return false;
 }
 
 int cuda_devices() {
   int devices = 0;
   return cudaGetDeviceCount(&devices) == cudaSuccess ? devices : 0;
+}
+
+std::vector<std::string> cuda_device_ids() {
+  std::vector<std::string> ids;
+  for (int d = 0; d < cuda_devices(); ++d) {
+    cudaDeviceProp properties{};
+    CUDA_CHECK(cudaGetDeviceProperties(&properties, d));
+    std::string id;
+    for (char const byte : properties.uuid.bytes) {
+      constexpr char digits[] = "0123456789abcdef";
+      id += digits[static_cast<unsigned char>(byte) >> 4], id += digits[static_cast<unsigned char>(byte) & 15];
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+void open_peers(int ordinal, int devices) {
+  for (int d = 0; d < devices; ++d) {
+    if (d == ordinal) continue;
+    int can = 0;
+    CUDA_CHECK(cudaDeviceCanAccessPeer(&can, ordinal, d));
+    validate(can != 0, "CUDA device ", ordinal, " can't read the memory of device ", d,
+             " (this machine has no peer access between them; run.comm = \"threads\" needs it). Use run.comm = "
+             "\"nccl\", or show one device only: CUDA_VISIBLE_DEVICES=",
+             ordinal, ".");
+    cudaError_t const status = cudaDeviceEnablePeerAccess(d, 0);
+    if (status == cudaErrorPeerAccessAlreadyEnabled)
+      static_cast<void>(cudaGetLastError());  // it is no error, but would be taken for one of the next launch
+    else
+      CUDA_CHECK(status);
+  }
 }
 
 CudaDevice open_cuda_device(int ordinal) {
@@ -50,6 +104,11 @@ CudaDevice open_cuda_device(int ordinal) {
            "capability ",
            properties.major, ".", properties.minor, ", and ", oldest_major,
            ".0 is the oldest with bf16). Use an A100, H100 or newer, or run.backend = \"cpu\".");
+  validate(has_code_for(SELENITE_CUDA_ARCHITECTURES, properties.major, properties.minor),
+           "This program has no code for CUDA device ", ordinal, " (", properties.name, ", compute capability ",
+           properties.major, ".", properties.minor, "; it was built for ", SELENITE_CUDA_ARCHITECTURES,
+           "). Build it with -DCMAKE_CUDA_ARCHITECTURES=", properties.major, properties.minor, ".");
+  opened = ordinal;
   return {.ordinal = ordinal,
           .major = properties.major,
           .minor = properties.minor,
@@ -87,7 +146,10 @@ void free_cuda(std::byte* memory) noexcept { static_cast<void>(cudaFree(memory))
 void free_pinned(std::byte* memory) noexcept { static_cast<void>(cudaFreeHost(memory)); }
 
 void copy_cuda(void* to, void const* from, std::int64_t bytes) {
-  for (void const* const side : {static_cast<void const*>(to), from}) {  // the calling thread may never have chosen one
+  // the calling thread may never have chosen a device: even to ask about a pointer would open its default, number 0
+  thread_local bool const chosen = cudaSetDevice(opened) == cudaSuccess;
+  static_cast<void>(chosen);
+  for (void const* const side : {static_cast<void const*>(to), from}) {
     cudaPointerAttributes attributes{};
     CUDA_CHECK(cudaPointerGetAttributes(&attributes, side));
     if (attributes.type == cudaMemoryTypeDevice) CUDA_CHECK(cudaSetDevice(attributes.device));

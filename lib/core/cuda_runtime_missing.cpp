@@ -19,7 +19,10 @@ void check_cuda(int status, char const* expression, char const*, int) {
   validate(status == 0, "A CUDA call failed (", expression, "; status ", status, "). There is no CUDA runtime here.");
 }
 int cuda_devices() { return 0; }
+std::vector<std::string> cuda_device_ids() { return {}; }
 CudaDevice open_cuda_device(int) { missing(); }
+void open_peers(int, int) { missing(); }
+bool has_code_for(std::string_view, int, int) { return false; }
 std::int64_t free_cuda_memory() { missing(); }
 std::byte* allocate_cuda(std::int64_t) { missing(); }
 std::byte* allocate_pinned(std::int64_t) { missing(); }

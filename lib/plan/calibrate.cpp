@@ -250,7 +250,7 @@ void measure_links(Bench& bench, ProcessGrid const& grid, Machine& machine) {
   AxisSet const all = AxisSet::all();
   for (std::int64_t bytes : {4 << 10, 64 << 10, 1 << 20, 16 << 20}) {
     ScopedMark const mark(bench.arena());
-    Shape const parts{grid.world(), bytes / size_of(DType::fp32) / grid.world()};
+    Shape const parts{grid.world(), std::max<std::int64_t>(1, bytes / size_of(DType::fp32) / grid.world())};
     Tensor const data = bench.tensor(DType::fp32, parts), other = bench.tensor(DType::fp32, parts);
     auto const add = [&](RateCurve& curve, double sent, double seconds) {
       curve.sizes.push_back(static_cast<double>(data.bytes())), curve.rates.push_back(sent / seconds);

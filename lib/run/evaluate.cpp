@@ -7,6 +7,7 @@
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
 #include "data/indexed.hpp"
+#include "exec/choose_executor.hpp"
 #include "plan/plan.hpp"
 #include "run/batches.hpp"
 #include "train/step.hpp"
@@ -60,7 +61,7 @@ Evaluator::Evaluator(std::filesystem::path const& path, std::vector<std::string>
   if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
   grid_ = make_grid(config_.layout);
   comm_.set_grid(grid_);
-  executor_ = Executor(config_.run.backend, static_cast<int>(*comm_.rank()) % std::max(1, cuda_devices()));
+  executor_ = choose_executor(config_.run, comm_);
   if (executor_.cuda) require_products(config_.train.precision, executor_.cuda->cuda().device);
   stage_.emplace(config_, grid_, comm_.rank(), Purposes::evaluation);
   if (executor_.cuda) stage_->prepare(executor_.cuda->cuda());

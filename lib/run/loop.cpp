@@ -1,18 +1,17 @@
 #include "run/loop.hpp"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <exception>
 #include <future>
 #include <thread>
-#include <unistd.h>
 
 #include "core/batch_ramp.hpp"
 #include "core/files.hpp"
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
+#include "exec/choose_executor.hpp"
 #include "io/metrics.hpp"
 #include "io/tensorboard.hpp"
 #include "plan/calibrate.hpp"
@@ -37,31 +36,13 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 constexpr int hang_exit_code = 75;
 
-/// What the ranks of this machine say, each a text.
-std::vector<std::string> said_on_this_machine(Comm& comm, std::string const& text) {
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
-  std::string const mine = concat(host.data(), "\n");
-  std::vector<std::string> texts;
-  for (std::string const& said : comm.all_gather(mine + text))
-    if (said.starts_with(mine)) texts.push_back(said.substr(mine.size()));
-  return texts;
-}
-
-/// Which of this machine's devices is this rank's: each rank has its own, but threads share those that there are.
-int device_of(Config const& config, Comm& comm) {
-  auto const ranks = said_on_this_machine(comm, concat(comm.rank()));
-  auto const place = static_cast<int>(std::ranges::find(ranks, concat(comm.rank())) - ranks.begin());
-  return config.run.comm == CommKind::threads ? place % std::max(1, cuda_devices()) : place;
-}
-
 /// Do more ranks share this machine than it has cores? Then a thread that communicates would only be in the way.
-bool crowded(Comm& comm) { return said_on_this_machine(comm, "").size() > std::thread::hardware_concurrency(); }
+bool crowded(Comm& comm) { return all_gather_on_machine(comm, "").size() > std::thread::hardware_concurrency(); }
 
 /// Refuses a plan beyond this machine's memory, before any of it is taken.
 void require_room(Config const& config, Footprint const& needed, Comm& comm) {
   std::int64_t const free = available_memory();
-  auto const texts = said_on_this_machine(comm, concat(needed.total()));
+  auto const texts = all_gather_on_machine(comm, concat(needed.total()));
   double sum = 0;
   for (std::string const& text : texts) sum += parse_double(text, "a rank's memory");
   auto const left = format_bytes(static_cast<double>(free));
@@ -74,10 +55,10 @@ void require_room(Config const& config, Footprint const& needed, Comm& comm) {
 /// Refuses a plan beyond the memory of this rank's device and of those that share it, before any of it is taken.
 void require_device_room(Config const& config, Footprint const& needed, Comm& comm, int device) {
   std::int64_t const free = free_cuda_memory();
-  std::string const mine = concat(device, ":");
+  std::string const mine = concat(cuda_device_ids().at(static_cast<std::size_t>(device)), ":");
   double sum = 0;
   std::int64_t ranks = 0;
-  for (std::string const& text : said_on_this_machine(comm, concat(mine, needed.total())))
+  for (std::string const& text : all_gather_on_machine(comm, concat(mine, needed.total())))
     if (text.starts_with(mine)) sum += parse_double(text.substr(mine.size()), "a rank's memory"), ++ranks;
   if (sum <= static_cast<double>(free)) return;
   require_fit(config, needed, free / ranks,
@@ -106,8 +87,7 @@ class Trainer {
     comm_.set_grid(grid_);
     if (config_.run.threads > 0) set_threads(static_cast<int>(config_.run.threads));
     tracer_.emplace(config_, comm_, grid_);
-    int const device = device_of(config_, comm_);
-    executor_ = Executor(config_.run.backend, device);
+    executor_ = choose_executor(config_.run, comm_);
     if (executor_.cuda) {
       require_products(config_.train.precision, executor_.cuda->cuda().device);
       watchdog_.follow(*executor_.cuda);
@@ -116,9 +96,13 @@ class Trainer {
     batches_.emplace(config_);
     stage_.emplace(config_, grid_, comm_.rank());
     if (executor_.cuda)
-      require_device_room(config_, stage_->footprint(), comm_, device);
+      require_device_room(config_, stage_->footprint(), comm_, executor_.cuda->cuda().device.ordinal);
     else
       require_room(config_, stage_->footprint(), comm_);
+    if (executor_.cuda) {  // first: they have memory of their own, and like to make that of the tensors
+      watchdog_.announce("connecting the ranks");
+      comm_.use(executor_.cuda->cuda());
+    }
     watchdog_.announce("measuring the machine");
     machine_ = find_machine(config_, comm_, grid_, executor_);
     plan_ = make_plan(config_, grid_, comm_.rank(), &machine_);
@@ -152,7 +136,8 @@ class Trainer {
     tracer_->finish();
     watchdog_.announce("waiting for the last checkpoint");
     committed(checkpoints_->poll(true));
-    ctx_->synchronize();  // the times of the last step are known then
+    ctx_->wait_for_comm();  // weights may still be gathered into memory that goes now
+    ctx_->synchronize();    // the times of the last step are known then
     if (signal && first_)
       log_.line(concat("Stopped ", at_.step > 0 ? concat("after step ", at_.step) : "before the first step",
                        " by signal ", signal, "; start the same command again to go on."));

@@ -43,7 +43,7 @@ Watchdog::~Watchdog() {
 void Watchdog::announce(std::string action, Pace pace) {
   std::uint64_t const milestone = device_ ? device_->set_milestone() : 0;
   std::lock_guard const lock(mutex_);
-  if (!device_) announced_.clear();
+  if (!device_ || limit_ <= 0) announced_.clear();  // nobody looks at those before
   announced_.push_back({std::move(action), pace, ++actions_, milestone});
 }
 

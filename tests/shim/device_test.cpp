@@ -1,17 +1,20 @@
 // A device that lags behind its host: what the watchdog says of it, what its work took, what a checkpoint copies of it.
 #define BOOST_TEST_MODULE device_shim
+#include <array>
 #include <atomic>
 #include <boost/test/unit_test.hpp>
 #include <chrono>
 #include <thread>
 
 #include "core/text.hpp"
+#include "exec/choose_executor.hpp"
 #include "kernels/cast/cast.hpp"
 #include "kernels/gemm/gemm.hpp"
 #include "run/checkpoints.hpp"
 #include "run/watchdog.hpp"
 #include "tests/contains.hpp"
 #include "tests/shim/borrowed_comm.hpp"
+#include "tests/shim/devices.hpp"
 #include "tests/shim/nccl.hpp"
 #include "tests/shim/streams.hpp"
 #include "tests/train/support.hpp"
@@ -214,6 +217,64 @@ BOOST_AUTO_TEST_CASE(a_failure_behind_the_calls_is_told_with_action_group_and_ra
   for (std::string const& text : two.thrown.texts)
     BOOST_TEST(contains(text, "NCCL failed in the group over data (remote process exited"), text);
   BOOST_TEST(two.expired.count() == 0u);
+}
+
+// --- which device
+
+BOOST_AUTO_TEST_CASE(each_rank_of_a_machine_takes_a_device_of_its_own) {
+  using Ids = std::vector<std::vector<std::string>>;
+  using Taken = std::vector<std::optional<int>>;
+  BOOST_TEST((spread_over_devices(Ids{{"a", "b"}, {"a", "b"}}) == Taken{0, 1}));
+  BOOST_TEST((spread_over_devices(Ids{{"b"}, {"a"}}) == Taken{0, 0}));  // srun --gpus-per-task=1
+  BOOST_TEST((spread_over_devices(Ids{{"b", "a"}, {"b", "a"}, {"a", "c"}}) == Taken{0, 1, 1}));
+  BOOST_TEST((spread_over_devices(Ids{{"a"}, {"a"}}) == Taken{0, std::nullopt}));
+}
+
+BOOST_AUTO_TEST_CASE(ranks_spread_over_what_a_machine_has) {
+  shim::Devices const devices(3);
+  Config config;
+  config.run.backend = BackendKind::cuda;
+  std::array<int, 4> threads{}, processes{};
+  auto const ordinals = [&](std::int64_t world, CommKind kind, std::array<int, 4>& found) {
+    config.run.comm = kind;
+    run_threads(world, [&](Comm& comm) {
+      comm.set_grid(ProcessGrid({1, 1, 1, world, 1}));
+      Executor executor = choose_executor(config.run, comm);
+      int const device = executor.cuda->cuda().device.ordinal;
+      found[static_cast<std::size_t>(*comm.rank())] = device;
+      if (kind == CommKind::threads) comm.use(executor.cuda->cuda());
+    });
+  };
+  ordinals(4, CommKind::threads, threads);
+  BOOST_TEST((threads == std::array<int, 4>{0, 1, 2, 0}));
+  // reductions read what the others have
+  for (int reader = 0; reader < 3; ++reader)
+    for (int other = 0; other < 3; ++other) BOOST_TEST(shim::open_peers.contains({reader, other}) == (reader != other));
+  ordinals(3, CommKind::nccl, processes);
+  BOOST_TEST((processes == std::array<int, 4>{0, 1, 2, 0}));
+  std::string refused;
+  try {
+    ordinals(4, CommKind::nccl, processes);
+  } catch (Error const& e) {
+    refused = e.what();
+  }
+  BOOST_TEST(contains(refused, "number 4 of the 4 on this machine and sees 3 devices"), refused);
+}
+
+BOOST_AUTO_TEST_CASE(devices_that_a_program_has_code_for) {
+  BOOST_TEST(has_code_for("90", 9, 0));
+  BOOST_TEST(has_code_for("90", 10, 0));  // by PTX
+  BOOST_TEST(!has_code_for("90", 8, 0));
+  BOOST_TEST(!has_code_for("90-real", 10, 0));
+  BOOST_TEST(has_code_for("80,90-real", 8, 6));
+  BOOST_TEST(has_code_for("80,90-real", 12, 0));
+  BOOST_TEST(!has_code_for("86-real", 8, 0));
+  BOOST_TEST(has_code_for("70-virtual", 9, 0));
+  BOOST_TEST(!has_code_for("90a", 10, 0));
+  BOOST_TEST(has_code_for("90a", 9, 0));
+  BOOST_TEST(has_code_for("100-real", 10, 3));
+  BOOST_TEST(!has_code_for("", 9, 0));
+  BOOST_TEST(has_code_for("all-major", 9, 0));
 }
 
 BOOST_AUTO_TEST_CASE(memory_is_registered_with_every_communicator_and_taken_back_in_order) {

@@ -148,6 +148,15 @@ class Meeting {
     return ncclSuccess;
   }
 
+  /// "" once all members are here, as NCCL has it on one machine, or one has aborted.
+  std::string leave(int index) {
+    std::unique_lock lock(mutex_);
+    ++left_;
+    changed_.notify_all();
+    bool const all = changed_.wait_for(lock, std::chrono::duration<double>(patience.load()),
+                                       [&] { return left_ == ranks() || !error_.empty(); });
+    return all ? "" : concat("rank ", index, " of ", ranks(), " waits in vain in ncclCommDestroy; ");
+  }
   void abort(int index) {
     std::lock_guard const lock(mutex_);
     if (error_.empty()) error_ = concat("rank ", index, " of the communicator has aborted");
@@ -223,7 +232,7 @@ class Meeting {
   std::string error_;  ///< once it is set, all calls fail
   std::vector<Post> posts_;
   std::vector<bool> joined_;
-  int arrived_ = 0;
+  int arrived_ = 0, left_ = 0;
   std::uint64_t generation_ = 0;
   std::map<std::pair<int, int>, std::deque<Message>> mail_;  ///< by sender and receiver
 };
@@ -264,6 +273,10 @@ ncclResult_t run(std::vector<Pending> const& calls) {
 
 std::atomic<int> failing_ranks{0};
 
+std::mutex aborts_mutex;
+std::condition_variable aborts_changed;
+int aborts_together = 0, aborts = 0;
+
 // --- memory: where it is registered, and with whom
 
 struct Region {
@@ -288,6 +301,10 @@ void expect_unregistered(Concerns concerns, char const* what) {
 }  // namespace
 
 void plant_failure(int ranks) { failing_ranks = ranks; }
+void plant_aborts_that_wait(int count) {
+  std::lock_guard const lock(aborts_mutex);
+  aborts_together = count, aborts = 0;
+}
 
 NcclMemory take_nccl_memory() {
   std::lock_guard const lock(memory_mutex);
@@ -378,11 +395,22 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id
 ncclResult_t ncclCommFinalize(ncclComm_t) { return ncclSuccess; }
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   expect_unregistered([comm](Region const& r) { return r.comm == comm; }, "a communicator");
+  if (std::string const waits = comm->meeting->leave(comm->index); !waits.empty()) {
+    std::lock_guard const lock(memory_mutex);
+    memory_seen.misuse += waits;
+  }
   delete comm;
   return ncclSuccess;
 }
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   comm->meeting->abort(comm->index);
+  {
+    std::unique_lock lock(aborts_mutex);
+    ++aborts;
+    aborts_changed.notify_all();
+    aborts_changed.wait_for(lock, std::chrono::duration<double>(patience.load()),
+                            [] { return aborts >= aborts_together; });
+  }
   {
     std::lock_guard const lock(memory_mutex);  // an abort ends registrations, too
     std::erase_if(regions, [comm](Region const& r) { return r.comm == comm; });

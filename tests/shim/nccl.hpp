@@ -40,13 +40,18 @@ struct NcclLog {
 /// Of all threads that had communicators since this was called last; they have ended.
 std::vector<NcclLog> take_nccl_logs();
 
+/// From now on an abort returns when so many have begun, as one may wait for a kernel behind which another one's
+/// stands; 0: at once.
+void plant_aborts_that_wait(int count);
+
 /// From now on communicators of so many ranks have failed behind their calls, as ncclCommGetAsyncError tells; 0: none.
 void plant_failure(int ranks);
 
 /// Memory and its registrations, of all threads since this was called last.
 struct NcclMemory {
   std::size_t taken = 0, registered = 0;
-  /// Communicators that went with registrations, and memory that went with them; "" if there were none.
+  /// Communicators that went with registrations, memory that went with them, and ends of communicators that waited in
+  /// vain; "" if there were none.
   std::string misuse;
 };
 NcclMemory take_nccl_memory();

@@ -1,5 +1,6 @@
 // What the NCCL backend asks of NCCL, by a stand-in: collectives, messages, whole trainings of ranks that are threads.
 #define BOOST_TEST_MODULE nccl_shim
+#include <atomic>
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 #include <cuda_runtime.h>
@@ -281,6 +282,40 @@ BOOST_AUTO_TEST_CASE(a_rank_that_gives_up_waits_no_more) {
   BOOST_CHECK_MESSAGE(contains(later, "stopped"), later);
 }
 
+/// As on one machine, where the end of a communicator waits for its members.
+BOOST_DATA_TEST_CASE(communicators_end_in_one_order, boost::unit_test::data::make({2, 3, 4, 5}), stages) {
+  Patience const patience(5);
+  take_nccl_memory();
+  run_nccl(2 * stages, [&](Comm& comm) {
+    comm.set_grid(ProcessGrid({1, 1, 1, 2, stages}));
+    comm.set_grid(ProcessGrid({2, 1, 1, 1, stages}));
+  });
+  BOOST_TEST(take_nccl_memory().misuse == "");
+}
+
+/// As where one waits for a kernel that stands behind another one's.
+BOOST_AUTO_TEST_CASE(who_gives_up_aborts_all_communicators_at_once) {
+  constexpr int of_a_rank = 9;  // groups over tensor, pipe and both, and two links a channel
+  Patience const patience(60);
+  std::atomic<bool> over{false};
+  double seconds = 0;
+  static_cast<void>(error_of([&] {
+    run_nccl(4, [&](Comm& comm) {
+      comm.set_grid(ProcessGrid({2, 1, 1, 1, 2}));
+      comm.barrier();
+      while (*comm.rank() > 0 && !over) std::this_thread::yield();
+      if (*comm.rank() > 0) return comm.barrier();
+      plant_aborts_that_wait(of_a_rank);
+      auto const start = std::chrono::steady_clock::now();
+      comm.give_up();
+      seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+      plant_aborts_that_wait(0);
+      over = true;
+    });
+  }));
+  BOOST_TEST(seconds < 1.9);
+}
+
 // --- whole trainings
 
 void train(Draw const& d, Settings const& settings) {
@@ -308,12 +343,13 @@ BOOST_AUTO_TEST_CASE(every_layout_trains_as_one_rank) {
 }
 
 /// Products by the stand-in for cuBLASLt, which takes 8-bit operands as sm_90 does, against the emulation on the cores.
-void train_in_8_bits(std::string const& activation, Settings const& of_devices) {
+void train_in_8_bits(std::string const& activation, Settings const& of_devices, int stages = 1) {
   Draw const d = parse_draw(
       "model.layers=2 model.hidden=64 model.heads=4 model.ffn_hidden=96 model.activation=" + activation +
       " model.vocab_size=61 "
       "model.sequence_length=32 train.global_batch=4 train.steps=10 train.lr=1e-3 | layout.tensor=2 layout.data=2 "
-      "layout.pipe=1 layout.sequence_parallel=true train.micro_batch=1 train.optimizer_sharding=1");
+      "layout.sequence_parallel=true train.micro_batch=1 train.optimizer_sharding=1 layout.pipe=" +
+      std::to_string(stages));
   Settings const fp8{"train.precision=fp8", "train.fp8_history=2"};
   Settings on_devices = fp8;
   on_devices.push_back("run.backend=cuda");
@@ -334,6 +370,11 @@ void train_in_8_bits(std::string const& activation, Settings const& of_devices) 
 }
 
 BOOST_AUTO_TEST_CASE(in_8_bits_a_layout_trains_as_one_rank_on_the_cores) { train_in_8_bits("swiglu", {}); }
+
+/// Their scales are agreed on by the ranks of a stage.
+BOOST_AUTO_TEST_CASE(in_8_bits_a_pipeline_of_tensor_and_data_ranks_trains_as_one_rank_on_the_cores) {
+  train_in_8_bits("swiglu", {}, 2);
+}
 
 /// Products that make GELU, too: the cores, which round its input first, are as far off as without.
 BOOST_AUTO_TEST_CASE(in_8_bits_a_layout_with_fused_epilogues_trains_as_one_rank_on_the_cores) {

@@ -12,6 +12,7 @@
 #include <tuple>
 
 #include "tests/shim/block.hpp"
+#include "tests/shim/devices.hpp"
 #include "tests/shim/memory.hpp"
 #include "tests/shim/streams.hpp"
 #include "tests/shim/tensor_core.hpp"
@@ -36,7 +37,8 @@ enum cudaError_t {
   cudaErrorNotReady,
   cudaErrorStreamCaptureUnsupported,
   cudaErrorStreamCaptureInvalidated,
-  cudaErrorIllegalState
+  cudaErrorIllegalState,
+  cudaErrorPeerAccessAlreadyEnabled
 };
 inline char const* cudaGetErrorName(cudaError_t e) {
   constexpr char const* names[] = {"cudaSuccess",
@@ -46,7 +48,8 @@ inline char const* cudaGetErrorName(cudaError_t e) {
                                    "cudaErrorNotReady",
                                    "cudaErrorStreamCaptureUnsupported",
                                    "cudaErrorStreamCaptureInvalidated",
-                                   "cudaErrorIllegalState"};
+                                   "cudaErrorIllegalState",
+                                   "cudaErrorPeerAccessAlreadyEnabled"};
   return names[e];
 }
 inline char const* cudaGetErrorString(cudaError_t e) {
@@ -57,7 +60,8 @@ inline char const* cudaGetErrorString(cudaError_t e) {
                                    "device not ready",
                                    "operation not permitted when stream is capturing",
                                    "operation failed due to a previous error during capture",
-                                   "the operation cannot be performed in the present state"};
+                                   "the operation cannot be performed in the present state",
+                                   "peer access is already enabled"};
   return texts[e];
 }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
@@ -124,19 +128,33 @@ struct cudaDeviceProp {
   int major = 9, minor = 0, multiProcessorCount = 132;
   int l2CacheSize = 64 << 10;  // little: attention takes its heads in sections that it holds
   std::size_t sharedMemPerBlockOptin = 227 << 10, totalGlobalMem = std::size_t{1} << 33;
+  struct {
+    char bytes[16] = {};
+  } uuid;
 };
 inline cudaError_t cudaGetDeviceCount(int* count) {
-  *count = 1;
+  *count = selenite::shim::devices();
   return cudaSuccess;
 }
-inline cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
+inline cudaError_t cudaSetDevice(int device) {
+  return selenite::shim::choose_device(device) ? cudaSuccess : cudaErrorInvalidDevice;
+}
 inline cudaError_t cudaGetDevice(int* device) {
-  *device = 0;
+  *device = selenite::shim::chosen_device();
   return cudaSuccess;
 }
 inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   *properties = {};
-  return cudaSetDevice(device);
+  properties->uuid.bytes[15] = static_cast<char>(device);
+  return device < selenite::shim::devices() ? cudaSuccess : cudaErrorInvalidDevice;
+}
+inline cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
+  *can = device != peer && std::max(device, peer) < selenite::shim::devices();
+  return cudaSuccess;
+}
+inline cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
+  if (peer == selenite::shim::chosen_device() || peer >= selenite::shim::devices()) return cudaErrorInvalidDevice;
+  return selenite::shim::open_peer(peer) ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
 }
 inline cudaError_t cudaDeviceSynchronize() {
   return selenite::shim::fail_capture() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
