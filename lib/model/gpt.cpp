@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cast/cast.hpp"
+
 namespace selenite {
 
 GptChunk::GptChunk(Config const& c, ProcessGrid const& grid, Rank rank, ChunkSpec spec, DType dtype,
@@ -34,9 +36,10 @@ void GptChunk::forward(Ctx& ctx, Batch const& batch, Tensor const& input, Tensor
                        Saved& saved, ParameterNews const& about_to_read) const {
   saved.blocks.resize(blocks_.size());
   saved.x.resize(blocks_.size() + 1);
-  saved.x[0] = spec_.embedding ? ctx.save(dtype_, boundary(batch)) : input;
+  saved.x[0] = !spec_.embedding ? input : only_embeds() ? output : ctx.save(dtype_, boundary(batch));
   about_to_read(starts_[0]);
   if (spec_.embedding) embedding_.forward(ctx, batch, saved.x[0]);
+  if (passes_on()) ctx(Cast{.x = input, .y = output});
   std::size_t const together = recomputes() ? recompute_ : 1;
   for (std::size_t i = 0; i < blocks_.size(); i += together) {
     std::size_t const last = std::min(i + together, blocks_.size());
@@ -77,10 +80,11 @@ void GptChunk::backward(Ctx& ctx, Batch const& batch, Tensor const& d_output, Te
   Tensor dx = ctx.temporary(dtype_, boundary(batch)), other = ctx.temporary(dtype_, boundary(batch));  // in turns
   Tensor dy = d_output;
   if (spec_.head) {
-    dy = other;
+    dy = is_only_head() ? d_input : other;
     head_.backward_input(ctx, batch, dy, seed, saved.head);
     head_.backward_weight(ctx, saved.head);
   }
+  if (passes_on()) ctx(Cast{.x = d_output, .y = d_input});
   done(starts_[blocks_.size()]);
   std::size_t const together = recomputes() ? recompute_ : 1;
   for (std::size_t last = blocks_.size(); last > 0;) {
@@ -106,13 +110,14 @@ void GptChunk::backward_input(Ctx& ctx, Batch const& batch, Tensor const& d_outp
                               Saved& saved) const {
   saved.dx.assign(blocks_.size() + 1, d_output);
   if (spec_.head) {
-    saved.dx.back() = ctx.keep(dtype_, boundary(batch));
+    saved.dx.back() = is_only_head() ? d_input : ctx.keep(dtype_, boundary(batch));
     head_.backward_input(ctx, batch, saved.dx.back(), seed, saved.head);
   }
   for (std::size_t i = blocks_.size(); i-- > 0;) {
     saved.dx[i] = i == 0 && !spec_.embedding ? d_input : ctx.keep(dtype_, boundary(batch));
     blocks_[i].backward_input(ctx, batch, saved.dx[i + 1], saved.dx[i], saved.blocks[i]);
   }
+  if (passes_on()) ctx(Cast{.x = d_output, .y = d_input});
   if (spec_.embedding) embedding_.backward(ctx, batch, saved.dx[0]);
 }
 

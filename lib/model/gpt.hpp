@@ -65,6 +65,10 @@ class GptChunk {
 
  private:
   bool recomputes() const { return recompute_ > 0; }
+  // Without layers: who gives its output, or its input's gradient.
+  bool only_embeds() const { return blocks_.empty() && spec_.embedding && !spec_.head; }
+  bool is_only_head() const { return blocks_.empty() && spec_.head && !spec_.embedding; }
+  bool passes_on() const { return blocks_.empty() && !spec_.embedding && !spec_.head; }
   /// Blocks [first, last) whose activations are made again for backward.
   void forward_blocks(Ctx& ctx, Batch const& batch, std::size_t first, std::size_t last, Tensor const& output,
                       Saved& saved) const;

@@ -91,8 +91,9 @@ Draw attempt(Drawer& d, std::int64_t most_ranks) {
   lay("layout.overlap=",
       d.one_of({"", "gradients", "parameters", "gradients,parameters", "tensor", "gradients,tensor"}));
   if (s.pipe > 1 && d.chance(20)) {  // uneven stages
-    std::vector<std::int64_t> counts(static_cast<std::size_t>(s.pipe * interleave), 1);
-    for (std::int64_t i = s.pipe * interleave; i < layers; ++i)
+    std::int64_t const least = d.chance(50) ? 0 : 1;
+    std::vector<std::int64_t> counts(static_cast<std::size_t>(s.pipe * interleave), least);
+    for (std::int64_t i = least * s.pipe * interleave; i < layers; ++i)
       ++counts[static_cast<std::size_t>(d.between(0, s.pipe * interleave - 1))];
     std::vector<std::string> texts;
     for (std::int64_t n : counts) texts.push_back(concat(n));
