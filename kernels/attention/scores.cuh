@@ -89,12 +89,13 @@ __device__ void exponentials(Tile& scores, RowState (&states)[Tile::lane_rows], 
       }
   }
 }
-/// Whether any row of the warp's has a correction, which is rare, or a lane wants one.
+/// Whether a row of the lane's has a correction, which is rare.
 template <int lane_rows>
-__device__ bool needs_correction(float const (&corrections)[lane_rows], bool corrected = false) {
+__device__ bool needs_correction(float const (&corrections)[lane_rows]) {
+  bool corrected = false;
 #pragma unroll
   for (float const correction : corrections) corrected |= correction != 1;
-  return __any_sync(0xffffffffu, corrected);
+  return corrected;
 }
 
 /// What is written of a row of the forward pass; called by all lanes. `lse(i)`: where row(i)'s logsumexp goes, null

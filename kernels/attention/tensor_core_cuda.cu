@@ -78,7 +78,8 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 2) forward
       float corrections[Tile::lane_rows];
       if (visible == Seen::some || keys.count < S::keys) hide_keys(p, -infinity, in, own.sample, row, key_places, keys);
       exponentials(p, states, in.factor, corrections);
-      if (needs_correction(corrections)) out.for_each([&](int i, int, int, float& x) { x *= corrections[i]; });
+      if (__any_sync(0xffffffffu, needs_correction(corrections)))
+        out.for_each([&](int i, int, int, float& x) { x *= corrections[i]; });
       if constexpr (dropping) drop(p, dropped);
       add_product<ld>(out, rounded<T>(p), v.data);
     }

@@ -129,7 +129,7 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_query_gradient_ker
       probabilities(p, in.factor, [&](int i, int, int) { return bases[i]; });
       if (visible == Seen::some || keys.count < step_rows) hide_keys(p, 0, in, own.sample, row, key_places, keys);
       if constexpr (adds)
-        finish_products<0>(dp, dq);
+        finish_products<0>(dp, dq), hold(ds);
       else
         finish_products<0>(dp);
       differentiate<dropping>(dp, p, dropped, static_cast<float>(in.dropout.keep_scale()),
@@ -249,7 +249,7 @@ __global__ void __launch_bounds__(block_threads, 1) warpgroup_key_gradient_kerne
       if constexpr (dropping) drop(kept, dropped);
       Operand<16, step_rows> const right = rounded<T>(kept);
       if constexpr (adds)
-        finish_products<0>(dp, dk);
+        finish_products<0>(dp, dk), hold(ds);
       else
         finish_products<0>(dp);
       begin_products();

@@ -109,15 +109,16 @@ __global__ void __launch_bounds__(Sizes<T, depth, dropping>::threads, 1)
         hide_keys(scores, -infinity, in, own.sample, row, key_places, keys);
       exponentials(scores, states, in.factor, corrections);
       if constexpr (dropping) drop(scores, dropped);
-      // The branch asks for sums, so that P is made before it: the compiler would move the wait up, or P down.
+      // The branch asks for sums, so that P is made before it: the compiler would move the wait up, or P down. It is
+      // the whole group's, as waits must be.
       bool odd = false;
 #pragma unroll
       for (RowState const& state : states) odd |= !(state.sum >= 0);
-      if (needs_correction(corrections, odd)) {
+      if (any_of_warpgroup(group_row / warpgroup_rows, odd || needs_correction(corrections))) {
         if constexpr (adds) finish_products<0>(out);
         out.for_each([&](int i, int, int, float& x) { x *= corrections[i]; });
       }
-      if constexpr (adds) finish_products<0>(out);
+      if constexpr (adds) finish_products<0>(out), hold(p);
       p = rounded<T>(scores);
     };
     held ? step(std::true_type{}) : step(std::false_type{});

@@ -144,6 +144,15 @@ __device__ void finish_products(Tiles&... sums) {
   (hold_sums(sums.sums[0]), ...);
 }
 
+/// Of an operand whose products have been waited for: from here on its registers may be written.
+template <int rows, int cols>
+__device__ void hold(Operand<rows, cols>& x) {
+#pragma unroll
+  for (auto& row : x.parts)
+#pragma unroll
+    for (auto& part : row) hold_operand(part);
+}
+
 /// The block's dynamic shared memory from the first multiple of swizzled_alignment on: `swizzled_alignment` bytes more
 /// are to be asked for.
 template <class T>

@@ -57,7 +57,7 @@ __device__ inline void show_to_products() { asm volatile("fence.proxy.async.shar
 __device__ inline void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 /// Those that were started since the last call are a batch.
 __device__ inline void end_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-/// Waits for all batches but the last few.
+/// Waits for all batches but the last few; not in a branch that only some of the group's warps take.
 template <int batches>
 __device__ void wait_for_products() {
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(batches) : "memory");
@@ -70,6 +70,24 @@ __device__ void hold_sums(float (&sums)[tiles][4]) {
   for (int j = 0; j < tiles; ++j)
 #pragma unroll
     for (int l = 0; l < 4; ++l) asm volatile("" : "+f"(sums[j][l])::"memory");
+}
+
+/// The same for registers of a left operand: what is made of later values is not put into them before this.
+template <int words>
+__device__ void hold_operand(std::uint32_t (&operand)[words]) {
+#pragma unroll
+  for (int l = 0; l < words; ++l) asm volatile("" : "+r"(operand[l])::"memory");
+}
+/// Whether it is so for any thread of the block's warpgroup number `group`, whose threads meet here.
+__device__ inline bool any_of_warpgroup(int group, bool so) {
+  int any;
+  asm volatile(
+      "{\n.reg .pred one, all;\nsetp.ne.b32 one, %1, 0;\nbarrier.cta.red.or.aligned.pred all, %2, %3, one;\n"
+      "selp.s32 %0, 1, 0, all;\n}"
+      : "=r"(any)
+      : "r"(static_cast<int>(so)), "r"(1 + group), "n"(warpgroup_warps * 32)  // barrier 0 is the block's
+      : "memory");
+  return any != 0;
 }
 
 // An instruction names every register: the sums, 4 a tile of 16 x 8, then the operands.

@@ -23,12 +23,12 @@ __thread uint3 threadIdx, blockIdx, blockDim, gridDim;
 namespace selenite::shim {
 namespace {
 
-constexpr int warp_size = 32, most_threads = 1024;
+constexpr int warp_size = 32, group_size = 128, most_threads = 1024;
 
 struct Thread {
   std::unique_ptr<Fiber> fiber;
   uint3 index{};
-  enum { ready, at_block_barrier, at_warp_exchange, done } state = ready;
+  enum { ready, at_block_barrier, at_group_barrier, at_warp_exchange, done } state = ready;
   At at;              // where it waits
   unsigned mask = 0;  // of the exchange that it waits for, or had last
   bool gives = false;
@@ -50,6 +50,7 @@ class Block {
   int current_lane() const { return current_ % warp_size; }
   void block_barrier(At at);
   int block_or(int value, At at);
+  int group_or(int value, At at);
   void warp_exchange(unsigned mask, std::uint64_t value, At at);
   void warp_barrier(unsigned mask, At at);
   SharedOperands& share_operands(Operands const& mine, At at);
@@ -66,6 +67,8 @@ class Block {
   bool run_warp(int warp);
   void resume(int thread);
   void release_block_barrier();
+  bool release_group_barriers();
+  void expect_same_place(int first, int count) const;
   void wait_for_warp(unsigned mask, At at);
   void release_warp_exchange(int warp);
   bool complete(int warp, Thread const& waiting) const;
@@ -76,7 +79,14 @@ class Block {
   std::function<void()> const* body_ = nullptr;
   std::exception_ptr error_;
   int count_ = 0, warps_ = 0, current_ = 0, done_ = 0, waiting_ = 0;
-  int or_[2] = {0, 0}, phase_ = 0;  // of the barrier: results are read while the next one gathers
+  /// Results of a barrier are read while the next one gathers.
+  struct Votes {
+    int all[2] = {0, 0}, phase = 0;
+    int& now() { return all[phase]; }
+    void turn() { phase ^= 1, now() = 0; }
+  };
+  Votes votes_;
+  std::array<Votes, most_threads / group_size> group_votes_{};
   Order order_ = Order::forward;
   std::array<int, warp_size> lanes_{};  // in their order
   // Of each warp: nothing is added before all its lanes wait again, and have read.
@@ -98,7 +108,8 @@ std::vector<unsigned> Block::ordered(unsigned count) {
 }
 
 void Block::begin(int threads, dim3 shape) {
-  count_ = threads, warps_ = (threads + warp_size - 1) / warp_size, done_ = waiting_ = phase_ = 0, or_[0] = or_[1] = 0;
+  count_ = threads, warps_ = (threads + warp_size - 1) / warp_size, done_ = waiting_ = 0;
+  votes_ = {}, group_votes_ = {};
   if (threads_.size() < static_cast<std::size_t>(threads)) threads_.resize(static_cast<std::size_t>(threads));
   operands_.resize(static_cast<std::size_t>(warps_));
   for (int i = 0; i < threads; ++i) {
@@ -130,6 +141,7 @@ void Block::run(int threads, dim3 shape, std::function<void()> const& body) {
     while (done_ < count_) {
       bool moved = false;
       for (unsigned const warp : ordered(static_cast<unsigned>(warps_))) moved |= run_warp(static_cast<int>(warp));
+      moved |= release_group_barriers();
       if (done_ < count_ && waiting_ == count_)
         release_block_barrier();
       else if (!moved && done_ < count_)
@@ -169,17 +181,33 @@ void Block::resume(int thread) {
   if (t.state == Thread::at_block_barrier) ++waiting_;
 }
 
+void Block::expect_same_place(int first, int count) const {
+  At const& place = threads_[static_cast<std::size_t>(first)].at;
+  for (int i = first; i < first + count; ++i) {
+    At const& at = threads_[static_cast<std::size_t>(i)].at;
+    if (at.line() == place.line() && std::string_view(at.file_name()) == place.file_name()) continue;
+    throw Error(concat("Threads of a block wait at different barriers (", describe(first), "; ", describe(i),
+                       "). Let all threads of the block, or of the warpgroup, reach the same one."));
+  }
+}
+
 /// All threads must be at the same barrier: an exited one is missing, as the language has it.
 void Block::release_block_barrier() {
-  At const& first = threads_[0].at;
-  for (int i = 0; i < count_; ++i) {
-    At const& at = threads_[static_cast<std::size_t>(i)].at;
-    if (at.line() == first.line() && std::string_view(at.file_name()) == first.file_name()) continue;
-    throw Error(concat("Threads of a block wait at different barriers (", describe(0), "; ", describe(i),
-                       "). Let all threads reach the same __syncthreads()."));
-  }
+  expect_same_place(0, count_);
   for (int i = 0; i < count_; ++i) threads_[static_cast<std::size_t>(i)].state = Thread::ready;
-  waiting_ = 0, phase_ ^= 1, or_[phase_] = 0;
+  waiting_ = 0, votes_.turn();
+}
+bool Block::release_group_barriers() {
+  bool any = false;
+  for (int first = 0; first + group_size <= count_; first += group_size) {
+    auto const begin = threads_.begin() + first, end = begin + group_size;
+    if (!std::all_of(begin, end, [](Thread const& t) { return t.state == Thread::at_group_barrier; })) continue;
+    expect_same_place(first, group_size);
+    std::for_each(begin, end, [](Thread& t) { t.state = Thread::ready; });
+    group_votes_[static_cast<std::size_t>(first / group_size)].turn();
+    any = true;
+  }
+  return any;
 }
 
 /// Whether all threads of the mask are there, in the same place.
@@ -219,7 +247,9 @@ void Block::release_warp_exchange(int warp) {
 std::string Block::describe(int thread) const {
   Thread const& t = threads_[static_cast<std::size_t>(thread)];
   if (t.state == Thread::done) return concat("thread ", thread, " has ended");
-  char const* const what = t.state == Thread::at_block_barrier ? " waits for the block at " : " waits for its warp at ";
+  char const* const what = t.state == Thread::at_block_barrier   ? " waits for the block at "
+                           : t.state == Thread::at_group_barrier ? " waits for its warpgroup at "
+                                                                 : " waits for its warp at ";
   return concat("thread ", thread, what, t.at.file_name(), ":", t.at.line());
 }
 
@@ -246,10 +276,19 @@ void Block::block_barrier(At at) {
   t.fiber->yield();
 }
 int Block::block_or(int value, At at) {
-  int const phase = phase_;
-  or_[phase] |= value != 0;
+  int const phase = votes_.phase;
+  votes_.now() |= value != 0;
   block_barrier(at);
-  return or_[phase];
+  return votes_.all[phase];
+}
+int Block::group_or(int value, At at) {
+  Votes& votes = group_votes_[static_cast<std::size_t>(current_ / group_size)];
+  int const phase = votes.phase;
+  votes.now() |= value != 0;
+  Thread& t = current();
+  t.at = at, t.state = Thread::at_group_barrier;
+  t.fiber->yield();
+  return votes.all[phase];
 }
 
 void Block::warp_exchange(unsigned mask, std::uint64_t value, At at) {
@@ -332,6 +371,7 @@ int thread() { return block().current_thread(); }
 int lane() { return block().current_lane(); }
 void block_barrier(At at) { block().block_barrier(at); }
 int block_or(int value, At at) { return block().block_or(value, at); }
+int group_or(int value, At at) { return block().group_or(value, at); }
 void warp_exchange(unsigned mask, std::uint64_t value, At at) { block().warp_exchange(mask, value, at); }
 void warp_barrier(unsigned mask, At at) { block().warp_barrier(mask, at); }
 SharedOperands& share_operands(Operands const& mine, At at) { return block().share_operands(mine, at); }

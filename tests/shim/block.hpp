@@ -35,6 +35,8 @@ int lane();
 void block_barrier(At at);
 /// Whether any thread of the block gave a value other than 0.
 int block_or(int value, At at);
+/// The same among the 128 threads of a warpgroup.
+int group_or(int value, At at);
 /// Waits for the warp's threads of `mask`; all must be at the same place with the same mask. `value` can be read by the
 /// others until they next wait together.
 void warp_exchange(unsigned mask, std::uint64_t value, At at);

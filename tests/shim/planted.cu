@@ -65,12 +65,18 @@ __global__ void product_kernel(float const* x, float* out, ProductBug bug) {
   MatrixDescriptor b = describe_matrix<row_bytes>(shared_address(&shared[0]), tile_bytes);
   if (bug == ProductBug::outside_of_memory) b = b.further(8 * row_bytes);
   if (bug == ProductBug::not_uniform && i == 70) b = b.further(row_bytes);
+  if (bug == ProductBug::not_of_the_group && i >= 96) b = b.further(row_bytes);
   float sums[8][4];
+  std::uint32_t left[4] = {};
   if (bug != ProductBug::not_begun) selenite::begin_products();
-  selenite::start_product<bf16, RightOperand::transposed>(sums, {0, 0, 0, 0}, b, false);
+  if (bug != ProductBug::left_out || i < 96)
+    selenite::start_product<bf16, RightOperand::transposed>(sums, left, b, false);
   selenite::end_products();
   if (bug == ProductBug::copied_over) copy();
+  if (bug == ProductBug::sums_written && i == 5) sums[3][1] = 0;
+  if (bug == ProductBug::operand_written && i == 5) left[2] = 1;
   float const early = sums[0][0];
+  if (bug == ProductBug::waited_for_by_some && i < 32) selenite::wait_for_products<0>();
   if (bug != ProductBug::not_waited_for) selenite::wait_for_products<0>();
   out[i] = x[i] + (bug == ProductBug::read_too_early ? early : bug == ProductBug::not_waited_for ? 0 : sums[0][0]);
 }

@@ -25,13 +25,18 @@ enum class Bug {
 
 enum class ProductBug {
   none,
-  not_begun,          ///< a warpgroup's product without begin_products()
-  copies_not_shown,   ///< its operand's copies without show_to_products()
-  read_too_early,     ///< its sums before they have been waited for
-  copied_over,        ///< its operand as well
-  not_waited_for,     ///< its thread ends before
-  outside_of_memory,  ///< its operand lies, in part, behind the end
-  not_uniform         ///< a warp's lanes disagree about it
+  not_begun,           ///< a warpgroup's product without begin_products()
+  copies_not_shown,    ///< its operand's copies without show_to_products()
+  read_too_early,      ///< its sums before they have been waited for
+  copied_over,         ///< its operand as well
+  not_waited_for,      ///< its thread ends before
+  outside_of_memory,   ///< its operand lies, in part, behind the end
+  not_uniform,         ///< a warp's lanes disagree about it
+  not_of_the_group,    ///< a group's warps do
+  left_out,            ///< one of its warps does not start it
+  waited_for_by_some,  ///< one of its warps does not wait with the others
+  sums_written,        ///< its sums are, while it is under way
+  operand_written      ///< its left operand in registers is
 };
 /// out[i] = x[i] + 0 times a product of what is copied of x; 128 elements, one warpgroup.
 void add_product(Cuda const& cuda, float const* x, float* out, ProductBug bug);

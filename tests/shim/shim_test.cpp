@@ -118,6 +118,11 @@ BOOST_AUTO_TEST_CASE(products_of_warpgroups) {
   check_found(ProductBug::not_waited_for, "A thread has ended before its products");
   check_found(ProductBug::outside_of_memory, "is out of bounds");
   check_found(ProductBug::not_uniform, "its threads disagree about its operands");
+  check_found(ProductBug::not_of_the_group, "its threads disagree about its operands");
+  check_found(ProductBug::left_out, "A warp of a warpgroup has left out a product");
+  check_found(ProductBug::waited_for_by_some, "Threads of a block wait at different barriers");
+  check_found(ProductBug::sums_written, "A product's sums in registers are written before");
+  check_found(ProductBug::operand_written, "A product's left operands in registers are written before");
   BOOST_TEST(finding(ProductBug::none) == "");
 }
 

@@ -1,8 +1,10 @@
 #include "tests/shim/warpgroup.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -28,7 +30,13 @@ struct Products {
     std::vector<float> values;
     int batch;
   };
+  struct Left {
+    std::uint32_t const* registers;
+    std::array<std::uint32_t, 4> values;
+    int batch;
+  };
   std::vector<Sums> sums;
+  std::vector<Left> lefts;
   int batch = 0;  // that is open
   bool begun = false, copies_arrived = false;
 };
@@ -50,6 +58,27 @@ struct Read {
 std::vector<Read>& reads() {
   thread_local std::vector<Read> all;
   return all;
+}
+/// The products of a warpgroup so far, by their operands in shared memory, and how many each warp has begun of them.
+struct Group {
+  std::vector<std::array<std::uint64_t, 2>> operands;
+  std::array<std::size_t, warps> begun{};
+  std::size_t met = 0, begun_by_first = 0;  ///< threads, and products of the first of them
+};
+std::map<int, Group>& groups() {
+  thread_local std::map<int, Group> all;
+  return all;
+}
+Group& group() { return groups()[thread() / (32 * warps)]; }
+int warp_of_group() { return thread() / 32 % warps; }
+/// The warpgroup meets, as each of its instructions has it: all its warps have begun the same products.
+void meet(At at) {
+  Group& g = group();
+  std::size_t const mine = g.begun[static_cast<std::size_t>(warp_of_group())];
+  if (g.met++ % (32 * warps) == 0) g.begun_by_first = mine;
+  validate(mine == g.begun_by_first, "A warp of a warpgroup has left out a product that others have started (",
+           at.file_name(), ":", at.line(), "). Let all four start it.");
+  group_or(0, at);
 }
 /// Threads whose copies have arrived and were not shown.
 int& unshown() {
@@ -120,24 +149,40 @@ void expect_unread(void const* to, std::size_t bytes) {
 }
 
 void begin_products(At at) {
-  warp_barrier(0xffffffffu, at);
+  meet(at);
   mine().begun = true;
 }
-void end_products() { ++mine().batch; }
-void wait_for_products(int batches) {
+void end_products(At at) {
+  meet(at);
+  ++mine().batch;
+}
+void wait_for_products(int batches, At at) {
+  meet(at);
   Products& p = mine();
   p.begun = false;  // what now can be used may be written before the next
   auto const done = [&](auto const& x) { return x.batch < p.batch - batches; };
-  for (Products::Sums const& sums : p.sums)
-    if (done(sums)) std::memcpy(sums.registers, sums.values.data(), sums.values.size() * sizeof(float));
+  auto const fail_if = [&](bool wrong, char const* what) {
+    validate(!wrong, "A product's ", what, " in registers are written before it has been waited for (", at.file_name(),
+             ":", at.line(), " waits). Wait earlier, or hold them.");
+  };
+  for (Products::Sums const& sums : p.sums) {
+    if (!done(sums)) continue;
+    auto const* const bytes = reinterpret_cast<unsigned char const*>(sums.registers);
+    std::size_t const size = sums.values.size() * sizeof(float);
+    fail_if(std::any_of(bytes, bytes + size, [](unsigned char b) { return b != 0xff; }), "sums");
+    std::memcpy(sums.registers, sums.values.data(), size);
+  }
+  for (Products::Left const& left : p.lefts)
+    if (done(left)) fail_if(!std::equal(left.values.begin(), left.values.end(), left.registers), "left operands");
   std::erase_if(p.sums, done);
+  std::erase_if(p.lefts, done);
   std::erase_if(reads(), [&](Read const& read) { return read.thread == thread() && done(read); });
 }
 void expect_no_products() {
   for (Products const& p : all_products())
     validate(p.sums.empty(), "A thread has ended before its products. Wait for them.");
 }
-void forget_products() { all_products().clear(), reads().clear(), unshown() = 0; }
+void forget_products() { all_products().clear(), reads().clear(), groups().clear(), unshown() = 0; }
 
 void start_product(float (*registers)[4], int tiles, LeftOperand const& a, std::uint64_t b, bool b_transposed,
                    float (*value)(std::uint16_t), bool adds, At at) {
@@ -150,12 +195,17 @@ void start_product(float (*registers)[4], int tiles, LeftOperand const& a, std::
   SharedOperands& given = share_operands({{a.words[0], a.words[1], b}}, at);
   int const cols = tiles * 8;
   Matrix left(a.in_memory ? a.words[0] : b, at), right(b, at);
-  for (Operands const& other : given.of)
-    fail_if(other.words[2] != b || (a.in_memory && other.words[0] != a.words[0]),
-            "its threads disagree about its operands in shared memory: these are a whole warpgroup's");
+  std::array<std::uint64_t, 2> const in_memory{a.in_memory ? a.words[0] : 0, b};
+  auto const fail_unless_same = [&](std::array<std::uint64_t, 2> const& other) {
+    fail_if(other != in_memory, "its threads disagree about its operands in shared memory: these are a warpgroup's");
+  };
+  for (Operands const& other : given.of) fail_unless_same({a.in_memory ? other.words[0] : 0, other.words[2]});
   if (!given.has_result) {  // the first lane of the warp makes its 16 rows
+    std::size_t const number = group().begun[static_cast<std::size_t>(warp_of_group())]++;
+    if (number == group().operands.size()) group().operands.push_back(in_memory);
+    fail_unless_same(group().operands[number]);
     float left_values[rows][depth];
-    int const first_row = thread() / 32 % warps * rows;
+    int const first_row = warp_of_group() * rows;
     for (int r = 0; r < rows; ++r)
       for (int k = 0; k < depth; ++k) {
         if (a.in_memory) {
@@ -178,6 +228,8 @@ void start_product(float (*registers)[4], int tiles, LeftOperand const& a, std::
   }
 
   Products& p = mine();
+  if (a.registers) p.lefts.push_back({a.registers, {}, p.batch});
+  if (a.registers) std::copy_n(a.registers, 4, p.lefts.back().values.begin());
   auto of = std::find_if(p.sums.begin(), p.sums.end(), [&](auto const& s) { return s.registers == registers; });
   auto const count = static_cast<std::size_t>(tiles) * 4;
   if (of == p.sums.end()) {
