@@ -193,7 +193,10 @@ std::int64_t library_bytes(AttentionBackward const& op) {
 
 LibraryParts library_parts(AttentionBackward const& op, std::int64_t workspace) {
   AttentionShape const& s = op.shape;
-  if (!seen_block(s, op.query_places, op.key_places)) return {s.samples, s.kv_heads};
+  LibraryParts const whole{s.samples, s.kv_heads};
+  if (!seen_block(s, op.query_places, op.key_places)) return whole;
+  // it is told that statistics, fp32 of a query and head, and document starts begin at such addresses, too
+  if (s.queries * size_of(DType::fp32) % row_alignment != 0) return whole;
   auto const largest = [&](std::int64_t all, auto&& parts_of) {
     for (std::int64_t n = all; n > 0; --n)
       if (all % n == 0 && library_bytes(part_of(op, parts_of(n), 0)) <= workspace) return n;

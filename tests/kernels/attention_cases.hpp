@@ -100,11 +100,14 @@ inline std::vector<Problem> problems_of(AttentionLibrary library) {
     one.shape.library = only_asked ? AttentionLibrary::cudnn : library;
     if (library == AttentionLibrary::automatic) one.name += ", cuDNN";
   }
-  if (library == AttentionLibrary::own_sm80) {
-    std::erase_if(p, [](Problem const& one) { return one.speed; });
-    for (std::size_t i = 0; i < p.size();
-         ++i)  // fp32 is one kernel's, and the two of 16 bits differ in one instruction
-      p[i].name += ", sm_80", p[i].dtypes = {i % 2 ? DType::bf16 : DType::fp16};
+  bool const sm80 = library == AttentionLibrary::own_sm80;
+  if (sm80) std::erase_if(p, [](Problem const& one) { return one.speed; });
+  for (std::size_t i = 0; i < p.size(); ++i) {
+    Problem& one = p[i];
+    if (sm80) one.name += ", sm_80";
+    if (one.speed || !(sm80 || Backend::one_16_bit_type)) continue;
+    one.dtypes = {i % 2 == 0 ? DType::fp16 : DType::bf16};
+    if (!sm80) one.dtypes = {DType::fp32, i % 2 == 0 ? DType::bf16 : DType::fp16};  // fp32 is one kernel's
   }
   return p;
 }

@@ -262,6 +262,9 @@ BOOST_AUTO_TEST_CASE(a_backward_pass_in_parts) {
   std::int64_t const least = bytes(1, 1);
   BOOST_CHECK_EQUAL(library_refusal(layers[0]->backward(), least), "");
   BOOST_CHECK(contains(library_refusal(layers[0]->backward(), least - 1), concat("raise run.workspace to ", least)));
+  AttentionBackward odd = layers[0]->backward();
+  odd.shape.queries = 23;  // a head's statistics begin at no multiple of 16 bytes
+  BOOST_CHECK_EQUAL(part_count(odd.shape, library_parts(odd, bytes(1, 2) - 1)), 1);
 }
 
 BOOST_AUTO_TEST_CASE(sums_in_any_order) {

@@ -15,6 +15,8 @@ struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{AttentionLibrary::own};
   static double fp8_sum_length(std::int64_t k) { return static_cast<double>(k); }  ///< as exact as those of fp32
   static constexpr double roundings_before_bias = 0;
+  /// Of bf16 and fp16 a case of attention, which differ in one instruction.
+  static constexpr bool one_16_bit_type = false;
   static constexpr bool any_fp8_size = true;  ///< products of 8 bits of any size
   /// Threads of the launches from now on; 0: as many as there are cores.
   static void set_team(int threads) { set_threads(threads); }

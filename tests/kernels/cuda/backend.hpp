@@ -21,6 +21,8 @@ void share_memory_with_device();
 struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{
       AttentionLibrary::own, AttentionLibrary::own_sm80, AttentionLibrary::automatic};
+  /// Of bf16 and fp16 a case of attention, which differ in one instruction.
+  static constexpr bool one_16_bit_type = false;
   static constexpr bool any_fp8_size = false;  ///< products of 8 bits of any size, not of whole 16 elements alone
   /// Sums of 8-bit products, as roundings of fp32: a step of 32 terms in Hopper's tensor cores keeps about 13 bits
   /// behind the point (DeepSeek-V3, section 3.3.2), and what they lose adds up as a random walk does.

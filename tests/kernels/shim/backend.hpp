@@ -12,9 +12,11 @@ namespace selenite::test {
 /// What the tables' operations are launched on: the CUDA kernels, on the host.
 struct Backend {
   static constexpr std::initializer_list<AttentionLibrary> attention_libraries{
-      AttentionLibrary::own, AttentionLibrary::own_sm80};  // cudnn_shim_test has the other
+      AttentionLibrary::own, AttentionLibrary::own_sm80};                          // cudnn_shim_test has the other
   static double fp8_sum_length(std::int64_t k) { return static_cast<double>(k); }  ///< as exact as those of fp32
   static constexpr double roundings_before_bias = 0;
+  /// Of bf16 and fp16 a case of attention, which differ in one instruction.
+  static constexpr bool one_16_bit_type = true;
   static constexpr bool any_fp8_size = false;  ///< products of 8 bits of any size, not of whole 16 elements alone
   /// Teams are orders of threads, warps and blocks: 1 forward, 2 and 3 reverse, 5 shuffled.
   static void set_team(int team) {
