@@ -6,9 +6,10 @@
 #include <charconv>
 #include <cmath>
 #include <numeric>
-#include <optional>
+#include <span>
 
 #include "data/index_cache.hpp"
+#include "data/numpy_random.hpp"
 
 namespace selenite {
 namespace {
@@ -72,6 +73,24 @@ Draws draw(std::span<double const> weights, std::int64_t size, std::span<std::in
   return draws;
 }
 
+/// Goes on to `size` samples: each further epoch has the samples of the first in an order of its own.
+void repeat(Draws& draws, std::int64_t size, std::uint32_t seed) {
+  if (size <= std::ssize(draws.dataset)) return;
+  std::vector<std::uint64_t> order(draws.dataset.size());
+  std::iota(order.begin(), order.end(), std::uint64_t{0});
+  NumpyRandom random(seed);
+  draws.dataset.reserve(static_cast<std::size_t>(size));
+  draws.sample.reserve(static_cast<std::size_t>(size));
+  while (std::ssize(draws.dataset) < size) {
+    random.shuffle(std::span(order));
+    auto const rest = std::min<std::int64_t>(std::ssize(order), size - std::ssize(draws.dataset));
+    for (std::uint64_t const i : std::span(order).first(static_cast<std::size_t>(rest))) {
+      draws.dataset.push_back(draws.dataset[i]);
+      draws.sample.push_back(draws.sample[i]);
+    }
+  }
+}
+
 template <class Make>
 BlendIndex map_or_build(std::string const& description, std::int64_t size, std::filesystem::path const& folder,
                         Make const& make) {
@@ -115,13 +134,17 @@ Blend parse_blend(std::span<std::string const> items) {
              weight_here ? "no weight" : "no prefix", " (weights go with all corpora or with none). ",
              "Write [\"0.7\", \"path/a\", \"0.3\", \"path/b\"] or [\"path/a\", \"path/b\"].");
     if (!weight_here) {
-      blend.prefixes.emplace_back(items[i]);
+      // A draw takes the first of equals, be its weight 0: what is never to be drawn takes no part.
+      bool const never = weighted && blend.weights.back() == 0;
+      if (never) blend.weights.pop_back();
+      if (!never) blend.prefixes.emplace_back(items[i]);
       continue;
     }
     validate(std::isfinite(*number) && *number >= 0, "Weight ", items[i],
              " of a corpus is impossible (weights are not negative). ", "Correct it.");
     blend.weights.push_back(*number);
   }
+  validate(!blend.prefixes.empty(), "The weights of the corpora are all 0 (nothing can be drawn). Correct them.");
   validate(blend.prefixes.size() < 32767, "A blend of ", blend.prefixes.size(),
            " corpora is too large (less than 32767 can be numbered). Merge some of them.");
   return blend;
@@ -149,12 +172,19 @@ BlendIndex open_blend_index(std::vector<double> const& weights, std::int64_t siz
   return map_or_build(text, size, cache, [&] { return draw(weights, size, available, false); });
 }
 
-BlendIndex open_exhaustive_blend_index(std::span<std::int64_t const> available, std::filesystem::path const& cache) {
-  std::int64_t const size = std::accumulate(available.begin(), available.end(), std::int64_t{0});
+BlendIndex open_exhaustive_blend_index(std::span<std::int64_t const> available, std::optional<std::int64_t> samples,
+                                       std::uint32_t seed, std::filesystem::path const& cache) {
+  std::int64_t const epoch = std::accumulate(available.begin(), available.end(), std::int64_t{0});
+  std::int64_t const size = samples.value_or(epoch);
+  validate(epoch > 0 || size == 0, "Cannot draw ", size, " samples from corpora that have none. Use larger ones.");
   std::vector<double> weights;
-  for (std::int64_t const count : available) weights.push_back(static_cast<double>(count) / static_cast<double>(size));
-  auto const text = describe("exhaustive", weights, available, size);
-  return map_or_build(text, size, cache, [&] { return draw(weights, size, available, true); });
+  for (std::int64_t const count : available) weights.push_back(static_cast<double>(count) / static_cast<double>(epoch));
+  auto const text = concat(describe("exhaustive", weights, available, size), "seed of further epochs: ", seed, "\n");
+  return map_or_build(text, size, cache, [&] {
+    Draws draws = draw(weights, std::min(size, epoch), available, true);
+    repeat(draws, size, seed);
+    return draws;
+  });
 }
 
 }  // namespace selenite

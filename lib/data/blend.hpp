@@ -1,6 +1,7 @@
 #pragma once
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,7 +16,8 @@ struct Blend {
   std::vector<double> weights;
 };
 
-/// Reads ["path/a"], ["path/a", "path/b"] or ["0.7", "path/a", "0.3", "path/b"]. Throws Error for a mixture of these.
+/// Reads ["path/a"], ["path/a", "path/b"] or ["0.7", "path/a", "0.3", "path/b"]; corpora of weight 0 are left out.
+/// Throws Error for a mixture of these.
 Blend parse_blend(std::span<std::string const> items);
 
 /// Weights that add up to one. The sum is taken in numpy's order, since the last bit decides ties between corpora.
@@ -36,7 +38,9 @@ struct BlendIndex {
 /// Throws Error if the draw wants more of a corpus than `available`. Mapped from `cache` unless that is empty.
 BlendIndex open_blend_index(std::vector<double> const& weights, std::int64_t size,
                             std::span<std::int64_t const> available, std::filesystem::path const& cache);
-/// The same with each corpus drawn to its end: `available` samples of each and no more.
-BlendIndex open_exhaustive_blend_index(std::span<std::int64_t const> available, std::filesystem::path const& cache);
+/// The same with each corpus drawn to its end: `available` samples of each are an epoch. With `samples`, as many of it,
+/// or that many in epochs: the first is as it is alone, each further one the same samples shuffled anew from `seed`.
+BlendIndex open_exhaustive_blend_index(std::span<std::int64_t const> available, std::optional<std::int64_t> samples,
+                                       std::uint32_t seed, std::filesystem::path const& cache);
 
 }  // namespace selenite

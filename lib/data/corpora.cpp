@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <map>
 #include <memory>
-#include <numeric>
 #include <utility>
 
 #include "core/error.hpp"
@@ -53,31 +52,29 @@ GptSamples open_weighted(OpenCorpora& corpora, Blend const& blend, SplitRequest 
   auto const weights = normalize_weights(blend.weights);
   std::vector<GptDataset> datasets;
   std::vector<std::int64_t> available;
-  std::int64_t size = 0;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     datasets.push_back(
         open_dataset(corpora, blend.prefixes[i], split, prepared_samples(*split.request.samples, weights[i])));
     available.push_back(datasets.back().size());
-    size += blended_samples(*split.request.samples, weights[i]);
   }
-  // Normalized once more: the order is defined by the weights after that.
-  auto index = open_blend_index(normalize_weights(weights), size, available, split.cache);
+  // Normalized once more: the order is defined by the weights after that. The peer draws as many as the corpora's
+  // shares add up to, each rounded up: the same and then some, which many small corpora make more than was prepared.
+  auto index = open_blend_index(normalize_weights(weights), *split.request.samples, available, split.cache);
   return {std::move(datasets), std::move(index)};
 }
 
 GptSamples open_by_size(OpenCorpora& corpora, Blend const& blend, SplitRequest const& split) {
   std::vector<GptDataset> datasets;
   std::vector<std::int64_t> available;
-  std::vector<double> sizes;
   for (auto const& prefix : blend.prefixes) {
     datasets.push_back(open_dataset(corpora, prefix, split, std::nullopt));
     available.push_back(datasets.back().size());
-    sizes.push_back(static_cast<double>(available.back()));
   }
-  if (!split.request.samples) return {std::move(datasets), open_exhaustive_blend_index(available, split.cache)};
-  std::int64_t const size =
-      std::min(*split.request.samples, std::accumulate(available.begin(), available.end(), std::int64_t{0}));
-  auto index = open_blend_index(normalize_weights(std::move(sizes)), size, available, split.cache);
+  validate(std::any_of(available.begin(), available.end(), [](std::int64_t count) { return count > 0; }),
+           "None of the ", available.size(), " corpora of the ", name(split.split),
+           " split has a whole sample (each has fewer than ", split.request.sequence_length + 1,
+           " tokens in it). Merge them into one corpus, or use more data.");
+  auto index = open_exhaustive_blend_index(available, split.request.samples, split.request.seed, split.cache);
   return {std::move(datasets), std::move(index)};
 }
 

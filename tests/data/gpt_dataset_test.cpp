@@ -236,7 +236,7 @@ BOOST_AUTO_TEST_CASE(a_blend_draws_from_its_corpora) {
     auto const splits = open_corpora(data, {1000, std::nullopt, 50}, 16, 3);
     BOOST_REQUIRE((splits[0] && splits[1] && !splits[2]));
     auto const made = all_samples(*splits[0]);
-    BOOST_TEST(std::ssize(made) == blended_samples(1000, weights[0]) + blended_samples(1000, weights[1]));
+    BOOST_TEST(std::ssize(made) == 1000);
     std::vector<std::vector<std::vector<std::int32_t>>> parts;
     parts.push_back(all_samples(GptDataset(a.data, {0, 300}, {prepared_samples(1000, weights[0]), 16, 3, true}, {})));
     parts.push_back(all_samples(GptDataset(b.data, {0, 200}, {prepared_samples(1000, weights[1]), 16, 3, true}, {})));
@@ -252,6 +252,49 @@ BOOST_AUTO_TEST_CASE(a_blend_draws_from_its_corpora) {
   data.train = {(folder / "a").string(), (folder / "b").string()};
   auto const by_size = open_corpora(data, {std::nullopt, 0, 0}, 16, 3);
   BOOST_TEST(by_size[0]->size() == by_size[0]->datasets()[0].size() + by_size[0]->datasets()[1].size());
-  auto const capped = open_corpora(data, {100000, 0, 0}, 16, 3);
-  BOOST_TEST(capped[0]->size() == by_size[0]->size());
+  // More than they have: the same samples again, the first time in the same order.
+  auto const epoch = all_samples(*by_size[0]);
+  auto const repeated = all_samples(*open_corpora(data, {2 * std::ssize(epoch) + 5, 0, 0}, 16, 3)[0]);
+  BOOST_TEST(std::ssize(repeated) == 2 * std::ssize(epoch) + 5);
+  BOOST_TEST(std::equal(epoch.begin(), epoch.end(), repeated.begin()));
+  auto const second = repeated.begin() + std::ssize(epoch);
+  BOOST_TEST(std::is_permutation(second, second + std::ssize(epoch), epoch.begin()));
+}
+
+BOOST_AUTO_TEST_CASE(a_blend_may_have_many_small_corpora) {
+  ScratchFolder const folder;
+  make_corpus(folder / "large", 100, 13), make_corpus(folder / "small", 40, 14);
+  DataConfig data;
+  data.split = "80,20,0";
+  data.train = {"0.5", (folder / "large").string()};
+  for (int i = 0; i < 60; ++i) data.train.insert(data.train.end(), {"0.01", (folder / "small").string()});
+  auto const splits = open_corpora(data, {20, 8, 0}, 16, 1);
+  BOOST_TEST(splits[0]->size() == 20);
+  BOOST_TEST(splits[1]->size() == 8);
+}
+
+BOOST_AUTO_TEST_CASE(corpora_without_a_sample_or_a_weight_are_never_drawn) {
+  ScratchFolder const folder;
+  for (int i = 0; i < 2; ++i) {
+    IndexedWriter tiny(folder / ("tiny" + std::to_string(i)), TokenType::int32);
+    std::vector<std::int32_t> const tokens = {1, 2, 3}, lengths = {3};
+    tiny.add_document(tokens, lengths);
+    tiny.finish();
+  }
+  auto const corpus = make_corpus(folder / "a", 300, 15);
+  std::string const a = (folder / "a").string(), tiny = (folder / "tiny0").string();
+  auto const alone = all_samples(GptDataset(corpus.data, {0, 300}, {std::nullopt, 16, 3, true}, {}));
+  DataConfig data;
+  data.split = "1";
+  data.train = {tiny, a};
+  BOOST_TEST((all_samples(*open_corpora(data, {std::nullopt, 0, 0}, 16, 3)[0]) == alone));
+  BOOST_TEST((all_samples(*open_corpora(data, {std::ssize(alone), 0, 0}, 16, 3)[0]) == alone));
+  data.train = {"0", tiny, "1", a};
+  auto const weighted = all_samples(*open_corpora(data, {100, 0, 0}, 16, 3)[0]);
+  BOOST_TEST(weighted.size() == 100u);
+  BOOST_TEST(std::equal(weighted.begin(), weighted.end(), alone.begin()));
+  data.train = {tiny, (folder / "tiny1").string()};
+  BOOST_CHECK_EXCEPTION(open_corpora(data, {5, 0, 0}, 16, 3), Error, [](Error const& error) {
+    return std::string(error.what()).find("None of the 2 corpora of the train split has a whole sample") == 0;
+  });
 }
