@@ -14,7 +14,8 @@ void EvaluateOptions::add_to(CommandLine& command) {
   command.option("checkpoint", path, "Run folder, folder of checkpoints, or one checkpoint", true);
   command.choice("--split", split, {"train", "valid", "test"},
                  "Evaluate this split of the checkpoint's corpora (valid, if nothing else is asked for)");
-  command.option("--samples", samples, "At most this many samples of the split; 0: all");
+  command.option("--samples", samples,
+                 "At most this many samples of the split; 0: all (a weighted blend has no end, and needs a number)");
   command.option("--text", text, "Evaluate this text file");
   command.option("--stride", stride,
                  "With --text: tokens scored by each window; smaller is slower and fairer; 0: a whole sequence");

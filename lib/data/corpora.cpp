@@ -17,6 +17,7 @@ struct SplitRequest {
   SampleRequest request;
   std::filesystem::path cache;
   bool whole;  // the corpora are of this split alone
+  bool once;   // an epoch at most
 };
 
 /// Corpora by prefix, so that those used by several splits are mapped and checked once.
@@ -47,8 +48,9 @@ GptDataset open_dataset(OpenCorpora& corpora, std::filesystem::path const& prefi
 }
 
 GptSamples open_weighted(OpenCorpora& corpora, Blend const& blend, SplitRequest const& split) {
-  validate(split.request.samples.has_value(), "A weighted blend has no end (weights say how often, not how much). ",
-           "Say how many ", name(split.split), " samples are wanted.");
+  validate(split.request.samples.has_value(), "The ", name(split.split),
+           " split is a weighted blend, which has no end ",
+           "(weights say how often, not how much). Say by --samples how many samples are wanted.");
   auto const weights = normalize_weights(blend.weights);
   std::vector<GptDataset> datasets;
   std::vector<std::int64_t> available;
@@ -78,11 +80,12 @@ GptSamples open_by_size(OpenCorpora& corpora, Blend const& blend, SplitRequest c
   return {std::move(datasets), std::move(index)};
 }
 
-GptSamples open_split(OpenCorpora& corpora, Blend const& blend, SplitRequest const& split) {
-  if (blend.prefixes.size() == 1 && (blend.weights.empty() || split.whole)) {
-    return GptSamples(open_dataset(corpora, blend.prefixes[0], split, split.request.samples));
-  }
-  return blend.weights.empty() ? open_by_size(corpora, blend, split) : open_weighted(corpora, blend, split);
+GptSamples open_split(OpenCorpora& corpora, Blend const& blend, SplitRequest split) {
+  bool const single = blend.prefixes.size() == 1 && (blend.weights.empty() || split.whole);
+  if (!single && !blend.weights.empty()) return open_weighted(corpora, blend, split);
+  if (split.once) split.request.samples.reset();
+  return single ? GptSamples(open_dataset(corpora, blend.prefixes[0], split, split.request.samples))
+                : open_by_size(corpora, blend, split);
 }
 
 }  // namespace
@@ -111,8 +114,7 @@ GptDataset::Place GptSamples::locate(std::int64_t k, std::int64_t token) const {
 }
 
 std::array<std::optional<GptSamples>, 3> open_corpora(DataConfig const& data, SampleCounts const& samples,
-                                                      std::int32_t sequence_length, std::uint32_t seed,
-                                                      bool keep_partial) {
+                                                      std::int32_t sequence_length, std::uint32_t seed, bool evaluate) {
   std::array<std::optional<GptSamples>, 3> opened;
   OpenCorpora corpora;
   bool const shared = data.valid.empty() && data.test.empty();
@@ -122,9 +124,9 @@ std::array<std::optional<GptSamples>, 3> open_corpora(DataConfig const& data, Sa
   for (std::size_t i = 0; i < 3; ++i) {
     if (samples[i] == 0 || lists[i]->empty() || !fractions[i]) continue;
     auto const split = static_cast<Split>(i);
-    bool const drop_last = split == Split::train || !keep_partial;
-    SplitRequest const request{
-        split, *fractions[i], {samples[i], sequence_length, seed, drop_last}, data.cache, !shared};
+    bool const drop_last = split == Split::train || !evaluate;
+    SplitRequest const request{split,      *fractions[i], {samples[i], sequence_length, seed, drop_last},
+                               data.cache, !shared,       evaluate};
     opened[i] = open_split(corpora, parse_blend(*lists[i]), request);
   }
   return opened;

@@ -44,11 +44,12 @@ class GptSamples {
 
 /// Opens what data.train, data.valid and data.test name, for the splits of which samples are wanted (0 opens nothing).
 /// With no valid and no test list, train's corpora are cut by data.split; else each list is used whole. A split without
-/// corpora or share is empty. Index files go to data.cache; without one the indices are held in memory. `keep_partial`:
+/// corpora or share is empty. Index files go to data.cache; without one the indices are held in memory. `evaluate`: no
+/// corpus is repeated, whatever is wanted, but in a weighted blend, which has no end and must be told how many samples;
 /// validation and test also use the shorter sample at the end, the rest of which is not counted. Every rank may call it
 /// on its own.
 std::array<std::optional<GptSamples>, 3> open_corpora(DataConfig const& data, SampleCounts const& samples,
                                                       std::int32_t sequence_length, std::uint32_t seed,
-                                                      bool keep_partial = false);
+                                                      bool evaluate = false);
 
 }  // namespace selenite

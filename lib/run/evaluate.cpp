@@ -151,7 +151,7 @@ Evaluation Evaluator::split(std::string const& split, std::int64_t samples) {
   std::vector<std::string> const names{"train", "valid", "test"};
   auto const which = static_cast<std::size_t>(std::find(names.begin(), names.end(), split) - names.begin());
   SampleCounts wanted{0, 0, 0};
-  wanted[which] = std::nullopt;
+  wanted[which] = samples > 0 ? std::optional(samples) : std::nullopt;
   DataConfig data = config_.data;
   data.cache.clear();
   auto splits = open_corpora(data, wanted, static_cast<std::int32_t>(config_.model.sequence_length),

@@ -39,7 +39,8 @@ class Evaluator {
   /// settings say nothing else.
   Evaluator(std::filesystem::path const& path, std::vector<std::string> const& settings, Comm& comm);
 
-  /// Over one epoch of "train", "valid" or "test"; all ranks call it. At most `samples` of them if above 0.
+  /// Over one epoch of "train", "valid" or "test"; all ranks call it. At most `samples` of them if above 0. A weighted
+  /// blend has no epoch: Error without `samples`.
   Evaluation split(std::string const& split, std::int64_t samples);
   /// Over a text as one stream, in windows that overlap: each but the first scores its last `stride` tokens, so that
   /// every token but the first is scored once with at least sequence_length - stride tokens before it. stride 0: a

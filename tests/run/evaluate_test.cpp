@@ -149,6 +149,29 @@ BOOST_AUTO_TEST_CASE(the_program_evaluates_on_any_layout_and_draws_text_on_one_r
   BOOST_TEST(contains(refused.output(), "A text can't be drawn with layout.tensor = 2"), refused.output());
 }
 
+BOOST_AUTO_TEST_CASE(lists_of_corpora_are_evaluated_with_and_without_weights) {
+  Workplace const work;
+  auto const comm = make_self_comm();
+  std::string const corpus = (work / "corpus").string();
+  // Without weights training goes on where the list ends: about 240 samples of 520.
+  auto const evaluator = [&](std::string const& name, std::string const& list) {
+    auto const run =
+        work.pretrain(name, {"train.steps=65", "checkpoint.every=0", "data.split=50,50,0", "data.train=" + list});
+    BOOST_TEST_REQUIRE(run.code == 0, run.output);
+    return Evaluator(work / name, {}, *comm);
+  };
+  Evaluator plain = evaluator("plain", corpus + "," + corpus);
+  BOOST_TEST(plain.split("valid", 5).tokens == 5 * 32);
+  BOOST_TEST(plain.split("valid", 0).tokens > 5 * 32);
+  BOOST_TEST(plain.split("valid", 1'000'000).tokens == plain.split("valid", 0).tokens);  // an epoch at most
+  Evaluator weighted = evaluator("weighted", "0.7," + corpus + ",0.3," + corpus);
+  for (std::string const split : {"train", "valid"}) {
+    BOOST_TEST(weighted.split(split, 5).tokens == 5 * 32);
+    BOOST_CHECK_EXCEPTION(weighted.split(split, 0), Error,
+                          [](Error const& e) { return contains(e.what(), "--samples"); });
+  }
+}
+
 BOOST_AUTO_TEST_CASE(what_is_no_checkpoint_is_refused) {
   Workplace const work;
   auto const comm = make_self_comm();
