@@ -68,8 +68,9 @@ TokenizeProgress tokenize_corpus(TokenizeOptions const& options, Tokenizer const
   for (fs::path const& input : options.inputs)
     progress.file_bytes_total += static_cast<std::int64_t>(fs::file_size(input));
   TokenizeState state;
+  std::string const identity = tokenize_identity(options, tokenizer);
   bool const resume = fs::exists(state_path(options.output)) && !options.restart;
-  if (resume) state = load_state(options, tokenizer);
+  if (resume) state = load_state(options.output, identity);
   progress.counts = state.counts;
   progress.resumed_bytes = state.counts.text_bytes;
   if (resume && only_leftovers(options, state)) {
@@ -85,7 +86,7 @@ TokenizeProgress tokenize_corpus(TokenizeOptions const& options, Tokenizer const
     state.writer = writer.checkpoint();
     state.counts = progress.counts;
     state.finishing = finishing;
-    save_state(options, tokenizer, state);
+    save_state(options.output, identity, state);
   };
   {
     TokenizePipeline pipeline(options, tokenizer, state.position);

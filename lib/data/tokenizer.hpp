@@ -32,6 +32,8 @@ class Tokenizer {
   virtual std::vector<std::pair<std::string, std::int32_t>> special_tokens() const = 0;
   /// What it is and where it came from, for logs.
   virtual std::string name() const = 0;
+  /// Of the contents of its files, which decide the ids: another one under the same name has another.
+  virtual std::uint64_t checksum() const = 0;
   virtual std::unique_ptr<Tokenizer> clone() const = 0;
 };
 

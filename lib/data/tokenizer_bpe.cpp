@@ -29,6 +29,7 @@ struct Shared {
   std::int32_t vocab_size = 0;
   std::int32_t eod = -1;
   std::int32_t pad = -1;
+  std::uint64_t checksum = 0;
 
   std::int32_t find(std::string const& text) const {
     for (AddedToken const& token : added) {
@@ -50,6 +51,7 @@ class BpeTokenizer : public Tokenizer {
   std::int32_t pad() const override { return shared_->pad; }
   std::vector<std::pair<std::string, std::int32_t>> special_tokens() const override;
   std::string name() const override { return shared_->name; }
+  std::uint64_t checksum() const override { return shared_->checksum; }
   std::unique_ptr<Tokenizer> clone() const override {
     return std::make_unique<BpeTokenizer>(shared_, normalizer_, pretokenizer_);
   }
@@ -193,6 +195,7 @@ std::unique_ptr<Tokenizer> make_bpe_tokenizer(BpeTokenizerParts parts) {
   add_matchers(*shared, normalizer);
   shared->eod = choose(*shared, parts.eod, eod_names, "end-of-document");
   shared->pad = choose(*shared, parts.pad, pad_names, "padding");
+  shared->checksum = parts.checksum;
   return std::make_unique<BpeTokenizer>(std::move(shared), std::move(normalizer),
                                         Pretokenizer(std::move(parts.pretokenize)));
 }

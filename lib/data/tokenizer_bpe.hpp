@@ -43,6 +43,7 @@ struct BpeTokenizerParts {
   std::vector<AddedToken> added;
   std::string eod;  // texts; "" to look for a token with one of the usual names
   std::string pad;
+  std::uint64_t checksum = 0;  // of the files that decide the ids
 };
 
 /// The BPE tokenizer: added tokens, normalizer, pre-tokenizer, merges. Throws Error if the parts do not fit together.

@@ -24,6 +24,7 @@ class ByteTokenizer : public Tokenizer {
   std::int32_t pad() const override { return -1; }
   std::vector<std::pair<std::string, std::int32_t>> special_tokens() const override { return {{"<eod>", 256}}; }
   std::string name() const override { return "bytes"; }
+  std::uint64_t checksum() const override { return 0; }
   std::unique_ptr<Tokenizer> clone() const override { return std::make_unique<ByteTokenizer>(); }
 };
 

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/error.hpp"
+#include "data/npy.hpp"
 #include "data/unicode.hpp"
 
 namespace selenite {
@@ -234,7 +235,9 @@ bool ends_in_byte_level(std::vector<PretokenizeStep> const& steps) {
 BpeTokenizerParts read_tokenizer_json(std::string const& path) {
   BpeTokenizerParts parts;
   parts.name = "tokenizer " + path;
-  json const file = parse_json_file(path);
+  std::string const text = read_text_file(path);
+  parts.checksum = hash_bytes(std::as_bytes(std::span(text)));
+  json const file = parse_json_text(text, path);
   try {
     validate(file.is_object() && file.contains("model"),
              "There is no \"model\" in it (every tokenizer.json has one). Give another file.");

@@ -9,8 +9,8 @@ namespace selenite {
 
 // Helpers that the readers of vocab.json and of tokenizer.json share. Private to them.
 std::string read_text_file(std::string const& path);
-/// Throws Error naming the file and the place if it is no JSON.
-nlohmann::json parse_json_file(std::string const& path);
+/// Throws Error naming the file that the text is from, and the place, if it is no JSON.
+nlohmann::json parse_json_text(std::string const& text, std::string const& path);
 void read_vocabulary(nlohmann::json const& vocabulary, BpeTables& tables);
 /// "left right" to its two tokens.
 std::pair<std::string, std::string> split_merge(std::string const& line, std::size_t number);

@@ -1,6 +1,7 @@
 #include <sentencepiece_processor.h>
 
 #include "core/error.hpp"
+#include "data/npy.hpp"
 #include "data/tokenizer_bpe.hpp"
 #include "data/unicode.hpp"
 
@@ -43,6 +44,10 @@ class SentencePieceTokenizer : public Tokenizer {
     return tokens;
   }
   std::string name() const override { return "SentencePiece " + path_; }
+  std::uint64_t checksum() const override {
+    std::string const model = model_->serialized_model_proto();
+    return hash_bytes(std::as_bytes(std::span(model)));
+  }
   std::unique_ptr<Tokenizer> clone() const override { return std::make_unique<SentencePieceTokenizer>(path_, model_); }
 
  private:

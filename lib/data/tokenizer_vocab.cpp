@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "core/error.hpp"
+#include "data/npy.hpp"
 #include "data/tokenizer_bpe.hpp"
 #include "data/tokenizer_json.hpp"
 
@@ -20,9 +21,9 @@ std::string read_text_file(std::string const& path) {
   return std::move(text).str();
 }
 
-json parse_json_file(std::string const& path) {
+json parse_json_text(std::string const& text, std::string const& path) {
   try {
-    return json::parse(read_text_file(path));
+    return json::parse(text);
   } catch (json::exception const& error) {
     throw Error(concat("'", path, "' is not valid JSON (", error.what(), "). Download or make it again."));
   }
@@ -47,7 +48,7 @@ std::pair<std::string, std::string> split_merge(std::string const& line, std::si
 void read_special_names(std::string const& beside, BpeTokenizerParts& parts) {
   auto const path = std::filesystem::path(beside).parent_path() / "tokenizer_config.json";
   if (!std::filesystem::exists(path)) return;
-  json const config = parse_json_file(path.string());
+  json const config = parse_json_text(read_text_file(path.string()), path.string());
   auto const text = [&](char const* key) -> std::string {
     if (!config.is_object() || !config.contains(key)) return {};
     json const& value = config[key];
@@ -64,12 +65,17 @@ void read_special_names(std::string const& beside, BpeTokenizerParts& parts) {
 BpeTokenizerParts read_vocab_and_merges(std::string const& vocab, std::string const& merges) {
   BpeTokenizerParts parts;
   parts.name = "byte-level BPE " + vocab;
+  std::string text;
   try {
-    read_vocabulary(parse_json_file(vocab), parts.tables);
+    text = read_text_file(vocab);
+    read_vocabulary(parse_json_text(text, vocab), parts.tables);
   } catch (Error const& error) {
     throw Error(concat("Vocabulary '", vocab, "' cannot be used. ", error.what()));
   }
-  std::istringstream lines(read_text_file(merges));
+  std::string const merges_text = read_text_file(merges);
+  text += merges_text;
+  parts.checksum = hash_bytes(std::as_bytes(std::span(text)));
+  std::istringstream lines(merges_text);
   std::size_t number = 0;
   try {
     for (std::string line; std::getline(lines, line);) {

@@ -48,6 +48,7 @@ class WordCounter : public Tokenizer {
   std::int32_t pad() const override { return -1; }
   std::vector<std::pair<std::string, std::int32_t>> special_tokens() const override { return {}; }
   std::string name() const override { return "word counter"; }
+  std::uint64_t checksum() const override { return 0; }
   std::unique_ptr<Tokenizer> clone() const override { return std::make_unique<WordCounter>(shared_); }
 
  private:

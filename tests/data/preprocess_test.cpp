@@ -294,6 +294,38 @@ BOOST_AUTO_TEST_CASE(an_unfinished_run_goes_on_only_with_its_own_options) {
   expect_error("--restart", [&] { tokenize(options, "bytes"); });
 }
 
+BOOST_AUTO_TEST_CASE(an_unfinished_run_does_not_go_on_with_changed_contents) {
+  ScratchFolder const scratch;
+  std::string const text = many_lines(5000);
+  write_file(scratch / "x.jsonl", text + "{bad\n" + text);
+  TokenizeOptions const options{.inputs = {scratch / "x.jsonl"}, .output = scratch / "out", .checkpoint_bytes = 1};
+  for (std::string const name : {"tokenizer.json", "vocab.json"}) {
+    fs::path const tokenizer = scratch / name;
+    fs::copy_file(folder + (name == "vocab.json" ? name : "gpt2.json"), tokenizer);
+    fs::copy_file(folder + "merges.txt", scratch / "merges.txt", fs::copy_options::overwrite_existing);
+    fs::remove(scratch / "out.progress.partial");
+    expect_error("Line", [&] { tokenize(options, tokenizer.string()); });
+    expect_error("Line", [&] { tokenize(options, tokenizer.string()); });  // it goes on
+    // The last merge's two tokens stay two: as many ids, other ones.
+    fs::path const merges = name == "vocab.json" ? scratch / "merges.txt" : tokenizer;
+    std::string contents = read_file(merges);
+    if (name == "vocab.json") {
+      contents.erase(contents.rfind('\n', contents.size() - 2) + 1);
+    } else {
+      auto json = nlohmann::json::parse(contents);
+      json["model"]["merges"].erase(json["model"]["merges"].size() - 1);
+      contents = json.dump();
+    }
+    write_file(merges, contents);
+    expect_error("changed since: tokenizer)", [&] { tokenize(options, tokenizer.string()); });
+  }
+  fs::remove(scratch / "out.progress.partial");
+  expect_error("Line", [&] { tokenize(options, "bytes"); });
+  write_file(scratch / "x.jsonl", text + "{bbd\n" + text);  // as many bytes
+  fs::last_write_time(scratch / "x.jsonl", fs::last_write_time(scratch / "x.jsonl") + std::chrono::seconds(1));
+  expect_error("changed since: inputs)", [&] { tokenize(options, "bytes"); });
+}
+
 BOOST_AUTO_TEST_CASE(inputs_are_found_by_name_and_glob) {
   ScratchFolder const scratch;
   for (char const* name : {"b.jsonl", "a.jsonl", "c[1].txt"}) write_file(scratch / name, "x");

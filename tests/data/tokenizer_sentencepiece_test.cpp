@@ -25,6 +25,8 @@ BOOST_AUTO_TEST_CASE(ids_equal_those_of_sentencepiece) {
     BOOST_TEST((ids == expected[i]), "text " << i << ": " << texts[i]);
   }
   BOOST_TEST(tokenizer->eod() == 2);
+  BOOST_TEST(tokenizer->checksum() == load_tokenizer(folder + "sentencepiece.model")->checksum());
+  BOOST_TEST(tokenizer->checksum() != 0u);
   std::vector<std::int32_t> ids;
   tokenizer->encode("The moon rises late", ids);
   BOOST_TEST(tokenizer->decode(ids) == "The moon rises late");
