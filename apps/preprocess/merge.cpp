@@ -44,6 +44,7 @@ std::vector<std::string> prefixes_of(std::vector<std::string> const& inputs) {
 int run(Options const& options) {
   auto prefixes = prefixes_of(options.inputs);
   if (!options.keep_order) std::sort(prefixes.begin(), prefixes.end());
+  CorpusLock const lock(options.output);
   bool const exists = fs::exists(index_path(options.output)) || fs::exists(tokens_path(options.output));
   validate(!exists || options.overwrite, "Output '", options.output,
            "' exists already (an earlier run wrote it). Choose another, or replace it with --overwrite.");

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/file_lock.hpp"
 #include "data/mapped_file.hpp"
 #include "data/output_file.hpp"
 
@@ -30,6 +31,20 @@ TokenType token_type_for(std::int64_t vocab_size);
 /// `<prefix>.idx` and `<prefix>.bin`. (A prefix may hold dots, so that replace_extension would be wrong.)
 std::filesystem::path index_path(std::filesystem::path const& prefix);
 std::filesystem::path tokens_path(std::filesystem::path const& prefix);
+
+/// Keeps other runs from writing the corpus of the same prefix for as long as the object lives, by `<prefix>.lock`:
+/// they would write the same partial files. Throws Error if another does. Without effect where the file system has no
+/// locks.
+class CorpusLock {
+ public:
+  explicit CorpusLock(std::filesystem::path const& prefix);
+  CorpusLock(CorpusLock const&) = delete;
+  CorpusLock& operator=(CorpusLock const&) = delete;
+  ~CorpusLock() { file_.remove_file(); }
+
+ private:
+  FileLock file_;
+};
 
 /// How far a writer has come; what a killed run needs, beside its place in the input, to go on.
 struct WriterState {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cerrno>
 #include <numeric>
 #include <utility>
 
@@ -26,6 +27,12 @@ std::filesystem::path partial_tokens(std::filesystem::path const& prefix) {
 }
 
 }  // namespace
+
+CorpusLock::CorpusLock(std::filesystem::path const& prefix) : file_(prefix.string() + ".lock") {
+  if (file_.take() != EWOULDBLOCK) return;
+  throw Error(concat("Another run writes the output '", prefix.string(), "' (process ", file_.holder(),
+                     "; two would mix what they write). Wait for it, or choose another output."));
+}
 
 IndexedWriter::IndexedWriter(std::filesystem::path const& prefix, TokenType type)
     : prefix_(prefix),

@@ -39,6 +39,9 @@ void check(TokenizeOptions const& options, Tokenizer const& tokenizer) {
   fs::path const folder = options.output.has_parent_path() ? options.output.parent_path() : fs::path(".");
   validate(fs::is_directory(folder), "Output folder '", folder.string(),
            "' does not exist (it is not made unasked). Make it.");
+}
+
+void check_output(TokenizeOptions const& options) {
   bool const exists = fs::exists(index_path(options.output)) || fs::exists(tokens_path(options.output));
   bool const unfinished = fs::exists(state_path(options.output)) && !options.restart;
   validate(!exists || unfinished || options.overwrite, "Output '", options.output.string(),
@@ -63,6 +66,8 @@ void remove_leftovers(fs::path const& output) {
 TokenizeProgress tokenize_corpus(TokenizeOptions const& options, Tokenizer const& tokenizer,
                                  std::function<void(TokenizeProgress const&)> const& report) {
   check(options, tokenizer);
+  CorpusLock const lock(options.output);
+  check_output(options);
   TokenType const type = token_type_for(tokenizer.vocab_size());
   TokenizeProgress progress;
   for (fs::path const& input : options.inputs)

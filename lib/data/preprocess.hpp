@@ -51,7 +51,8 @@ struct TokenizeProgress {
 /// Tokenizes `options.inputs` in order into `<output>.bin` and `<output>.idx`, in memory that does not grow with the
 /// input (the longest document must fit). A run that was killed at any moment is gone on with by calling this again
 /// with the same options: the result has the same bytes. `report` is called in this thread after every block of text.
-/// Throws Error for input that cannot be read (a bad JSON line by file and number), and if the output exists.
+/// Throws Error for input that cannot be read (a bad JSON line by file and number), if the output exists, and
+/// if another run writes it.
 TokenizeProgress tokenize_corpus(TokenizeOptions const& options, Tokenizer const& tokenizer,
                                  std::function<void(TokenizeProgress const&)> const& report);
 

@@ -3,8 +3,10 @@
 #define BOOST_TEST_MODULE preprocess
 #include "data/preprocess.hpp"
 
+#include <atomic>
 #include <boost/test/unit_test.hpp>
 #include <chrono>
+#include <map>
 #include <signal.h>
 #include <sys/wait.h>
 #include <thread>
@@ -223,6 +225,46 @@ BOOST_AUTO_TEST_CASE(an_output_is_never_lost) {
   BOOST_TEST(read_file(scratch / "out.bin") == before);
   options.output = scratch / "no/such/folder/out";
   expect_error("does not exist", [&] { tokenize(options, "bytes"); });
+}
+
+BOOST_AUTO_TEST_CASE(one_run_at_a_time_writes_an_output) {
+  ScratchFolder const scratch;
+  write_file(scratch / "x.jsonl", many_lines(2000) + "{bad\n");
+  TokenizeOptions options{.inputs = {scratch / "x.jsonl"}, .output = scratch / "out", .checkpoint_bytes = 1};
+  expect_error("Line", [&] { tokenize(options, "bytes"); });
+  std::map<fs::path, std::string> before;
+  for (auto const& entry : fs::directory_iterator(scratch.path())) before[entry.path()] = read_file(entry.path());
+  BOOST_TEST(before.size() == 5u);  // the input, the state and three partial files
+  options.skip_bad_lines = options.overwrite = options.restart = true;
+  {
+    CorpusLock const other(options.output);
+    expect_error("Another run writes the output", [&] { tokenize(options, "bytes"); });
+    for (auto const& [path, bytes] : before) BOOST_TEST((read_file(path) == bytes), path);
+  }
+  tokenize(options, "bytes");
+  BOOST_TEST(!fs::exists(scratch / "out.lock"));
+
+  for (std::string const name : {"a", "b"}) {
+    write_file(scratch / (name + ".jsonl"), many_lines(name == "a" ? 300 : 400));
+    tokenize({.inputs = {scratch / (name + ".jsonl")}, .output = scratch / name}, "bytes");
+  }
+  for (int round = 0; round < 10; ++round) {
+    std::atomic<int> failed = 0;
+    {
+      std::vector<std::jthread> runs;
+      for (std::string const name : {"a", "b", "a", "b"}) {
+        runs.emplace_back([&, name] {
+          try {
+            tokenize({.inputs = {scratch / (name + ".jsonl")}, .output = scratch / "both", .overwrite = true}, "bytes");
+          } catch (Error const& error) {
+            failed += std::string(error.what()).find("Another run writes the output") == std::string::npos;
+          }
+        });
+      }
+    }
+    BOOST_TEST(failed == 0);
+    BOOST_TEST((same_corpus(scratch / "both", scratch / "a") || same_corpus(scratch / "both", scratch / "b")));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_killed_run_goes_on_to_the_same_bytes) {
