@@ -132,6 +132,8 @@ bool JsonLineReader::parse(std::string_view line, std::string& problem) {
 }
 
 std::vector<std::string> const& JsonLineReader::read(std::string_view line, bool& repaired) {
+  // The parser takes one for the end of the input, and what follows would be lost.
+  validate(line.find('\0') == line.npos, "it holds a NUL byte, which JSON does not allow");
   std::string valid;
   if (valid_utf8_prefix(line) != line.size()) {
     repaired = repair_utf8(line, valid) > 0;

@@ -185,7 +185,9 @@ BOOST_AUTO_TEST_CASE(bad_lines_are_named_or_counted) {
                                                         {R"({"text": {"text": "x"}})", "an object"},
                                                         {R"({"text": null})", "null"},
                                                         {"{\"text\": \"a\tb\"}", "Line 3"},
-                                                        {R"({"text": "x"} y)", "Line 3"}}) {
+                                                        {R"({"text": "x"} y)", "Line 3"},
+                                                        {R"({"text": "x"})" + std::string(1, '\0') + "y", "NUL"},
+                                                        {std::string(3, '\0') + R"({"text": "x"})", "NUL"}}) {
     write_file(path, good + "\n\n" + line + "\n" + good + "\n");
     TokenizeOptions options{.inputs = {path}, .output = scratch / "out", .overwrite = true, .restart = true};
     expect_error(part, [&] { tokenize(options, "bytes"); });
