@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 
@@ -86,6 +87,11 @@ int run(Options const& options) {
   std::string prefix = options.input;
   if (prefix.ends_with(".idx") || prefix.ends_with(".bin")) prefix.resize(prefix.size() - 4);
   IndexedDataset const corpus(prefix);
+  auto const bytes = static_cast<std::int64_t>(std::filesystem::file_size(tokens_path(prefix)));
+  std::int64_t const told = corpus.tokens() * size_of(corpus.type());
+  validate(bytes == told, "'", tokens_path(prefix).string(), "' has ", bytes, " bytes where its index tells of ", told,
+           " (the rest is never read; the two files are not of one corpus, or one of them was not finished). Copy both"
+           " again or tokenize the corpus again.");
   auto const tokenizer = options.tokenizer.empty() ? nullptr : load_tokenizer(options.tokenizer);
   validate(options.document >= 0 && options.document < std::max<std::int64_t>(corpus.documents(), 1),
            "There is no document ", options.document, " (the corpus has ", corpus.documents(),

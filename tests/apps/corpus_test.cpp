@@ -162,6 +162,8 @@ BOOST_AUTO_TEST_CASE(corpora_are_merged_and_inspected) {
   desk.fails("preprocess", {"inspect", "none"}, {"none.idx"});
   desk.fails("preprocess", {"inspect", "all", "--tokenizer", "bytes", "--document", "100"}, {"no document 100"});
   std::filesystem::resize_file("a.bin", std::filesystem::file_size("a.bin") - 2);
+  write_file("longer.idx", read_file("a.idx")), write_file("longer.bin", read_file("a.bin") + "ab");
+  desk.fails("preprocess", {"inspect", "longer"}, {"longer.bin", "its index tells of"});
   desk.fails("preprocess", {"inspect", "a"}, {"a.bin"});
   write_file("b.idx", "no index");
   desk.fails("preprocess", {"inspect", "b"}, {"b.idx"});
