@@ -14,7 +14,7 @@ namespace {
 
 bool is_json_lines(std::filesystem::path const& path) {
   static constexpr std::array<std::string_view, 3> names = {".jsonl", ".ndjson", ".json"};
-  return std::find(names.begin(), names.end(), uncompressed_name(path).extension().string()) != names.end();
+  return std::find(names.begin(), names.end(), extension_of(uncompressed_name(path))) != names.end();
 }
 
 DocumentPer kind_of(std::string const& word, std::vector<std::filesystem::path> const& files) {
@@ -32,7 +32,7 @@ DocumentPer kind_of(std::string const& word, std::vector<std::filesystem::path> 
 }  // namespace
 
 void InputOptions::add_to(CommandLine& line) {
-  line.option("inputs", inputs, "Text files or quoted globs; .gz and .zst are decompressed", true);
+  line.option("inputs", inputs, "Text files or quoted globs; gzip and zstd are decompressed", true);
   line.option("--key", key, "Where the text is in a JSON line");
   line.choice(
       "--document-per", document_per, {"auto", "json", "line", "blank", "file"},

@@ -18,7 +18,7 @@ enum class DocumentPer {
 };
 
 struct TokenizeOptions {
-  std::vector<std::filesystem::path> inputs;  // .gz and .zst are decompressed
+  std::vector<std::filesystem::path> inputs;  // gzip and zstd are decompressed
   std::filesystem::path output;               // prefix of .bin and .idx
   DocumentPer document_per = DocumentPer::json_line;
   std::string key = "text";

@@ -140,11 +140,37 @@ class ZstdSource : public TextSource {
   bool inside_ = false;
 };
 
+enum class Compression : std::uint8_t { none, gzip, zstd };
+
+/// How a file is compressed, by its first bytes or by its name. Throws Error for what cannot be decompressed here: its
+/// bytes would pass for text.
+Compression compression_of(fs::path const& path) {
+  std::string head(10, '\0');
+  head.resize(InputFile(path).read(head));
+  auto const refuse = [&](bool found, char const* kind) {
+    validate(!found, "'", path.string(), "' cannot be read (it is compressed by ", kind,
+             "; gzip and zstd are known). Decompress it first.");
+  };
+  refuse(head.starts_with("\3757zXZ"), "xz");
+  refuse(head.starts_with("BZh") && head.ends_with("1AY&SY"), "bzip2");
+  refuse(head.starts_with("PK\3\4"), "zip");
+  refuse(head.starts_with("\x04\x22\x4d\x18"), "lz4");
+  if (extension_of(path) == ".gz" || head.starts_with("\x1f\x8b")) return Compression::gzip;
+  if (extension_of(path) == ".zst" || head.starts_with("\x28\xb5\x2f\xfd")) return Compression::zstd;
+  return Compression::none;
+}
+
 }  // namespace
 
 std::unique_ptr<TextSource> TextSource::open(fs::path const& path) {
-  if (path.extension() == ".gz") return std::make_unique<GzipSource>(path);
-  if (path.extension() == ".zst") return std::make_unique<ZstdSource>(path);
+  switch (compression_of(path)) {
+    case Compression::gzip:
+      return std::make_unique<GzipSource>(path);
+    case Compression::zstd:
+      return std::make_unique<ZstdSource>(path);
+    case Compression::none:
+      break;
+  }
   return std::make_unique<PlainSource>(path);
 }
 
@@ -175,12 +201,22 @@ std::vector<fs::path> expand_inputs(std::vector<std::string> const& patterns) {
   for (fs::path const& file : files) {
     validate(!fs::is_directory(file), "'", file.string(), "' is a folder. Name its files, for example '", file.string(),
              "/*.jsonl'.");
+    validate(fs::is_regular_file(file), "'", file.string(),
+             "' is a pipe or a device (its size must be known, and a run that goes on reads it again). Use a file.");
+    compression_of(file);  // so that one of many is not found after hours
   }
   return files;
 }
 
+std::string extension_of(fs::path const& path) {
+  std::string extension = path.extension().string();
+  for (char& c : extension) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return extension;
+}
+
 fs::path uncompressed_name(fs::path const& path) {
-  return path.extension() == ".gz" || path.extension() == ".zst" ? fs::path(path).replace_extension() : path;
+  std::string const extension = extension_of(path);
+  return extension == ".gz" || extension == ".zst" ? fs::path(path).replace_extension() : path;
 }
 
 }  // namespace selenite

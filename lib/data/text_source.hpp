@@ -8,8 +8,9 @@
 
 namespace selenite {
 
-/// A file read from front to back, decompressed on the way if its name ends in .gz or .zst.
-/// Every failure throws Error with the file's name; so does compressed data that is corrupt or ends too early.
+/// A file read from front to back, decompressed on the way if it is gzip or zstd by its first bytes or its name (.gz,
+/// .zst). Every failure throws Error with the file's name; so does compressed data that is corrupt, ends too early or
+/// is of another kind (xz, bzip2, zip, lz4).
 class TextSource {
  public:
   static std::unique_ptr<TextSource> open(std::filesystem::path const& path);
@@ -23,10 +24,12 @@ class TextSource {
 };
 
 /// Files that `patterns` name: each a path or a glob (*, ?, [...]), whose matches are sorted. Throws Error for a
-/// pattern without a file, and for a folder.
+/// pattern without a file, for a folder or a pipe, and for a file that TextSource cannot read.
 std::vector<std::filesystem::path> expand_inputs(std::vector<std::string> const& patterns);
 
-/// The name without .gz or .zst.
+/// The extension of a name, in lower case.
+std::string extension_of(std::filesystem::path const& path);
+/// The name without .gz or .zst, in either case.
 std::filesystem::path uncompressed_name(std::filesystem::path const& path);
 
 }  // namespace selenite

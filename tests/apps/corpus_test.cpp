@@ -60,7 +60,7 @@ BOOST_AUTO_TEST_CASE(every_kind_of_input_gives_the_same_corpus) {
   std::string const json = json_lines(all), lines = join(all, "\n") + "\n", blocks = join(all, "\n\n") + "\n";
   write_file("a.jsonl", json), write_file("b.txt", blocks), write_file("c.txt", lines);
   write_file("key.jsonl", json_lines(all, "content"));
-  write_gzip("a.jsonl.gz", json), write_gzip("b.txt.gz", blocks);
+  write_gzip("a.jsonl.gz", json), write_gzip("A.JSONL.GZ", json), write_gzip("b.txt.gz", blocks);
   write_zstd("a.jsonl.zst", json), write_zstd("b.txt.zst", blocks);
   std::filesystem::create_directory("apart");
   for (int i = 0; i < 200; ++i)
@@ -68,6 +68,7 @@ BOOST_AUTO_TEST_CASE(every_kind_of_input_gives_the_same_corpus) {
   std::vector<std::vector<std::string>> const inputs{{"a.jsonl"},
                                                      {"b.txt"},
                                                      {"a.jsonl.gz"},
+                                                     {"A.JSONL.GZ"},
                                                      {"b.txt.gz"},
                                                      {"a.jsonl.zst"},
                                                      {"b.txt.zst"},
@@ -161,9 +162,9 @@ BOOST_AUTO_TEST_CASE(corpora_are_merged_and_inspected) {
   desk.fails("preprocess", {"merge", "--output", "new", "none", "a"}, {"none.idx"});
   desk.fails("preprocess", {"inspect", "none"}, {"none.idx"});
   desk.fails("preprocess", {"inspect", "all", "--tokenizer", "bytes", "--document", "100"}, {"no document 100"});
-  std::filesystem::resize_file("a.bin", std::filesystem::file_size("a.bin") - 2);
   write_file("longer.idx", read_file("a.idx")), write_file("longer.bin", read_file("a.bin") + "ab");
   desk.fails("preprocess", {"inspect", "longer"}, {"longer.bin", "its index tells of"});
+  std::filesystem::resize_file("a.bin", std::filesystem::file_size("a.bin") - 2);
   desk.fails("preprocess", {"inspect", "a"}, {"a.bin"});
   write_file("b.idx", "no index");
   desk.fails("preprocess", {"inspect", "b"}, {"b.idx"});

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <map>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <thread>
 #include <zlib.h>
@@ -129,6 +130,30 @@ BOOST_AUTO_TEST_CASE(compressed_inputs_give_the_same_corpus) {
     BOOST_TEST(tokenize(options, folder + "gpt2.json").counts.documents == 20000);
     BOOST_TEST(same_corpus(options.output, scratch / "out-a.jsonl"));
   }
+}
+
+BOOST_AUTO_TEST_CASE(compression_is_known_by_its_bytes_whatever_the_name) {
+  ScratchFolder const scratch;
+  std::string const text = many_lines(100);
+  write_file(scratch / "a.jsonl", text);
+  write_file(scratch / "b.JSONL.GZ", gzip(text));
+  write_file(scratch / "c.jsonl", zstd(text));
+  for (std::string const name : {"a.jsonl", "b.JSONL.GZ", "c.jsonl"}) {
+    TokenizeOptions options{.inputs = {scratch / name}, .output = scratch / ("out-" + name)};
+    tokenize(options, "bytes");
+    BOOST_TEST(same_corpus(options.output, scratch / "out-a.jsonl"));
+  }
+  BOOST_TEST(uncompressed_name("b.JSONL.GZ") == "b.JSONL");
+  for (auto const& [kind, magic] : std::vector<std::pair<std::string, std::string>>{
+           {"xz", "\3757zXZ"}, {"bzip2", "BZh91AY&SY"}, {"zip", "PK\3\4"}, {"lz4", "\x04\x22\x4d\x18"}}) {
+    fs::path const path = scratch / "x.jsonl";
+    write_file(path, magic + "rest");
+    expect_error("compressed by " + kind, [&] { tokenize({.inputs = {path}, .output = scratch / "out"}, "bytes"); });
+    expect_error("compressed by " + kind, [&] { expand_inputs({path.string()}); });
+  }
+  write_file(scratch / "x.txt", "BZh");  // text
+  tokenize({.inputs = {scratch / "x.txt"}, .output = scratch / "text", .document_per = DocumentPer::file}, "bytes");
+  BOOST_TEST((texts_of(scratch / "text") == std::vector<std::string>{"BZh"}));
 }
 
 BOOST_AUTO_TEST_CASE(truncated_and_corrupt_compression_is_an_error) {
@@ -377,6 +402,8 @@ BOOST_AUTO_TEST_CASE(inputs_are_found_by_name_and_glob) {
   BOOST_TEST((found == std::vector<fs::path>{scratch / "a.jsonl", scratch / "b.jsonl", scratch / "c[1].txt"}));
   expect_error("No input matches", [&] { expand_inputs({(scratch / "*.gz").string()}); });
   expect_error("is a folder", [&] { expand_inputs({scratch.path().string()}); });
+  BOOST_REQUIRE(mkfifo((scratch / "pipe").c_str(), 0600) == 0);
+  expect_error("is a pipe", [&] { expand_inputs({(scratch / "pipe").string()}); });
 }
 
 BOOST_AUTO_TEST_CASE(the_trainer_learns_what_hugging_faces_learns) {
