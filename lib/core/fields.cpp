@@ -145,7 +145,8 @@ std::vector<Field> fields(CheckpointConfig& c) {
   return {{"folder", &c.folder, "where; empty: checkpoints in run.folder"},
           {"every", &c.every, "steps between saves; 0: none on the way", "steps", 0, big},
           {"keep", &c.keep, "newest checkpoints kept; 0: all", "", 0, big},
-          {"resume", &c.resume, "go on from the newest whole checkpoint"},
+          {"resume", &c.resume,
+           "go on from the newest whole checkpoint; false: begin anew, in a folder without checkpoints"},
           {"save_at_end", &c.save_at_end, "save after the last step"},
           {"asynchronous", &c.asynchronous, "write while training goes on"},
           {"load", &c.load, "a checkpoint whose weights to start from"}};

@@ -39,6 +39,15 @@ std::vector<CheckpointPiece> fp8_pieces(StageState const& stage) {
   return pieces;
 }
 
+/// Two trainings in one folder would be taken for one: the newest checkpoint of both would be resumed from, and the
+/// lower steps removed as the older ones.
+void require_no_checkpoints(std::filesystem::path const& root) {
+  auto const there = list_checkpoints(root);
+  validate(there.empty(), "With checkpoint.resume = false a training can't begin in ", root.string(),
+           " (the checkpoints in it, up to ", there.empty() ? "" : there.back().folder.filename().string(),
+           ", would mix with the new ones). Use another run.folder, or move or remove them.");
+}
+
 /// All ranks learn the first error that any of them had.
 void agree(Comm& comm, std::string const& error) {
   auto const all = comm.all_gather(error);
@@ -116,17 +125,21 @@ Checkpoints::Checkpoints(Config const& config, Comm& comm, StageState& stage, st
     : config_(config), comm_(comm), stage_(stage), root_(std::move(root)) {
   agree(comm_, error_of([&] {
           make_folder(root_);
-          if (*comm_.rank() == 0) discard_leftovers(root_);
+          if (*comm_.rank() != 0) return;
+          if (!config_.checkpoint.resume) require_no_checkpoints(root_);
+          discard_leftovers(root_);
         }));
 }
 
 std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& skipped) {
   std::vector<std::byte> bytes;  // the steps, newest first, as rank 0 sees them
-  if (*comm_.rank() == 0)
-    for (CheckpointEntry const& entry : list_checkpoints(root_)) {
-      auto const* raw = reinterpret_cast<std::byte const*>(&entry.step);
-      bytes.insert(bytes.begin(), raw, raw + sizeof entry.step);
-    }
+  agree(comm_, error_of([&] {
+          if (*comm_.rank() != 0) return;
+          for (CheckpointEntry const& entry : list_checkpoints(root_)) {
+            auto const* raw = reinterpret_cast<std::byte const*>(&entry.step);
+            bytes.insert(bytes.begin(), raw, raw + sizeof entry.step);
+          }
+        }));
   comm_.broadcast(bytes, Rank(0));
   for (std::size_t at = 0; at < bytes.size(); at += sizeof(std::int64_t)) {
     std::int64_t step = 0;
@@ -149,7 +162,7 @@ std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& 
     skipped.push_back(error);
   }
   validate(skipped.empty(), skipped.empty() ? "" : skipped.front(), " None of the ", skipped.size(), " checkpoints in ",
-           root_.string(), " can be loaded. Set checkpoint.resume = false to begin anew, or use another run.folder.");
+           root_.string(), " can be loaded. Move or remove them to begin anew, or use another run.folder.");
   return std::nullopt;
 }
 

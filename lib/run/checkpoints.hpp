@@ -26,6 +26,7 @@ void restore(StageState& stage, CheckpointReader& reader, bool with_moments);
 /// all ranks' shards are on disk.
 class Checkpoints {
  public:
+  /// Throws Error where checkpoint.resume = false and checkpoints lie in `root` already.
   Checkpoints(Config const& config, Comm& comm, StageState& stage, std::filesystem::path root);
   /// Loads the newest checkpoint that can be loaded whole and says where the training stands; none if there is no
   /// checkpoint at all. `skipped` tells of newer ones that are damaged. Throws Error if there are checkpoints but none

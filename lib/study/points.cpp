@@ -17,9 +17,9 @@ namespace selenite {
 namespace {
 
 /// A point is measured from a fresh start and leaves records, not checkpoints; [set] and axes may say otherwise.
-constexpr std::array<char const*, 5> study_defaults{"checkpoint.every=0", "checkpoint.save_at_end=false",
-                                                    "checkpoint.resume=false", "log.tensorboard=false",
-                                                    "log.metrics=true"};
+constexpr std::array<char const*, 6> study_defaults{"checkpoint.folder=",           "checkpoint.every=0",
+                                                    "checkpoint.save_at_end=false", "checkpoint.resume=false",
+                                                    "log.tensorboard=false",        "log.metrics=true"};
 
 std::string hash_text(std::string const& text) {
   std::array<char, 17> hex;
