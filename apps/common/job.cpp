@@ -226,7 +226,7 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
     } catch (Stopped const&) {
       throw;
     } catch (std::exception const& e) {
-      std::string const message = place_of(comm, record.config) + e.what();
+      std::string const message = place_of(comm, record.config) + message_of(e);
       bool const shown = errors.show(message);
       if (begun && shown && (first || given.run.comm == CommKind::threads)) finish_record(record, "failed", message);
       if (comm.world() > 1) comm.abort(1);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "apps/common/command_line.hpp"
+#include "core/files.hpp"
 #include "core/text.hpp"
 #include "io/build_info.hpp"
 
@@ -32,7 +33,7 @@ int guarded(std::string const& program, char** argv, std::function<int()> const&
   try {
     return body();
   } catch (std::exception const& e) {
-    std::cerr << program << ": " << e.what() << std::endl;
+    std::cerr << program << ": " << message_of(e) << std::endl;
     return 1;
   }
 }

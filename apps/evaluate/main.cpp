@@ -1,5 +1,5 @@
 #include "apps/evaluate/options.hpp"
-#include "core/error.hpp"
+#include "core/files.hpp"
 
 using namespace selenite;
 
@@ -18,8 +18,8 @@ int main(int argc, char** argv) {
         return app::evaluate(options, comm);
       } catch (Stopped const&) {
         throw;
-      } catch (Error const& e) {
-        errors.show(app::place_of(comm, Config{}) + e.what());
+      } catch (std::exception const& e) {
+        errors.show(app::place_of(comm, Config{}) + message_of(e));
         if (comm.world() > 1) comm.abort(1);
         return 1;
       }

@@ -78,8 +78,15 @@ void OpenFile::sync() {
   if (::fsync(descriptor_) != 0) fail("write out", path_);
 }
 
+std::string message_of(std::exception const& error) {
+  auto const* const system = dynamic_cast<std::filesystem::filesystem_error const*>(&error);
+  if (!system) return error.what();
+  return concat("Cannot use ", system->path1().empty() ? "a file" : system->path1().string(), " (",
+                system->code().message(), "). Check the path and its permissions.");
+}
+
 std::string reason_of(std::exception const& error) {
-  std::string reason = error.what();
+  std::string reason = message_of(error);
   if (auto const advice = reason.rfind("). "); advice != std::string::npos) reason.resize(advice + 1);
   if (reason.ends_with('.')) reason.pop_back();
   return reason;
@@ -95,10 +102,17 @@ std::int64_t free_bytes(std::filesystem::path const& folder) {
   return error ? -1 : static_cast<std::int64_t>(space.available);
 }
 
-void make_folder(std::filesystem::path const& folder) {
+bool is_there(std::filesystem::path const& path) {
   std::error_code error;
+  bool const there = std::filesystem::exists(path, error);
+  if (error) fail("look at", path, error.value());
+  return there;
+}
+
+void make_folder(std::filesystem::path const& folder) {
+  std::error_code error, ignored;
   std::filesystem::create_directories(folder, error);
-  if (error && !std::filesystem::is_directory(folder)) fail("make the folder", folder, error.value());
+  if (error && !std::filesystem::is_directory(folder, ignored)) fail("make the folder", folder, error.value());
 }
 
 void rename_durably(std::filesystem::path const& from, std::filesystem::path const& to) {

@@ -37,12 +37,16 @@ class OpenFile {
   int descriptor_ = -1;
 };
 
+/// What an exception says, in the grammar of errors where it is one of std::filesystem.
+std::string message_of(std::exception const& error);
 /// What went wrong, without the advice: for a message that goes on.
 std::string reason_of(std::exception const& error);
 /// Makes the names in a folder survive a power cut.
 void sync_folder(std::filesystem::path const& folder);
 /// Bytes that this user may still write there; -1 if the system does not say.
 std::int64_t free_bytes(std::filesystem::path const& folder);
+/// Is there a file or folder of that name? Throws Error if the system doesn't let us look.
+bool is_there(std::filesystem::path const& path);
 /// Makes a folder and its parents. Throws Error.
 void make_folder(std::filesystem::path const& folder);
 /// rename(2) that replaces, then syncs the folder. Throws Error.

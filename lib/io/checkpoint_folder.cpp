@@ -75,7 +75,7 @@ ShardSizes collect_shards(fs::path const& folder, std::span<PieceTable const> ta
 
 /// Gives the partial folder its final name in one step, also where there is a checkpoint of that name.
 void publish(fs::path const& from, fs::path const& to) {
-  if (!fs::exists(to)) return rename_durably(from, to);
+  if (!is_there(to)) return rename_durably(from, to);
   if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
     sync_folder(to.parent_path());
     remove_quietly(from);
@@ -110,8 +110,13 @@ fs::path partial_folder(fs::path const& root, std::int64_t step) {
 std::vector<CheckpointEntry> list_checkpoints(fs::path const& root) {
   std::vector<CheckpointEntry> entries;
   std::error_code error;
-  for (fs::directory_iterator place(root, error), end; !error && place != end; place.increment(error))
+  fs::directory_iterator place(root, error);
+  if (error == std::errc::no_such_file_or_directory) return entries;
+  for (; !error && place != fs::directory_iterator(); place.increment(error))
     if (auto const step = step_of(place->path().filename().string())) entries.push_back({*step, place->path()});
+  // what can't be listed is not empty: a run would begin anew beside checkpoints that it doesn't see
+  validate(!error, "The checkpoints in ", root.string(), " can't be listed (", error.message(),
+           "). Check the path and its permissions; they are as they were.");
   std::sort(entries.begin(), entries.end(), [](auto const& a, auto const& b) { return a.step < b.step; });
   return entries;
 }

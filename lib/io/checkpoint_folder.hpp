@@ -20,7 +20,8 @@ struct CheckpointEntry {
   std::int64_t step = 0;
   std::filesystem::path folder;
 };
-/// The checkpoints under `root` by their names, oldest first, broken ones included. A missing root has none.
+/// The checkpoints under `root` by their names, oldest first, broken ones included. A missing root has none;
+/// one that can't be listed throws Error.
 std::vector<CheckpointEntry> list_checkpoints(std::filesystem::path const& root);
 
 struct NewestCheckpoint {

@@ -33,7 +33,7 @@ void CheckpointReader::on_io_thread(Job job) {
 
 CheckpointReader::CheckpointReader(IoThread& io, std::filesystem::path const& folder) : io_(io), folder_(folder) {
   on_io_thread([&] {
-    validate(std::filesystem::exists(folder_ / index_name), "there is no ", index_name, " in it");
+    validate(is_there(folder_ / index_name), "there is no ", index_name, " in it");
     check_seal(folder_ / index_name);
     index_ = hdf5::File::open(folder_ / index_name);
     header_ = read_header(*index_);

@@ -132,13 +132,13 @@ void write_or_remove(Save& save, std::filesystem::path const& path, std::int64_t
     make_folder(path.parent_path());
     write_shard(save, path, step, writer, staging);
   } catch (std::exception const& reason) {
-    std::string const room = format_bytes(static_cast<double>(free_bytes(path.parent_path())));
+    std::int64_t const free = free_bytes(path.parent_path());
+    std::string const room = free < 0 ? "" : concat(", ", format_bytes(static_cast<double>(free)), " are free");
     std::error_code ignored;
     std::filesystem::remove(path, ignored);
     std::filesystem::remove(path.parent_path(), ignored);  // goes if empty
     throw Error(concat("The checkpoint shard ", path.string(), " cannot be written (it needs ",
-                       format_bytes(static_cast<double>(save.file_bytes())), ", ", room,
-                       " are free: ", reason_of(reason),
+                       format_bytes(static_cast<double>(save.file_bytes())), room, ": ", reason_of(reason),
                        "). Free space there or set checkpoint.folder; older checkpoints are untouched."));
   }
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/files.hpp"
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
 #include "data/indexed.hpp"
@@ -25,10 +26,10 @@ namespace {
 
 /// The checkpoint that a path means.
 std::filesystem::path find_checkpoint(std::filesystem::path const& path) {
-  validate(std::filesystem::exists(path), "There is no ", path.string(),
+  validate(is_there(path), "There is no ", path.string(),
            " (no such file or folder). Name a run folder, a folder of checkpoints or a checkpoint.");
-  if (std::filesystem::exists(path / "index.h5")) return path;
-  std::filesystem::path const root = std::filesystem::is_directory(path / "checkpoints") ? path / "checkpoints" : path;
+  if (is_there(path / "index.h5")) return path;
+  std::filesystem::path const root = is_there(path / "checkpoints") ? path / "checkpoints" : path;
   IoThread io;
   NewestCheckpoint const newest = newest_checkpoint(io, root);
   validate(newest.found.has_value(), "There is no whole checkpoint in ", root.string(), " (",

@@ -19,6 +19,11 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_that_is_missing_or_damaged_is_named) {
   desk.fails("evaluate", {"damaged"}, {"damaged"});
   write_file("file", "");
   desk.fails("evaluate", {"file"}, {"file"});
+  fs::create_symlink("loop", "loop");  // what the system doesn't let us look at
+  desk.fails("evaluate", {"loop"}, {"Cannot look at loop (", "symbolic links"});
+  fs::create_directories("locked");
+  fs::create_symlink("checkpoints", "locked/checkpoints");
+  desk.fails("evaluate", {"locked"}, {"Cannot look at locked/checkpoints ("});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -260,6 +260,18 @@ BOOST_AUTO_TEST_CASE(the_newest_whole_one_is_found_and_old_ones_go) {
   BOOST_TEST(!std::filesystem::exists(root / "step-00000050.partial"));
 }
 
+BOOST_AUTO_TEST_CASE(a_folder_that_cannot_be_listed_is_not_empty) {
+  TemporaryFolder const root;
+  IoThread io;
+  BOOST_TEST(list_checkpoints(root / "missing").empty());
+  std::filesystem::create_symlink("loop", root / "loop");
+  write_file_atomically(root / "file", "");
+  for (char const* name : {"loop", "file"}) {
+    BOOST_TEST(message_of([&] { list_checkpoints(root / name); }).find("can't be listed (") != std::string::npos);
+    BOOST_TEST(message_of([&] { newest_checkpoint(io, root / name); }).find("can't be listed (") != std::string::npos);
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_checkpoint_of_the_same_step_is_replaced) {
   TemporaryFolder const root;
   IoThread io;
