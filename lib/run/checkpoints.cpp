@@ -1,11 +1,13 @@
 #include "run/checkpoints.hpp"
 
 #include <cstring>
+#include <set>
 #include <utility>
 
 #include "core/files.hpp"
 #include "core/text.hpp"
 #include "io/build_info.hpp"
+#include "run/continuation.hpp"
 #include "train/grad_sync.hpp"
 
 namespace selenite {
@@ -46,6 +48,16 @@ void require_no_checkpoints(std::filesystem::path const& root) {
   validate(there.empty(), "With checkpoint.resume = false a training can't begin in ", root.string(),
            " (the checkpoints in it, up to ", there.empty() ? "" : there.back().folder.filename().string(),
            ", would mix with the new ones). Use another run.folder, or move or remove them.");
+}
+
+/// Of the whole model, whatever part of it this rank holds.
+std::set<std::string> parameter_names(StageState const& stage) {
+  Config config = stage.config();
+  config.layout = {.data = 1};
+  GptChunk whole(config, ProcessGrid(), Rank(0), {.count = config.model.layers}, stage.dtype());
+  std::set<std::string> names;
+  for (Parameter const* p : whole.parameters()) names.insert(p->spec.name);
+  return names;
 }
 
 /// All ranks learn the first error that any of them had.
@@ -114,10 +126,11 @@ void restore(StageState& stage, CheckpointReader& reader, bool with_moments) {
              to_string(info->shape), " but this model's is ", to_string(p.shape),
              " (it is of another model). Use the config it was made with, or another checkpoint.folder.");
   }
-  std::size_t expected = stage.parameters().size();
-  validate(reader.names("weight").size() == expected || stage.grid().size(Axis::pipe) > 1, "The checkpoint ",
-           reader.folder().string(), " has ", reader.names("weight").size(), " parameters but this model ", expected,
-           " (it is of another model). Use the config it was made with, or another checkpoint.folder.");
+  auto const known = parameter_names(stage);
+  for (std::string const& name : reader.names("weight"))
+    validate(known.contains(name), "The checkpoint ", reader.folder().string(), " has ", name,
+             ", which this model lacks (it is of another model). Use the config it was made with, or another "
+             "checkpoint.folder.");
   reader.read(pieces);
 }
 
@@ -131,7 +144,8 @@ Checkpoints::Checkpoints(Config const& config, Comm& comm, StageState& stage, st
         }));
 }
 
-std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& skipped) {
+Resumed Checkpoints::resume(Ctx& ctx) {
+  Resumed result;
   std::vector<std::byte> bytes;  // the steps, newest first, as rank 0 sees them
   agree(comm_, error_of([&] {
           if (*comm_.rank() != 0) return;
@@ -145,25 +159,34 @@ std::optional<Progress> Checkpoints::resume(Ctx& ctx, std::vector<std::string>& 
     std::int64_t step = 0;
     std::memcpy(&step, bytes.data() + at, sizeof step);
     Progress progress = Progress::initial(config_.train);
+    std::string other_model;
     std::string const error = error_of([&] {
       agree(comm_, error_of([&] {
               CheckpointReader reader(io_, root_ / checkpoint_name(step));
               reader.check_sizes();
+              Config const was = parse_config(reader.header().config, {}, reader.folder().string());
+              other_model =
+                  error_of([&] { require_same_model(was, config_, TakenUp::training, reader.folder().string()); });
+              if (!other_model.empty()) return;
+              result.changes = changes_of_training(was, config_);
               restore(stage_, reader, true);
               progress.step = reader.header().step, progress.consumed = reader.header().consumed_samples;
               progress.read_notes(reader.header().info);
             }));
     });
+    validate(other_model.empty(), other_model);  // an older one is no better
     if (error.empty()) {
       publish_weights(ctx, stage_);
       last_ = root_ / checkpoint_name(step);
-      return progress;
+      result.at = progress;
+      return result;
     }
-    skipped.push_back(error);
+    result.skipped.push_back(error);
   }
+  auto const& skipped = result.skipped;
   validate(skipped.empty(), skipped.empty() ? "" : skipped.front(), " None of the ", skipped.size(), " checkpoints in ",
            root_.string(), " can be loaded. Move or remove them to begin anew, or use another run.folder.");
-  return std::nullopt;
+  return result;
 }
 
 void Checkpoints::start(Ctx& ctx, Progress const& at) {

@@ -22,16 +22,22 @@ std::vector<CheckpointPiece> pieces_to_read(StageState const& stage, bool with_m
 /// another shape: then it is of another model, and the differences are named.
 void restore(StageState& stage, CheckpointReader& reader, bool with_moments);
 
+/// What a training goes on from.
+struct Resumed {
+  std::optional<Progress> at;        ///< none if there is no checkpoint at all
+  std::vector<std::string> skipped;  ///< why newer ones were not taken: they are damaged
+  std::vector<std::string> changes;  ///< fields with which the training was another one so far
+};
+
 /// Saves of a run: started at a step boundary, written beside the training, committed at the first boundary at which
 /// all ranks' shards are on disk.
 class Checkpoints {
  public:
   /// Throws Error where checkpoint.resume = false and checkpoints lie in `root` already.
   Checkpoints(Config const& config, Comm& comm, StageState& stage, std::filesystem::path root);
-  /// Loads the newest checkpoint that can be loaded whole and says where the training stands; none if there is no
-  /// checkpoint at all. `skipped` tells of newer ones that are damaged. Throws Error if there are checkpoints but none
-  /// can be loaded: to begin anew in silence would lose them.
-  std::optional<Progress> resume(Ctx& ctx, std::vector<std::string>& skipped);
+  /// Loads the newest checkpoint that can be loaded whole. Throws Error if that is of another model, or if there are
+  /// checkpoints but none can be loaded: to begin anew in silence would lose them.
+  Resumed resume(Ctx& ctx);
   /// Starts a save; waits for one still under way. On a device the state is copied beside what comes next: the
   /// optimizer alone waits for that.
   void start(Ctx& ctx, Progress const& at);

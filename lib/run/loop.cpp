@@ -18,6 +18,7 @@
 #include "plan/fit.hpp"
 #include "run/batches.hpp"
 #include "run/checkpoints.hpp"
+#include "run/continuation.hpp"
 #include "run/signals.hpp"
 #include "run/statistics.hpp"
 #include "run/trace.hpp"
@@ -120,6 +121,7 @@ class Trainer {
     int signal = agreed_signal();
     if (!signal) {
       begin();
+      begun_ = true;
       open_outputs();
       signal = agreed_signal();
     }
@@ -147,6 +149,7 @@ class Trainer {
 
   /// The message of a failure, with the checkpoint to go on from.
   std::string where_to_go_on() const {
+    if (!begun_) return "";
     return checkpoints_ && !checkpoints_->last().empty()
                ? concat(" The last good checkpoint is ", checkpoints_->last().string(), ".")
                : " There is no checkpoint yet.";
@@ -181,19 +184,20 @@ class Trainer {
 
   void begin() {
     if (config_.checkpoint.resume) {
-      std::vector<std::string> skipped;
       watchdog_.announce("loading a checkpoint");
-      auto const progress = checkpoints_->resume(*ctx_, skipped);
+      Resumed const resumed = checkpoints_->resume(*ctx_);
       if (first_)
-        for (std::string const& reason : skipped) log_.line("Skipped: " + reason);
-      if (progress) {
-        at_ = *progress;
+        for (std::string const& reason : resumed.skipped) log_.line("Skipped: " + reason);
+      if (resumed.at) {
+        at_ = *resumed.at;
         std::string const folder = checkpoints_->last().string();
         if (first_)
           log_.line(concat("Resumed from ", folder, " after step ", at_.step, " (", at_.consumed, " samples)."));
         validate(at_.consumed == BatchRamp(config_.train).samples(at_.step), "The checkpoint ", folder,
                  " was made with another train.global_batch or batch_ramp (step ", at_.step, ", ", at_.consumed,
                  " samples). Use the batches it was made with, or another run.folder.");
+        if (first_)
+          for (std::string const& change : resumed.changes) log_.line(concat("Resumed with another ", change, "."));
         return;
       }
     }
@@ -202,6 +206,8 @@ class Trainer {
     if (!config_.checkpoint.load.empty()) {
       IoThread io;
       CheckpointReader reader(io, config_.checkpoint.load);
+      require_same_model(parse_config(reader.header().config, {}, config_.checkpoint.load), config_, TakenUp::weights,
+                         config_.checkpoint.load);
       restore(*stage_, reader, false);
       publish_weights(*ctx_, *stage_);
       if (first_) log_.line(concat("Weights from ", config_.checkpoint.load, "."));
@@ -315,7 +321,7 @@ class Trainer {
   RunRecord& record_;
   RunLog& log_;
   RunRecord record_of_hang_;  ///< for the watchdog's thread
-  bool first_;
+  bool first_, begun_ = false;
   ProcessGrid grid_;
   Executor executor_;
   Machine machine_;

@@ -71,10 +71,10 @@ class RankJob {
       stage_.initialize(ctx);
       return Progress::initial(config_.train);
     }
-    std::vector<std::string> skipped;
-    auto const at = Checkpoints(config_, comm_, stage_, part.from).resume(ctx, skipped);
-    validate(at && skipped.empty(), "The checkpoint in ", part.from.string(), " could not be loaded.");
-    return *at;
+    Resumed const resumed = Checkpoints(config_, comm_, stage_, part.from).resume(ctx);
+    validate(resumed.at && resumed.skipped.empty() && resumed.changes.empty(), "The checkpoint in ", part.from.string(),
+             " could not be loaded, or is of another training.");
+    return *resumed.at;
   }
   void save(Ctx& ctx, std::filesystem::path const& folder, Progress const& at) {
     Checkpoints checkpoints(config_, comm_, stage_, folder);

@@ -66,16 +66,23 @@ BOOST_AUTO_TEST_CASE(another_models_checkpoint_is_refused_and_kept) {
   Workplace const work;
   BOOST_TEST_REQUIRE(work.pretrain("run", {"train.steps=4"}).code == 0);
   auto const before = values_of(work.checkpoint("run", 4), "weight");
-  for (auto const& [setting, part] : {std::pair<char const*, char const*>{"model.hidden=64", "with shape"},
-                                      {"model.layers=3", "layers.2."},
-                                      {"model.layers=1", "parameters but this model"},
-                                      {"train.global_batch=4", "another train.global_batch"}}) {
+  for (auto const& [setting, part] :
+       {std::pair<char const*, char const*>{"model.hidden=64", "model.hidden = 32, not 64"},
+        {"model.layers=3", "model.layers = 2, not 3"},
+        {"model.heads=4", "model.heads = 2, not 4"},
+        {"model.activation=gelu_erf", "model.activation = \"gelu\", not \"gelu_erf\""},
+        {"model.vocab_size=310", "model.vocab_size = 300, not 310"},
+        {"train.global_batch=4", "another train.global_batch"}}) {
     auto const result = work.pretrain("run", {"train.steps=8", setting});
     BOOST_TEST(result.code == 1, result.output);
     BOOST_TEST(contains(result.output, part), setting << ": " << result.output);
     BOOST_TEST(contains(result.output, work.checkpoint("run", 4).string()), result.output);
   }
   BOOST_CHECK(values_of(work.checkpoint("run", 4), "weight") == before);
+  auto const load = work.pretrain(
+      "loads", {"model.norm=rmsnorm", "model.bias=false", "checkpoint.load=" + work.checkpoint("run", 4).string()});
+  BOOST_TEST(load.code == 1, load.output);
+  BOOST_TEST(contains(load.output, "model.norm = \"layernorm\", not \"rmsnorm\""), load.output);
   auto const again = work.pretrain("run", {"train.steps=8"});
   BOOST_TEST(again.code == 0, again.output);
 }

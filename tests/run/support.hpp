@@ -128,6 +128,11 @@ class Workplace {
   std::filesystem::path folder_;
 };
 
+inline std::vector<std::string> with(std::vector<std::string> settings, std::vector<std::string> const& more) {
+  settings.insert(settings.end(), more.begin(), more.end());
+  return settings;
+}
+
 /// All values of a kind in a checkpoint, by name.
 inline std::map<std::string, std::vector<float>> values_of(std::filesystem::path const& checkpoint,
                                                            std::string const& kind) {

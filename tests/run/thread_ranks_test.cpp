@@ -9,10 +9,6 @@ using namespace selenite::test;
 
 namespace {
 
-std::vector<std::string> with(std::vector<std::string> settings, std::vector<std::string> const& more) {
-  settings.insert(settings.end(), more.begin(), more.end());
-  return settings;
-}
 std::vector<std::string> const two_by_two{"run.comm=threads", "layout.data=2", "layout.pipe=2"};
 
 void same(std::map<std::int64_t, double> const& a, std::map<std::int64_t, double> const& b, std::string const& what) {
