@@ -15,6 +15,7 @@
 #include "plan/fit.hpp"
 #include "plan/machine_files.hpp"
 #include "plan/planned_schedule.hpp"
+#include "run/folders.hpp"
 #include "run/signals.hpp"
 #include "run/trace.hpp"
 #include "schedule/draw.hpp"
@@ -211,15 +212,17 @@ int run_job(std::string const& program, RunOptions const& options, int argc, cha
                      .ranks = comm.world(),
                      .started = timestamp()};
     bool begun = false;
+    std::vector<FileLock> locks;
     try {
       require_same_job(comm, given);
       Config const config = resolve(given, comm.world());
       record.config = config;
       std::filesystem::path const folder = config.run.folder;
-      make_folder(folder);
+      RunLog log(folder / "log.txt", terminal_sink(), first);
+      if (first) locks = claim_folders(config, log);
+      comm.barrier();  // nobody touches what another job may be writing
       begun = true;
       if (first) write_record(folder / "run.json", record);
-      RunLog log(folder / "log.txt", terminal_sink(), first);
       std::string const result = body(config, comm, record, log);
       if (first) finish_record(record, result, "");
       return 0;
