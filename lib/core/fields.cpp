@@ -28,6 +28,7 @@ FieldValue choice(E& value, std::array<string_view, N> const& names) {
   return EnumRef{&value, names};
 }
 constexpr double big = 1e18;
+constexpr double most_beta = 0.999999;  // with 1 the moments never move, and their correction divides by zero
 }  // namespace
 
 std::vector<Field> fields(ModelConfig& c) {
@@ -119,8 +120,8 @@ std::vector<Field> fields(TrainConfig& c) {
           {"weight_decay", &c.weight_decay, "on matrices, not on biases and norms", "", 0, 1e6},
           {"weight_decay_end", &c.weight_decay_end, "at the end; negative: as at the start", "", -1, 1e6},
           {"weight_decay_schedule", choice(c.weight_decay_schedule, decay_names), "between the two"},
-          {"beta1", &c.beta1, "AdamW", "", 0, 1},
-          {"beta2", &c.beta2, "AdamW", "", 0, 1},
+          {"beta1", &c.beta1, "AdamW", "", 0, most_beta},
+          {"beta2", &c.beta2, "AdamW", "", 0, most_beta},
           {"eps", &c.eps, "AdamW", "", 0, 1},
           {"clip", &c.clip, "largest gradient norm; 0: off", "", 0, 1e30},
           {"seed", &c.seed, "of weights, dropout and data order", "", 0, 4294967295.0},

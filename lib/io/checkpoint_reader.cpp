@@ -5,6 +5,7 @@
 
 #include "core/files.hpp"
 #include "io/boxes.hpp"
+#include "io/finite.hpp"
 #include "io/seal.hpp"
 
 namespace selenite {
@@ -125,7 +126,10 @@ void CheckpointReader::read_mapping(hdf5::Mapping const& mapping, DType dtype, B
       if (common.count.count() == 0) continue;
       load_chunk(concat(mapping.file, mapping.dataset, ":", i), dataset, grid.offset(i), grid.bytes,
                  checksums[static_cast<std::size_t>(i)]);
-      if (piece) unpack(common, chunk_.data(), dtype, chunk, piece->data, piece->box);
+      if (!piece) continue;
+      validate(all_finite(chunk_.data(), dtype, chunk.count.count()), "its values at ", to_string(grid.offset(i)),
+               " are not finite");
+      unpack(common, chunk_.data(), dtype, chunk, piece->data, piece->box);
     }
   } catch (std::exception const& reason) {
     throw Error(concat(mapping.dataset, " in ", mapping.file, " is damaged: ", reason_of(reason)));

@@ -36,7 +36,8 @@ class CheckpointReader {
   /// Dtype and shape of a tensor, if the checkpoint has it.
   std::optional<TensorInfo> find(std::string const& kind, std::string const& name);
 
-  /// Fills the data of all pieces, or throws. A float dtype other than the file's is converted.
+  /// Fills the data of all pieces, or throws, also where values are not finite. A float dtype other than the file's is
+  /// converted.
   void read(std::span<CheckpointPiece const> pieces);
   void read(CheckpointPiece const& piece) { read(std::span(&piece, 1)); }
 

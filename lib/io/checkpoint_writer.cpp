@@ -10,6 +10,7 @@
 #include "core/parallel_for.hpp"
 #include "core/text.hpp"
 #include "io/boxes.hpp"
+#include "io/finite.hpp"
 #include "io/hdf5.hpp"
 
 namespace selenite {
@@ -35,6 +36,7 @@ struct Save {
   std::vector<std::atomic<int>> ready;   // of the transfers
   std::vector<CudaEvent> copied;         // each `transfers_a_moment` of the transfers, where a stream copies them
   std::int64_t bytes = 0;
+  std::atomic<CheckpointPiece const*> not_finite{nullptr};  // one that has such values
 
   explicit Save(std::span<CheckpointPiece const> all) {
     for (CheckpointPiece const& piece : all) {
@@ -63,7 +65,7 @@ struct Save {
     pack(pieces[transfer.piece].data, grids[transfer.piece].first(transfer.chunk), elements(transfer),
          staging + transfer.offset, stream);
   }
-  /// Pads chunk t at the edge, and takes its checksum.
+  /// Pads chunk t at the edge, takes its checksum and looks at its values.
   void seal(std::size_t t, std::byte* staging) {
     Transfer const& transfer = transfers[t];
     std::byte* const chunk = staging + transfer.offset;
@@ -71,6 +73,8 @@ struct Save {
                        used = elements(transfer) * size_of(pieces[transfer.piece].data.dtype());
     std::memset(chunk + used, 0, static_cast<std::size_t>(size - used));
     checksums[t] = XXH3_64bits(chunk, static_cast<std::size_t>(size));
+    CheckpointPiece const& piece = pieces[transfer.piece];
+    if (!all_finite(chunk, piece.data.dtype(), elements(transfer))) not_finite = &piece;
   }
   /// By a thread of the caller, while the chunk is in its cache.
   void stage(std::size_t t, std::byte* staging) {
@@ -111,6 +115,7 @@ void write_shard(Save& save, std::filesystem::path const& path, std::int64_t ste
     auto dataset = file.create_dataset(save.datasets[p], piece.data.dtype(), piece.box.count, grid.chunk);
     for (std::int64_t i = 0; i < grid.total; ++i, ++t) {
       save.expect(t, staging);
+      validate(!save.not_finite, "not finite");
       dataset.write_chunk(grid.offset(i), {staging + save.transfers[t].offset, static_cast<std::size_t>(grid.bytes)});
       written += grid.bytes;
       if (written - given < writeback_step) continue;
@@ -137,6 +142,10 @@ void write_or_remove(Save& save, std::filesystem::path const& path, std::int64_t
     std::error_code ignored;
     std::filesystem::remove(path, ignored);
     std::filesystem::remove(path.parent_path(), ignored);  // goes if empty
+    if (CheckpointPiece const* const piece = save.not_finite)
+      throw Error(concat("The checkpoint of step ", step, " is not saved (", piece->kind, " of ", piece->name,
+                         " is not finite: the training diverged, or a rank computes wrongly). Lower train.lr or "
+                         "train.clip, lengthen train.warmup, or skip the data; older checkpoints are untouched."));
     throw Error(concat("The checkpoint shard ", path.string(), " cannot be written (it needs ",
                        format_bytes(static_cast<double>(save.file_bytes())), room, ": ", reason_of(reason),
                        "). Free space there or set checkpoint.folder; older checkpoints are untouched."));

@@ -37,7 +37,7 @@ class CheckpointWriter {
   void start(std::filesystem::path const& folder, std::int64_t step, std::vector<CheckpointPiece> const& pieces,
              int writer, CUstream_st* stream = nullptr);
   /// Is the shard on disk (or nothing under way)? If it failed: throws Error with path, bytes and reason, once; the
-  /// shard has been removed then, and the folder if nothing else is in it.
+  /// shard has been removed then, and the folder if nothing else is in it. Values that are not finite are a failure.
   bool done();
   /// Waits for that.
   void wait();

@@ -1,4 +1,6 @@
 #include <boost/test/unit_test.hpp>
+#include <cmath>
+#include <limits>
 
 #include "core/files.hpp"
 #include "io/hdf5.hpp"
@@ -186,6 +188,28 @@ BOOST_AUTO_TEST_CASE(floats_are_converted_on_request) {
   }
   OwnedPiece piece(tensors[1], whole({9}), 0, DType::fp32, true);
   BOOST_TEST(message_of([&] { reader.read(piece.piece); }).find("cannot be read as fp32") != std::string::npos);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_not_finite_is_not_written) {
+  TemporaryFolder const root;
+  IoThread io;
+  double const infinity = std::numeric_limits<double>::infinity(), nan = std::numeric_limits<double>::quiet_NaN();
+  Known const known{"weight", "a", DType::fp32, {9, 11}, 1};
+  for (DType dtype : {DType::fp64, DType::fp32, DType::bf16, DType::fp16, DType::int32})
+    for (double value : {infinity, -infinity, nan, dtype == DType::fp16 ? 65504 : 1e38, 1e-40}) {
+      bool const good = std::isfinite(value) || dtype == DType::int32;
+      OwnedPiece piece({"weight", "a", dtype, {9, 11}, 1}, whole({9, 11}));
+      fill(piece, known);
+      if (dtype != DType::int32) store(piece.piece.data, 8, 10, value);
+      std::vector<CheckpointPiece> const pieces{piece.piece};
+      CheckpointWriter writer(io, staging_bytes(pieces));
+      writer.start(partial_folder(root.path(), 7), 7, pieces, 0);
+      std::string const said = message_of([&] { writer.wait(); });
+      BOOST_TEST(said.empty() == good, name(dtype) << " " << value << ": " << said);
+      if (!good) BOOST_TEST(said.find("step 7 is not saved (weight of a is not finite") != std::string::npos, said);
+      BOOST_TEST(std::filesystem::exists(partial_folder(root.path(), 7)) == good);
+      discard_partial(root.path(), 7);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(what_is_missing_or_other_is_said) {
