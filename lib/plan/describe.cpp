@@ -82,6 +82,19 @@ std::string describe_stages(Plan const& plan, bool timed) {
   return "Stages of the pipeline, a rank and step:\n" + aligned(table);
 }
 
+/// Of the fullest rank: it decides whether the run has room.
+std::string describe_memory(Plan const& plan) {
+  std::size_t const stage = plan.fullest();
+  Footprint const& held = plan.stages[stage].footprint;
+  auto const line = [](std::string const& label, std::int64_t bytes) {
+    return row(label, concat(format_bytes(static_cast<double>(bytes)), "  (", bytes, " bytes)"));
+  };
+  std::string text = plan.stages.size() == 1 ? "Memory of a rank:\n"
+                                             : concat("Memory of a rank of stage ", stage, ", which holds most:\n");
+  for (auto const& [label, bytes] : held.rows()) text += line(label, bytes);
+  return text + line("total", held.total());
+}
+
 std::string describe_sent(SentBytes const& sent) {
   std::string text;
   for (AxisSet axes : AxisSet::subsets())
@@ -99,11 +112,7 @@ std::string describe(Plan const& plan, Config const& c, Machine const* machine) 
              " layers, hidden ", c.model.hidden, ", ", c.model.heads, " heads, vocabulary ", c.model.vocab_size,
              " (padded to ", c.model.padded_vocab(), "), sequence ", c.model.sequence_length, "\n");
   text += describe_layout(plan, c);
-  text += "Memory of a rank:\n";
-  for (auto const& [label, bytes] : plan.footprint.rows())
-    text += row(label, concat(format_bytes(static_cast<double>(bytes)), "  (", bytes, " bytes)"));
-  text += row("total", concat(format_bytes(static_cast<double>(plan.footprint.total())), "  (", plan.footprint.total(),
-                              " bytes)"));
+  text += describe_memory(plan);
   auto const tokens = static_cast<double>(c.train.global_batch * c.model.sequence_length);
   text += describe_stages(plan, machine != nullptr);
   text += "A step:\n" + row("tokens", format_count(tokens)) + row("model FLOPs", format_count(plan.model_flops)) +

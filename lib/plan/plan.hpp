@@ -9,7 +9,7 @@ namespace selenite {
 /// What a rank will hold and do in a step, found by walking the training code with a context that prices, and how long
 /// the pipeline that it is part of takes.
 struct Plan {
-  Footprint footprint;
+  Footprint footprint;            ///< of this rank; stages[fullest()] has that of the rank that holds most
   std::int64_t parameters = 0;    ///< of the whole model, padding of the vocabulary included
   std::int64_t micros = 0;        ///< micro-batches of this rank a step
   Tally step;                     ///< of this rank and one step: FLOPs, bytes, seconds by cause

@@ -131,7 +131,7 @@ JsonObject Statistics::summary() const {
   out.set("parameters", plan_.parameters).set("loss_first", first_loss_).set("loss_last", last_.loss);
   if (valid_loss_ >= 0) out.set("valid_loss", valid_loss_);
   JsonObject memory, time, predicted;
-  for (auto const& [label, bytes] : plan_.footprint.rows()) memory.set(label, bytes);
+  for (auto const& [label, bytes] : plan_.stages[plan_.fullest()].footprint.rows()) memory.set(label, bytes);
   double accounted = data_seconds_ / steps;
   for (std::size_t i = 0; i < cause_count; ++i) {
     std::string const cause(name(static_cast<Cause>(i)));

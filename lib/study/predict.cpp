@@ -66,9 +66,7 @@ std::string prediction_file(std::string const& study_folder, Point const& point)
 std::string memory_shortage(Point const& point, Machine const& machine) {
   if (machine.memory_bytes == 0) return "";
   Plan const plan = make_plan(point.config, make_grid(point.config.layout), Rank(0), nullptr);
-  auto const fullest =
-      std::ranges::max_element(plan.stages, {}, [](StagePlan const& s) { return s.footprint.total(); });
-  return shortage(fullest->footprint, machine);
+  return shortage(plan.stages[plan.fullest()].footprint, machine);
 }
 
 RunResult predict_point(Point const& point, std::string const& study_folder) {

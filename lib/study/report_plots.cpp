@@ -134,12 +134,12 @@ Plot memory(Bars const& bars) {
   if (measured) chart.marks.push_back(std::move(resident));
   Series limit = series("device limit", bars, [&](auto const& s) { return s.figures->run->memory_limit / unit; });
   if (any_finite(limit.values)) chart.limits = std::move(limit);
-  return {
-      "memory", "Memory by label",
-      concat("Bars: what the plan takes of the fullest rank's memory.",
-             measured ? " Mark: the process's resident memory as measured, which also holds what libraries take." : "",
-             chart.limits.values.empty() ? "" : " Dashed: what the device has.", bars.remark),
-      chart.series.empty() ? "" : script_of(chart)};
+  return {"memory", "Memory by label",
+          concat("Bars: what the plan takes of the fullest rank's memory.",
+                 measured ? " Mark: the first rank's resident memory as measured, which also holds what libraries take."
+                          : "",
+                 chart.limits.values.empty() ? "" : " Dashed: what the device has.", bars.remark),
+          chart.series.empty() ? "" : script_of(chart)};
 }
 
 Plot times(Bars const& bars) {

@@ -55,6 +55,19 @@ BOOST_AUTO_TEST_CASE(ranks_that_are_threads_come_from_the_layout) {
   desk.fails("pretrain", {"--set", "run.comm=nccl"}, {"run.comm = \"nccl\"", "device memory only"});
 }
 
+BOOST_AUTO_TEST_CASE(a_dry_run_tells_the_memory_of_the_fullest_stage) {
+  Desk const desk;
+  write_file("machine.toml", machine);
+  std::string const text =
+      desk.succeeds("pretrain", {"--dry-run", "--world", "2", "--set", "machine.name=machine.toml", "--set",
+                                 "layout.pipe=2", "--set", "layout.stages=2,10", "--set", "train.global_batch=2"});
+  BOOST_TEST(contains(text, "Memory of a rank of stage 1, which holds most:\n"), text);
+  std::smatch total, fullest;  // the table of stages says the same
+  BOOST_TEST_REQUIRE(std::regex_search(text, total, std::regex("\n  total +([0-9.]+ [KMGT]iB)")), text);
+  BOOST_TEST_REQUIRE(std::regex_search(text, fullest, std::regex("\n *1 +10 [^\n]*")), text);
+  BOOST_TEST(contains(fullest.str(), " " + total[1].str() + " "), text);
+}
+
 BOOST_AUTO_TEST_CASE(a_printed_config_reads_back_as_the_same) {
   Desk const desk;
   std::vector<std::vector<std::string>> const commands{
