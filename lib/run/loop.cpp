@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <deque>
 #include <exception>
 #include <future>
 #include <thread>
@@ -227,7 +228,7 @@ class Trainer {
     // on a device events between the work cost time of their own: not in every step
     bool const timed =
         !executor_.cuda || tracer_->recording() || step % config_.log.every == 0 || step == config_.train.steps;
-    if (timed) ctx_->start_timing();
+    if (timed) ctx_->start_timing(), timed_.push_back(step);
     double const start = now();
     double data_seconds = 0;
     auto const load = batches_->training(*stage_, at_.consumed);
@@ -246,21 +247,24 @@ class Trainer {
     double const seconds = now() - start;
     tracer_->end_action(*ctx_);
     if (timed) ctx_->stop_timing();
-    if (tracer_->recording()) {
+    if (tracer_->recording() || step == config_.train.steps) {  // the last step's record is to have its own times
       ctx_->wait_for_comm();
       ctx_->synchronize();
     }
+    statistics_->add(at_, stage_->global_batch(), result, seconds, data_seconds);
     take_times();
     tracer_->end_step(*ctx_);
     if (DeviceGraphs* const graphs = ctx_->graphs())
       if (auto const note = graphs->take_note()) log_.alarm(concat("Rank ", comm_.rank(), ": ", *note));
-    statistics_->add(at_, stage_->global_batch(), result, seconds, data_seconds);
     report(result);
   }
 
   /// On a device those of a step before, which is done.
   void take_times() {
-    while (auto const times = ctx_->take_times()) statistics_->add_times(*times);
+    while (auto const times = ctx_->take_times()) {
+      statistics_->add_times(timed_.front(), *times);
+      timed_.pop_front();
+    }
   }
 
   void report(StepResult const& result) {
@@ -333,6 +337,7 @@ class Trainer {
   std::optional<Ctx> ctx_;
   std::optional<Statistics> statistics_;
   std::optional<Checkpoints> checkpoints_;
+  std::deque<std::int64_t> timed_;  ///< steps whose times are not yet known
   std::optional<MetricsFile> metrics_;
   std::optional<EventFile> events_;
   Progress at_ = Progress::initial(config_.train);

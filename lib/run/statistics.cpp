@@ -31,14 +31,17 @@ Statistics::Statistics(Config const& config, Plan const& plan, Machine const& ma
 void Statistics::add(Progress const& after, std::int64_t batch, StepResult const& result, double seconds,
                      double data_seconds) {
   if (steps_.empty()) first_loss_ = result.loss;
-  at_ = after, last_ = result;
+  if (steps_.empty() || steps_.size() == warm_steps || batch != steps_.back().batch) sums_ = {.first = after.step};
+  at_ = after, last_ = result, data_seconds_ = data_seconds;
   steps_.push_back({seconds, batch});
-  data_seconds_ += data_seconds, total_seconds_ += seconds;
+  sums_.steps += 1, sums_.seconds += seconds, sums_.data_seconds += data_seconds;
 }
 
-void Statistics::add_times(CauseSeconds const& seconds) {
-  for (std::size_t i = 0; i < cause_count; ++i) times_[i] += seconds[i];
-  last_times_ = seconds, timed_ += 1;
+void Statistics::add_times(std::int64_t step, CauseSeconds const& seconds) {
+  last_timed_ = {step, seconds};
+  if (step < sums_.first) return;
+  for (std::size_t i = 0; i < cause_count; ++i) sums_.causes[i] += seconds[i];
+  sums_.timed += 1;
 }
 
 std::vector<double> Statistics::steady() const {
@@ -74,10 +77,11 @@ std::string Statistics::line() const {
 
 /// "  gemm 61 %  attention 12 %": of what the causes of the last timed step took together.
 std::string Statistics::causes() const {
-  double const sum = std::accumulate(last_times_.begin(), last_times_.end(), 0.0);
+  CauseSeconds const times = last_timed_ ? last_timed_->seconds : CauseSeconds{};
+  double const sum = std::accumulate(times.begin(), times.end(), 0.0);
   std::string text;
   for (std::size_t i = 0; i < cause_count && sum > 0; ++i)
-    if (double const part = last_times_[i] / sum; part >= 0.005)
+    if (double const part = times[i] / sum; part >= 0.005)
       text += concat("  ", name(static_cast<Cause>(i)), " ", fixed(100 * part, 0), " %");
   return text;
 }
@@ -95,14 +99,16 @@ JsonObject Statistics::metrics() const {
                  {"grad_norm", last_.grad_norm},
                  {"lr", last_.lr},
                  {"step_seconds", s},
+                 {"data_seconds", data_seconds_},
                  {"planned_seconds", share() * plan_.step_seconds},
                  {"tokens_per_second", tokens() / s},
                  {"mfu", mfu(s)},
                  {"hfu", hfu(s)}};
-  if (timed_ > 0) {
+  if (last_timed_) {
     JsonObject time;
-    for (std::size_t i = 0; i < cause_count; ++i) time.set(std::string(name(static_cast<Cause>(i))), last_times_[i]);
-    out.set("time_seconds", time);
+    for (std::size_t i = 0; i < cause_count; ++i)
+      time.set(std::string(name(static_cast<Cause>(i))), last_timed_->seconds[i]);
+    out.set("timed_step", last_timed_->step).set("time_seconds", time);
   }
   if (config_.train.precision == Precision::fp16)
     out.set("loss_scale", last_.loss_scale).set("skipped_steps", at_.skipped_steps);
@@ -114,8 +120,7 @@ JsonObject Statistics::summary() const {
   auto const values = steady();
   if (values.empty()) return out;
   double const s = median_seconds();
-  double const ranks = static_cast<double>(make_grid(config_.layout).world()),
-               steps = static_cast<double>(steps_.size());
+  double const ranks = static_cast<double>(make_grid(config_.layout).world());
   out.set("steps", at_.step)
       .set("step_seconds", s)
       .set("step_seconds_min", *std::min_element(values.begin(), values.end()))
@@ -132,14 +137,15 @@ JsonObject Statistics::summary() const {
   if (valid_loss_ >= 0) out.set("valid_loss", valid_loss_);
   JsonObject memory, time, predicted;
   for (auto const& [label, bytes] : plan_.stages[plan_.fullest()].footprint.rows()) memory.set(label, bytes);
-  double accounted = data_seconds_ / steps;
+  double const data = sums_.data_seconds / sums_.steps;
+  double accounted = data;
   for (std::size_t i = 0; i < cause_count; ++i) {
     std::string const cause(name(static_cast<Cause>(i)));
-    double const mean = timed_ > 0 ? times_[i] / timed_ : 0;
+    double const mean = sums_.timed > 0 ? sums_.causes[i] / sums_.timed : 0;
     time.set(cause, mean), predicted.set(cause, plan_.step.seconds[i]);
     accounted += mean;
   }
-  time.set("data", data_seconds_ / steps).set("other", std::max(0.0, total_seconds_ / steps - accounted));
+  time.set("data", data).set("other", std::max(0.0, sums_.seconds / sums_.steps - accounted));
   predicted.set("data", 0.0).set("other", 0.0);
   out.set("memory_bytes", memory)
       .set("resident_bytes", resident_bytes())

@@ -1,4 +1,5 @@
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,8 @@ class Statistics {
   Statistics(Config const& config, Plan const& plan, Machine const& machine);
   /// `after`: where the training stands after the step, which took `batch` samples.
   void add(Progress const& after, std::int64_t batch, StepResult const& result, double seconds, double data_seconds);
-  /// What a step took by cause; on a device, of some steps, and known later.
-  void add_times(CauseSeconds const& seconds);
+  /// What a step took by cause, after it was added; on a device, of some steps, and known later.
+  void add_times(std::int64_t step, CauseSeconds const& seconds);
   void add_validation(double loss) { valid_loss_ = loss; }
 
   /// "step 120/500  loss 5.1234  grad 0.81  lr 1.0e-3  31.2 k tokens/s  ..."
@@ -50,9 +51,19 @@ class Statistics {
   Progress at_;
   StepResult last_;
   std::vector<Step> steps_;
-  double first_loss_ = 0, valid_loss_ = -1, data_seconds_ = 0, total_seconds_ = 0;
-  CauseSeconds times_{}, last_times_{};  ///< by cause, of the steps that were timed; and of the last of them
-  double timed_ = 0;                     ///< steps
+  double first_loss_ = 0, valid_loss_ = -1, data_seconds_ = 0;  ///< the last: of the last step
+  struct Timed {
+    std::int64_t step = 0;
+    CauseSeconds seconds{};
+  };
+  std::optional<Timed> last_timed_;
+  /// Of the steps that steady() counts.
+  struct Sums {
+    std::int64_t first = 0;  ///< step
+    double steps = 0, seconds = 0, data_seconds = 0;
+    double timed = 0;  ///< steps whose causes are known
+    CauseSeconds causes{};
+  } sums_;
 };
 
 /// Bytes of anonymous memory that this process holds (RssAnon); 0 if the system does not say.

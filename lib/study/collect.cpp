@@ -46,11 +46,35 @@ std::optional<RepeatResult> read_prediction(std::string const& file) {
                       run.model_tflops_per_rank,
                       run.hardware_tflops_per_rank,
                       run.mfu,
-                      run.hfu};
+                      run.hfu,
+                      run.time_seconds};
     if (run.result == "predicted" && run.step_seconds > 0) return result;
   } catch (Error const&) {
   }
   return std::nullopt;
+}
+
+/// Mean seconds by cause over the steps after the first `drop`; of a run that tells no step's causes, its own.
+Numbers causes_of(RunResult const& run, std::vector<StepMetrics> const& steps, std::int64_t drop) {
+  Numbers mean;
+  double counted = 0, seconds = 0, data = 0, timed = 0;
+  std::int64_t known = drop;
+  for (StepMetrics const& step : steps) {
+    if (step.step > drop && step.step_seconds > 0)
+      counted += 1, seconds += step.step_seconds, data += step.data_seconds;
+    if (step.time_seconds.empty() || step.timed_step <= known) continue;  // told again until the next is known
+    known = step.timed_step, timed += 1;
+    for (auto const& [cause, x] : step.time_seconds) {
+      auto at = std::ranges::find(mean, cause, &Numbers::value_type::first);
+      if (at == mean.end()) at = mean.insert(mean.end(), {cause, 0.0});
+      at->second += x;
+    }
+  }
+  if (timed == 0) return run.time_seconds;
+  double rest = (seconds - data) / counted;
+  for (auto& [cause, x] : mean) x /= timed, rest -= x;
+  mean.emplace_back("data", data / counted), mean.emplace_back("other", std::max(0.0, rest));
+  return mean;
 }
 
 /// Whether the first key of an axis tells its rows apart.
@@ -122,6 +146,7 @@ Figures figures_of(RunResult const& run, std::vector<StepMetrics> const& steps, 
   f.model_tflops_per_rank = run.model_tflops_per_rank * scale,
   f.hardware_tflops_per_rank = run.hardware_tflops_per_rank * scale;
   f.mfu = run.mfu * scale, f.hfu = run.hfu * scale;
+  f.time_seconds = causes_of(run, steps, drop);
   return f;
 }
 

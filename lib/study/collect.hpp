@@ -15,6 +15,7 @@ struct Figures {
   double tokens_per_second = unknown_number;
   double model_tflops_per_rank = unknown_number, hardware_tflops_per_rank = unknown_number, mfu = unknown_number,
          hfu = unknown_number;
+  Numbers time_seconds;  ///< by cause, the mean; their sum is the mean step
 };
 
 struct RepeatResult {

@@ -141,8 +141,13 @@ std::vector<StepMetrics> read_metrics(std::string const& file) {
     if (!whole && i + 1 == lines.size()) break;  // no newline after it: a kill cut it
     validate(whole, "The metrics ", file, " are corrupt (line ", i + 1,
              " is no record of a step). Run the point again with --retry.");
-    out.push_back({json["step"].get<std::int64_t>(), number(json, "loss"), number(json, "step_seconds"),
-                   number(json, "tokens_per_second")});
+    StepMetrics& m = out.emplace_back();
+    m.step = m.timed_step = json["step"].get<std::int64_t>();
+    m.loss = number(json, "loss"), m.step_seconds = number(json, "step_seconds"),
+    m.tokens_per_second = number(json, "tokens_per_second");
+    if (double const data = number(json, "data_seconds"); data >= 0) m.data_seconds = data;
+    if (double const timed = number(json, "timed_step"); timed >= 0) m.timed_step = static_cast<std::int64_t>(timed);
+    m.time_seconds = numbers(json, "time_seconds");
   }
   return out;
 }

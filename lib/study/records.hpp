@@ -54,13 +54,17 @@ struct RunResult {
   double predicted_step_seconds = unknown_number, parameters = unknown_number, resident_bytes = unknown_number;
   double memory_limit = unknown_number;  ///< of a prediction: bytes that a rank has
   double loss_first = unknown_number, loss_last = unknown_number, valid_loss = unknown_number;
-  Numbers memory_bytes, time_seconds, predicted_time_seconds;  ///< by label, in the order of the record
+  /// By label, in the order of the record. time_seconds is the run's own choice of steps; Figures has the study's.
+  Numbers memory_bytes, time_seconds, predicted_time_seconds;
 };
 
 /// One line of metrics.jsonl.
 struct StepMetrics {
   std::int64_t step = 0;
   double loss = unknown_number, step_seconds = unknown_number, tokens_per_second = unknown_number;
+  double data_seconds = 0;
+  std::int64_t timed_step = 0;  ///< the step that time_seconds is of: on a device an earlier one
+  Numbers time_seconds;         ///< by cause, if known
 };
 
 /// Throw Error that names the file and says what is wrong with it.

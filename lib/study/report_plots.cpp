@@ -88,16 +88,16 @@ Plot utilization(Bars const& bars) {
 }
 
 /// One series a label, in the order in which the records first name them.
-std::vector<Series> by_label(Bars const& bars, Numbers RunResult::*numbers, double unit) {
+std::vector<Series> by_label(Bars const& bars, Numbers const& (*numbers)(RepeatResult const&), double unit) {
   std::vector<Series> all;
   for (Shown const& s : bars.rows)
-    for (auto const& [name, amount] : (*s.figures->run).*numbers)
+    for (auto const& [name, amount] : numbers(*s.figures))
       if (amount > 0 && std::none_of(all.begin(), all.end(), [&, &n = name](Series const& x) { return x.name == n; }))
         all.push_back({name, {}});
   for (Series& series : all)
     for (Shown const& s : bars.rows) {
       double amount = unknown_number;
-      for (auto const& [name, x] : (*s.figures->run).*numbers)
+      for (auto const& [name, x] : numbers(*s.figures))
         if (name == series.name) amount = x / unit;
       series.values.push_back(amount);
     }
@@ -123,7 +123,8 @@ Plot memory(Bars const& bars) {
   double const unit = gib ? double(1LL << 30) : double(1LL << 20);
   BarChart chart{gib ? "GiB a rank" : "MiB a rank",
                  labels_of(bars),
-                 by_label(bars, &RunResult::memory_bytes, unit),
+                 by_label(
+                     bars, [](RepeatResult const& r) -> Numbers const& { return r.run->memory_bytes; }, unit),
                  true,
                  {},
                  {},
@@ -149,7 +150,8 @@ Plot times(Bars const& bars) {
   double const unit = seconds ? 1 : 1e-3;
   BarChart chart{seconds ? "seconds a step" : "milliseconds a step",
                  labels_of(bars),
-                 by_label(bars, &RunResult::time_seconds, unit),
+                 by_label(
+                     bars, [](RepeatResult const& r) -> Numbers const& { return r.figures.time_seconds; }, unit),
                  true,
                  {},
                  {},

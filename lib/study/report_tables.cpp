@@ -183,7 +183,7 @@ Table main_table(StudyResult const& result) {
 Table prediction_table(StudyResult const& result) {
   Table t{"Predicted against measured", "", {"point", "measured (s)", "predicted (s)", "error %"}, {}};
   auto const causes_of = [](PointResult const& p) -> Numbers const& {
-    return p.predicted ? p.predicted->run->time_seconds : p.typical()->run->predicted_time_seconds;
+    return p.predicted ? p.predicted->figures.time_seconds : p.typical()->run->predicted_time_seconds;
   };
   std::vector<std::string> causes;
   for (auto const* p : result.measured())
@@ -202,7 +202,7 @@ Table prediction_table(StudyResult const& result) {
     t.rows.push_back({p->label, figure(r.figures.step_seconds), figure(predicted), signed_percent(error)});
     for (std::string const& name : causes)
       t.rows.back().push_back(
-          concat(figure(cause(causes_of(*p), name)), " / ", figure(cause(r.run->time_seconds, name))));
+          concat(figure(cause(causes_of(*p), name)), " / ", figure(cause(r.figures.time_seconds, name))));
   }
   if (!t.rows.empty())
     t.note = concat("Mean error ", percent(sum / static_cast<double>(t.rows.size())), " %, largest ", percent(worst),

@@ -42,7 +42,7 @@ std::vector<Named> quantities(RepeatResult const& r) {
                          {"valid_loss", "nats", run.valid_loss},
                          {"resident_bytes", "B", run.resident_bytes}};
   for (auto const& [name, x] : run.memory_bytes) all.push_back({"memory_bytes." + name, "B", x});
-  for (auto const& [name, x] : run.time_seconds) all.push_back({"time_seconds." + name, "s", x});
+  for (auto const& [name, x] : f.time_seconds) all.push_back({"time_seconds." + name, "s", x});
   for (auto const& [name, x] : run.predicted_time_seconds) all.push_back({"predicted_time_seconds." + name, "s", x});
   std::erase_if(all, [](Named const& q) { return !std::isfinite(q.value); });
   return all;

@@ -37,4 +37,36 @@ BOOST_AUTO_TEST_CASE(memory_is_that_of_the_rank_that_holds_most) {
   BOOST_TEST(sum > plan.footprint.total());
 }
 
+// The first three steps warm up; a batch that grows makes another step.
+BOOST_AUTO_TEST_CASE(causes_are_of_the_steps_that_the_step_time_counts) {
+  Config const config = config_of({}, 1);
+  Plan const plan = make_plan(config, make_grid(config.layout), Rank(0), nullptr);
+  Machine const machine;
+  Statistics statistics(config, plan, machine);
+  Progress at;
+  auto const step = [&](std::int64_t batch, double seconds, double gemm) {
+    ++at.step;
+    statistics.add(at, batch, {}, seconds, 0.25 * seconds);
+    statistics.add_times(at.step, {gemm});
+  };
+  auto const check = [&](double seconds, double gemm) {
+    Json const summary = summary_of(statistics);
+    BOOST_TEST(summary.at("step_seconds") == seconds);
+    double sum = 0;
+    for (auto const& [cause, x] : summary.at("time_seconds").items()) sum += x.get<double>();
+    BOOST_TEST(summary.at("time_seconds").at("gemm") == gemm);
+    BOOST_TEST(sum == seconds, boost::test_tools::tolerance(1e-12));
+  };
+  for (int i = 0; i < 3; ++i) step(4, 16, 8);
+  check(16, 8);  // there are no others
+  for (int i = 0; i < 3; ++i) step(4, 4, 2);
+  check(4, 2);
+  step(8, 8, 3);
+  statistics.add_times(at.step - 1, {100});  // a device's, known late
+  check(8, 3);
+  Json const line = Json::parse(statistics.metrics().text());
+  BOOST_TEST(line.at("timed_step") == at.step - 1);
+  BOOST_TEST(line.at("data_seconds") == 2);
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -203,7 +203,7 @@ BOOST_AUTO_TEST_CASE(zipped_keys_are_named_by_the_first_that_tells_them_apart) {
 BOOST_AUTO_TEST_CASE(dropped_steps_count_nowhere) {
   std::vector<StepMetrics> steps;
   for (double seconds : {9.0, 5.0, 1.0, 4.0, 2.0, 3.0})
-    steps.push_back({static_cast<std::int64_t>(steps.size() + 1), 1.0, seconds, 0.0});
+    steps.push_back({static_cast<std::int64_t>(steps.size() + 1), 1.0, seconds, 0.0, 0.25, 0, {}});
   Figures const f = figures_of(run_of(5), steps, 2, 1000);  // 1 4 2 3 are left
   BOOST_TEST(f.steps == 4);
   BOOST_TEST(f.step_seconds == 2.5);
@@ -214,6 +214,12 @@ BOOST_AUTO_TEST_CASE(dropped_steps_count_nowhere) {
   BOOST_TEST(f.hfu == 1.0);
   BOOST_TEST(f.model_tflops_per_rank == 4.0);
   BOOST_TEST(contains(message_of([&] { figures_of(run_of(5), steps, 6, 1000); }), "no step after the first 6"));
+  // on a device some steps are timed, and a line tells the last of them that is known
+  for (std::size_t i : {1u, 2u}) steps[i].timed_step = 2, steps[i].time_seconds = {{"gemm", 4.5}};
+  for (std::size_t i : {3u, 4u}) steps[i].timed_step = 4, steps[i].time_seconds = {{"gemm", 1.5}};
+  steps[5].timed_step = 6, steps[5].time_seconds = {{"gemm", 0.5}};
+  Numbers const expected{{"gemm", 1.0}, {"data", 0.25}, {"other", 1.25}};  // of the mean step, 2.5 s
+  BOOST_TEST((figures_of(run_of(5), steps, 2, 1000).time_seconds == expected));
 }
 
 BOOST_AUTO_TEST_CASE(the_typical_repeat_is_the_middle_one) {
@@ -259,6 +265,8 @@ BOOST_AUTO_TEST_CASE(tables_state_what_the_figures_rest_on) {
         "1 finished, 1 failed, 2 points infeasible", "The loss is not a number", "not a multiple of micro_batch",
         "Mean error 10.0 %, largest 10.0 %"})
     BOOST_TEST(contains(text, part), "missing: " << part);
+  BOOST_TEST(cell(prediction_table(result), 0, "gemm (s)") == "0.0700 / 0.0600");
+  BOOST_TEST(contains(csv_text(result), ",time_seconds.gemm,0.06,s\n"));
   Table const t = main_table(result);
   BOOST_REQUIRE_EQUAL(t.rows.size(), 1u);
   auto const cell = [&](std::string const& head) {

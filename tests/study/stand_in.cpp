@@ -21,7 +21,7 @@ record() { # result error
   "model_tflops_per_rank": 0.$micro, "hardware_tflops_per_rank": 0.$micro, "mfu": 0.4, "hfu": 0.5, "peak_tflops": 1.0,
   "flops_convention": "attention counted whole", "predicted_step_seconds": 0.11, "loss_first": 10.5, "loss_last": 9.25,
   "memory_bytes": {"weights": 2000000, "gradients": 4000000, "slots": 1000000}, "resident_bytes": 7500000,
-  "time_seconds": {"gemm": 0.06, "attention": 0.02, "optimizer": 0.01, "other": 0.01},
+  "time_seconds": {"gemm": 0.14, "attention": 0.02, "optimizer": 0.01, "other": 0.01},
   "predicted_time_seconds": {"gemm": 0.07, "attention": 0.02, "optimizer": 0.02}}}
 END
   mv "$folder/run.json.partial" "$folder/run.json"
@@ -39,8 +39,8 @@ case $seed in
   21) [ -e "$0.stopped" ] || { touch "$0.stopped"; record stopped ""; exit 0; } ;;
 esac
 for ((k = 1; k <= steps; ++k)); do
-  [ $k = 1 ] && t=0.5 || t=0.1
-  echo "{\"step\": $k, \"samples\": $((8 * k)), \"loss\": $((11 - k)).5, \"grad_norm\": 1.0, \"lr\": 0.001, \"step_seconds\": $t, \"tokens_per_second\": 20480}"
+  [ $k = 1 ] && t=0.5 gemm=0.46 || t=0.1 gemm=0.06
+  echo "{\"step\": $k, \"samples\": $((8 * k)), \"loss\": $((11 - k)).5, \"grad_norm\": 1.0, \"lr\": 0.001, \"step_seconds\": $t, \"data_seconds\": 0.002, \"tokens_per_second\": 20480, \"timed_step\": $k, \"time_seconds\": {\"gemm\": $gemm, \"attention\": 0.02, \"optimizer\": 0.01}}"
 done > "$folder/metrics.jsonl"
 record finished ""
 )SH";
