@@ -18,9 +18,8 @@ namespace fs = std::filesystem;
 /// More processes than this for each core only wait for each other.
 constexpr std::int64_t most_ranks_a_core = 16;
 
-/// Moves the files of an earlier try into attempt-<n>/: nothing is deleted, and the new try starts in a clean folder.
-void move_aside(fs::path const& folder, std::size_t number) {
-  fs::path const aside = folder / concat("attempt-", number);
+/// Moves the files of an earlier try into a folder: nothing is deleted, and the new try starts in a clean one.
+void move_aside(fs::path const& folder, fs::path const& aside) {
   std::error_code error;
   std::vector<fs::path> files;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
@@ -165,7 +164,11 @@ std::string machine_file(std::string const& study_folder, std::int64_t ranks) {
 
 void put_aside(PointRecord& record, std::string const& folder, PointRecord const& before) {
   if (before.id.empty() && before.reason.empty()) return;
-  move_aside(folder, record.attempts.size() + 1);
+  auto const aside = [&] { return fs::path(folder) / concat("attempt-", record.attempts.size() + 1); };
+  // a record that was lost or damaged knew of tries whose files are still there
+  for (std::error_code error; fs::exists(aside(), error);)
+    record.attempts.push_back({Status::failed, "Its record was lost.", "", ""});
+  move_aside(folder, aside());
   record.attempts.push_back({before.status, before.reason, before.started, before.ended});
 }
 

@@ -1,6 +1,8 @@
 #include "study/records.hpp"
 
+#include <algorithm>
 #include <array>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -152,6 +154,27 @@ std::vector<StepMetrics> read_metrics(std::string const& file) {
   return out;
 }
 
+namespace {
+
+/// Throws Error where a finished run's records are not whole: what a report needs of them.
+void require_whole(fs::path const& folder) {
+  RunResult const run = read_run((folder / "run.json").string());
+  validate(run.result == "finished", "The run record says \"", run.result,
+           "\" (the point was done). Run it again with --retry.");
+  std::string const file = (folder / "metrics.jsonl").string();
+  std::error_code error;
+  validate(fs::exists(file, error), "The metrics ", file,
+           " are missing (the run has finished, and a report needs the times of its steps). Run the point again with "
+           "--retry.");
+  auto const steps = read_metrics(file);
+  bool const whole = std::ranges::any_of(
+      steps, [&](StepMetrics const& m) { return static_cast<double>(m.step) == run.steps && m.step_seconds > 0; });
+  validate(whole || std::isnan(run.steps), "The metrics ", file, " are corrupt (there is no time of the last step, ",
+           run.steps, "). Run the point again with --retry.");
+}
+
+}  // namespace
+
 void write_point_record(std::string const& file, PointRecord const& r) {
   Json varied = Json::object(), attempts = Json::array();
   for (Setting const& s : r.varied) varied[s.key] = s.text;
@@ -174,10 +197,7 @@ PointRecord state_of(std::string const& repeat_folder) {
   PointRecord record;
   try {
     record = read_point_record((folder / "point.json").string());
-    if (record.status != Status::done) return record;
-    RunResult const run = read_run((folder / "run.json").string());
-    if (run.result != "finished")
-      throw Error(concat("The run record says \"", run.result, "\" (the point was done). Run it again with --retry."));
+    if (record.status == Status::done) require_whole(folder);
   } catch (Error const& e) {
     record.status = Status::failed;
     record.reason = e.what();

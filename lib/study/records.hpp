@@ -74,8 +74,8 @@ RunResult read_run(std::string const& file);
 std::vector<StepMetrics> read_metrics(std::string const& file);
 void write_point_record(std::string const& file, PointRecord const& record);
 
-/// The state of a repeat's folder: its point.json, where "done" is believed only with a whole run.json of a finished
-/// run, and a record that can't be read is a failure with the reason. No folder: pending.
+/// The state of a repeat's folder: its point.json, where "done" is believed only with a whole run.json and
+/// metrics.jsonl of a finished run, and a record that can't be read is a failure with the reason. No folder: pending.
 PointRecord state_of(std::string const& repeat_folder);
 
 }  // namespace selenite

@@ -54,6 +54,8 @@ void check_key(std::string const& key, TomlNode const& node, std::string const& 
   for (std::string_view own : {"run.folder", "checkpoint.folder"})
     validate(key != own, Place{file, node.line}, key,
              " can't be set (a study gives every point a folder of its own). Remove it.");
+  validate(key != "log.metrics", Place{file, node.line}, key,
+           " can't be set (a study takes its figures from the metrics). Remove it.");
   static auto const known = config_keys(false);
   validate(is_among(key, known), Place{file, node.line}, "there is no config key ", key,
            " (axes are keys as section.key, or ranks). ",

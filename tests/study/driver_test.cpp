@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "stand_in.hpp"
+#include "study/collect.hpp"
 #include "study/launch.hpp"
 #include "study/lock.hpp"
 
@@ -151,6 +152,43 @@ BOOST_AUTO_TEST_CASE(corrupt_records_are_failures_with_a_reason_and_nothing_else
   BOOST_TEST(again.summary.failed == 3);
   BOOST_TEST(again.summary.kept == 1);
   BOOST_TEST(run(here, study, true).summary.done == 3);
+}
+
+BOOST_AUTO_TEST_CASE(a_record_that_is_lost_is_made_again_beside_what_earlier_tries_left) {
+  Workplace here;
+  auto const study = here.study("");
+  run(here, study);
+  std::string const folder = here.path("out/" + expand(load_study(study))[0].folder_name() + "/repeat-1/");
+  for (int again = 1; again <= 3; ++again) {
+    fs::create_directories(folder + "cache");
+    write(folder + "cache/order", std::to_string(again));
+    write(folder + "point.json", "\x01");
+    BOOST_TEST(run(here, study, true).summary.done == 1);
+    BOOST_TEST(read(folder + "attempt-" + std::to_string(again) + "/cache/order") == std::to_string(again));
+    BOOST_TEST(record_of(here, study, 0).attempts.size() == static_cast<std::size_t>(again));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_finished_run_without_its_metrics_is_a_failure_that_retry_repairs) {
+  Workplace here;
+  auto const study = here.study("", "drop_steps = 1");
+  run(here, study);
+  std::string const folder = here.path("out/" + expand(load_study(study))[0].folder_name() + "/repeat-1/"),
+                    file = folder + "metrics.jsonl", whole = read(file);
+  std::string const without_last = whole.substr(0, whole.rfind('\n', whole.size() - 2) + 1);
+  for (std::string const& left :
+       {std::string(), std::string("{\"st"), whole.substr(0, whole.size() / 2), without_last}) {
+    write(file, left);
+    if (left.empty()) fs::remove(file);
+    auto const record = record_of(here, study, 0);
+    BOOST_TEST((record.status == Status::failed));
+    BOOST_TEST(contains(record.reason, "metrics"), record.reason);
+    StudyResult const result = collect(load_study(study), here.path("out"));
+    BOOST_TEST(result.points[0].repeats[0].record.reason == record.reason);
+    BOOST_TEST(run(here, study).summary.failed == 1);
+    BOOST_TEST(run(here, study, true).summary.done == 1);
+    BOOST_TEST((record_of(here, study, 0).status == Status::done));
+  }
 }
 
 BOOST_AUTO_TEST_CASE(any_byte_of_a_record_may_be_wrong) {
