@@ -225,6 +225,9 @@ Machine load_machine(std::string const& path) {
   table.read("name", m.name), table.read("source", m.source);
   if (table.has("memory_bytes")) table.read("memory_bytes", m.memory_bytes);
   figures_of(m, [&](char const* key, double& value) { table.read(key, value); });
+  for (auto const& [key, value] : {std::pair{"peak_fp32", m.peak_fp32}, {"peak_bf16", m.peak_bf16}})
+    validate(value > 0, path, ": ", key,
+             " = 0 is not a possible figure (nothing would ever end). Correct the machine file.");
   if (table.has("cluster")) m.cluster = read_cluster(table.table("cluster"));
   if (table.has("program")) m.program = read_program(table.table("program"));
   if (table.has("processor")) {

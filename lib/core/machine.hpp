@@ -40,7 +40,8 @@ struct Processor {
 /// What connects ranks beyond the links inside a node. Zero ranks a node: all ranks are on one.
 struct Cluster {
   std::int64_t ranks_per_node = 0;
-  double network_bandwidth = 0;   ///< bytes/s of a node, all its adapters together, one direction, as messages reach it
+  double network_bandwidth =
+      0;  ///< bytes/s of a node, all its adapters, one direction, as messages reach it; 0: not known
   double network_latency = 0;     ///< s of a step between nodes
   double collective_seconds = 0;  ///< of any collective or message, before its first step
   double overlap_cost = 0;        ///< of the compute rate, lost while communication goes on beside
@@ -62,11 +63,12 @@ struct OtherProgram {
 struct Machine {
   std::string name, source;
   std::int64_t memory_bytes = 0;                       ///< a rank may use; 0: unknown
-  double peak_fp32 = 0, peak_bf16 = 0, peak_fp16 = 0;  ///< FLOP/s; the denominator of MFU and HFU
+  double peak_fp32 = 0, peak_bf16 = 0, peak_fp16 = 0;  ///< FLOP/s; the denominator of MFU and HFU; fp16 0: as bf16
   double peak_fp8 = 0;                                 ///< FLOP/s; 0: no faster than 16 bits
   double draw_rate = 0;                                ///< decisions/s of dropout in flash attention; 0: not known
   double launch_seconds = 0;                           ///< fixed time of a call
-  double link_bandwidth = 0, link_latency = 0;         ///< bytes/s (one direction, as reached) and s a step, in a node
+  double link_bandwidth = 0, link_latency = 0;  ///< bytes/s (one direction, as reached; 0: not known) and s a step, in
+                                                ///< a node
   Cluster cluster;
   OtherProgram program;
   std::optional<Processor> processor;        ///< else these, by size:

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/error.hpp"
+
 namespace selenite {
 namespace {
 
@@ -77,6 +79,18 @@ double slowest(Machine const& machine, ProcessGrid const& grid) {
   return 1 + machine.cluster.device_spread / 2 * (n - 1) / (n + 1);
 }
 
+/// Whether there are figures of what a group's messages go through.
+bool is_known(Machine const& machine, Placement const& at) {
+  if (at.ranks <= 1 || !machine.all_reduce.empty()) return true;
+  return (at.in_node == 1 || machine.link_bandwidth > 0) && (at.nodes() == 1 || machine.cluster.network_bandwidth > 0);
+}
+
+/// All ranks of a job.
+Placement all_of(Machine const& machine, std::int64_t ranks) {
+  std::int64_t const node = machine.cluster.ranks_per_node;
+  return {.ranks = ranks, .in_node = node > 0 ? std::min(node, ranks) : ranks};
+}
+
 /// What a group's messages go through.
 struct Route {
   double ranks = 1, in_node = 1, nodes = 1;
@@ -115,7 +129,7 @@ double measured_seconds(RateCurve const& curve, double bytes, double sent_part) 
 }
 
 double collective_seconds(Cost const& cost, Machine const& machine, Placement const& at) {
-  if (at.ranks <= 1 || machine.link_bandwidth <= 0) return 0;
+  if (at.ranks <= 1 || !is_known(machine, at)) return 0;
   if (!machine.all_reduce.empty()) {
     double const others = static_cast<double>(at.ranks - 1) / static_cast<double>(at.ranks);
     if (cost.work == Work::all_reduce) return measured_seconds(machine.all_reduce, cost.bytes, 2 * others);
@@ -142,12 +156,12 @@ double collective_seconds(Cost const& cost, Machine const& machine, Placement co
 }
 
 double message_seconds(Cost const& cost, Machine const& machine, Rank from) {
-  if (machine.link_bandwidth <= 0) return 0;
   if (!machine.ring_shift.empty()) return measured_seconds(machine.ring_shift, cost.bytes, 1);
   Cluster const& c = machine.cluster;
   bool const inside = c.ranks_per_node == 0 || *from / c.ranks_per_node == cost.peer / c.ranks_per_node;
   double const bandwidth =
       inside ? machine.link_bandwidth : c.network_bandwidth / static_cast<double>(c.ranks_per_node);
+  if (bandwidth <= 0) return 0;  // not known
   return c.collective_seconds + (inside ? machine.link_latency : c.network_latency) + cost.bytes / bandwidth;
 }
 
@@ -219,6 +233,20 @@ double price(Cost const& cost, Machine const& machine, ProcessGrid const& grid, 
       return 0;
   }
   return 0;
+}
+
+bool knows_links(Machine const& machine, std::int64_t ranks) { return is_known(machine, all_of(machine, ranks)); }
+
+void require_links(Machine const& machine, std::int64_t ranks) {
+  if (knows_links(machine, ranks)) return;
+  Placement const at = all_of(machine, ranks);
+  bool const link = at.in_node > 1 && machine.link_bandwidth <= 0;
+  throw Error(concat("The machine \"", machine.name, "\" has no figures for messages between ", ranks, " ranks (",
+                     link ? concat("its link_bandwidth is 0, as of one rank that was measured alone")
+                          : concat("a node holds ", machine.cluster.ranks_per_node, ", and its network_bandwidth is 0"),
+                     link ? "). Measure it by several ranks (mpirun -n 8 selenite-sweep calibrate FILE), or give "
+                            "link_bandwidth and link_latency in its file."
+                          : "). Give network_bandwidth and network_latency in its file."));
 }
 
 }  // namespace selenite

@@ -22,6 +22,12 @@ Placement place(ProcessGrid const& grid, Rank rank, AxisSet group, std::int64_t 
 /// Collectives (nccl-tests' bandwidth factors, NCCL's steps): ring all-reduce 2 (n - 1) steps and 2 (n - 1) / n of the
 /// message, or a tree's 2 log2 steps and twice the message, whichever is faster; reduce-scatter and all-gather half of
 /// the ring.
+/// Messages whose links the machine has no figures of cost nothing.
 double price(Cost const& cost, Machine const& machine, ProcessGrid const& grid, Rank rank);
+
+/// Whether the machine has the figures that messages between so many ranks need.
+bool knows_links(Machine const& machine, std::int64_t ranks);
+/// Throws Error that names the figure if it has not.
+void require_links(Machine const& machine, std::int64_t ranks);
 
 }  // namespace selenite

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "core/text.hpp"
+#include "exec/price.hpp"
 #include "plan/plan.hpp"
 
 namespace selenite {
@@ -122,7 +123,7 @@ std::string describe(Plan const& plan, Config const& c, Machine const* machine) 
   text += row("expected time", format_duration(plan.step_seconds));
   if (plan.stages.size() > 1)
     text += row("  in the bubble", format_duration(plan.step_seconds - plan.stages.front().busy));
-  bool const links = make_grid(c.layout).world() == 1 || machine->link_bandwidth > 0;
+  bool const links = knows_links(*machine, make_grid(c.layout).world());
   for (std::size_t i = 0; i < cause_count; ++i) {
     Cause const cause = static_cast<Cause>(i);
     bool const known = links || cause != Cause::communication;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "exec/price.hpp"
+
 namespace selenite {
 namespace {
 
@@ -95,6 +97,7 @@ std::vector<std::pair<std::string, double>> exposed(Plan const& plan, ProcessGri
 
 Prediction predict(Config const& c, Machine const& machine) {
   ProcessGrid const grid = make_grid(c.layout);
+  require_links(machine, grid.world());
   Prediction p{.plan = make_plan(c, grid, Rank(0), &machine)};
   double const seconds = p.plan.step_seconds, ranks = static_cast<double>(grid.world());
   p.iteration_seconds = seconds, p.peak = machine.peak(compute_dtype(c.train.precision));

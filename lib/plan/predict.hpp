@@ -24,7 +24,7 @@ struct Prediction {
   /// of them that has more than one rank.
   std::vector<std::pair<std::string, double>> exposed;
 };
-/// Of a resolved config. Throws Error if its schedule deadlocks.
+/// Of a resolved config. Throws Error if its schedule deadlocks, or if the machine lacks figures of its links.
 Prediction predict(Config const& config, Machine const& machine);
 
 /// The prediction as a table for people.

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/error.hpp"
+#include "exec/price.hpp"
 #include "plan/bounds.hpp"
 #include "plan/choices.hpp"
 #include "plan/pipeline.hpp"
@@ -239,6 +240,9 @@ class Search {
 
 }  // namespace
 
-SearchResult search(SearchRequest const& request, Machine const& machine) { return Search(request, machine).run(); }
+SearchResult search(SearchRequest const& request, Machine const& machine) {
+  require_links(machine, request.gpus);
+  return Search(request, machine).run();
+}
 
 }  // namespace selenite

@@ -43,7 +43,8 @@ struct SearchResult {
 
 /// Looks through all layouts (tensor, context, data, pipe), micro-batches, schedules, recomputation, optimizer sharding
 /// and sequence parallelism of a model on so many ranks of the machine. Each that is neither infeasible nor pruned is
-/// predicted by walking it. Throws Error if the config is wrong whatever is chosen.
+/// predicted by walking it. Throws Error if the config is wrong whatever is chosen, or if the machine lacks figures of
+/// its links.
 SearchResult search(SearchRequest const& request, Machine const& machine);
 
 }  // namespace selenite

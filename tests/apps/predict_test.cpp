@@ -100,6 +100,18 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_predicted_is_said) {
   desk.fails("sweep", with("predict", {"--set", "layout.tensor=3"}),
              {"layout.tensor = 3 does not divide", "Use 2 or 4."});
   desk.fails("sweep", with("predict", {"--gpus", "3"}), {"global_batch"});
+  // as one rank measures it: nothing is known of links
+  std::string const linked = read_file("m.toml");
+  write_file("m.toml", std::regex_replace(linked, std::regex("link_([a-z]+) = [^\n]*"), "link_$1 = 0"));
+  BOOST_TEST(contains(desk.succeeds("sweep", with("predict", {"--gpus", "1"})), "iteration"));
+  for (std::string const command : {"predict", "search"})
+    desk.fails("sweep", with(command, {"--gpus", "8"}), {"no figures for messages between 8 ranks", "calibrate"});
+  std::string const cluster = "[cluster]\nranks_per_node = 4\nnetwork_bandwidth = 0\nnetwork_latency = 0\n"
+                              "collective_seconds = 0\noverlap_cost = 0\ndevice_spread = 0\n";
+  write_file("m.toml", linked + cluster);
+  desk.fails("sweep", with("predict", {"--gpus", "8"}), {"network_bandwidth"});
+  write_file("m.toml", std::regex_replace(linked, std::regex("peak_bf16 = [^\n]*"), "peak_bf16 = 0"));
+  desk.fails("sweep", with("predict", {}), {"peak_bf16 = 0"});
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -29,6 +29,7 @@ std::string const good = to_toml(Machine{.name = "m",
 std::string const physical = to_toml(Machine{
     .name = "p",
     .source = "a test",
+    .peak_fp32 = 1e12,
     .peak_bf16 = 2e12,
     .cluster =
         {.ranks_per_node = 4, .network_bandwidth = 5, .network_latency = 6, .overlap_cost = 0.1, .device_spread = 0.2},
@@ -109,6 +110,16 @@ BOOST_AUTO_TEST_CASE(physical_figures_read_back) {
   BOOST_TEST(m.program.logit_backward_bytes == 10);
   BOOST_TEST(to_toml(m) == physical);
   BOOST_TEST(load(good).cluster.ranks_per_node == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_peak_of_nothing_is_refused) {
+  for (char const* zero :
+       {"peak_fp32 = 0", "peak_bf16 = 0.0", "peak_bf16 = -1", "peak_fp32 = nan", "peak_bf16 = inf"}) {
+    std::string const key(zero, 9),
+        text = refusal(replaced(good, key == "peak_fp32" ? "peak_fp32 = 1e+12" : "peak_bf16 = 2e+12", zero));
+    BOOST_TEST(contains(text, key), zero << ": " << text);
+    BOOST_TEST(contains(text, "is not a possible figure"), zero << ": " << text);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(every_machine_file_loads_and_reads_back) {

@@ -9,6 +9,9 @@
 #include <fstream>
 #include <string>
 
+#include "core/error.hpp"
+#include "tests/contains.hpp"
+
 using namespace selenite;
 
 namespace {
@@ -130,6 +133,37 @@ BOOST_AUTO_TEST_CASE(messages_go_inside_a_node_or_between_nodes) {
   };
   BOOST_TEST(message(Rank(0), 2) == 1e10 / m.link_bandwidth, boost::test_tools::tolerance(0.01));
   BOOST_TEST(message(Rank(6), 8) == 1e10 / (m.cluster.network_bandwidth / 8), boost::test_tools::tolerance(0.01));
+}
+
+BOOST_AUTO_TEST_CASE(links_that_are_not_known_are_missed_where_messages_need_them) {
+  Machine const alone{.name = "alone"}, linked{.link_bandwidth = 1e9};
+  Machine const nodes{.name = "nodes", .link_bandwidth = 1e9, .cluster = {.ranks_per_node = 4}};
+  Machine const spread{.cluster = {.ranks_per_node = 1, .network_bandwidth = 1e9}};
+  BOOST_TEST(knows_links(alone, 1));
+  BOOST_TEST(!knows_links(alone, 2));
+  BOOST_TEST(knows_links(linked, 1024));
+  BOOST_TEST(knows_links(nodes, 4));
+  BOOST_TEST(!knows_links(nodes, 5));
+  BOOST_TEST(knows_links(spread, 8));
+  auto const message = [](Machine const& machine, std::int64_t ranks) {
+    try {
+      require_links(machine, ranks);
+    } catch (Error const& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  BOOST_TEST(message(nodes, 4) == "");
+  BOOST_TEST(contains(message(nodes, 8), "\"nodes\" has no figures for messages between 8 ranks"));
+  BOOST_TEST(contains(message(nodes, 8), "Give network_bandwidth"));
+  BOOST_TEST(contains(message(alone, 2), "calibrate"));
+  // nothing comes out as no number
+  for (Machine const& m : {alone, nodes}) {
+    BOOST_TEST(seconds(collective(Work::all_reduce, 1e6, data), m, {1, 1, 1, 8, 1}) == 0);
+    BOOST_TEST(seconds({.work = Work::send, .bytes = 1e6, .peer = 5}, m, {1, 1, 1, 1, 8}) == 0);
+  }
+  BOOST_TEST(seconds(collective(Work::all_reduce, 8e9, data), spread, {1, 1, 1, 8, 1}) > 7);
+  BOOST_TEST(seconds({.work = Work::send, .bytes = 1e9, .peer = 1}, spread, {1, 1, 1, 1, 8}) == 1);
 }
 
 BOOST_AUTO_TEST_CASE(more_work_never_takes_less_and_nothing_jumps) {
