@@ -94,23 +94,6 @@ std::vector<std::string> config_texts(std::vector<Setting> const& settings) {
   return texts;
 }
 
-bool is_excluded(std::vector<Setting> const& settings, Config const& literal, Exclusion const& exclusion) {
-  for (std::size_t k = 0; k < exclusion.keys.size(); ++k) {
-    auto const setting =
-        std::find_if(settings.begin(), settings.end(), [&](Setting const& s) { return s.key == exclusion.keys[k]; });
-    if (setting == settings.end()) return false;
-    auto const& values = exclusion.values[k];
-    if (std::find(values.begin(), values.end(), setting->text) == values.end()) return false;
-  }
-  if (exclusion.where.empty()) return !exclusion.keys.empty();
-  try {
-    Computer computer(literal, settings);
-    return Expression(exclusion.where).value([&](std::string const& key) { return computer.value(key); }) != 0;
-  } catch (Error const&) {
-    return false;  // it stays, and says why it can't be run
-  }
-}
-
 /// The last word of each key, or the whole key where two keys end alike.
 std::string short_name(std::string const& key, std::vector<std::string> const& keys) {
   auto const tail = [](std::string const& k) { return k.substr(k.rfind('.') + 1); };
@@ -139,21 +122,27 @@ Config parse(Study const& study, std::string const& base_text, std::vector<Setti
 }
 
 /// The number of ranks that the settings give.
-std::int64_t ranks_of(Study const& study, std::vector<Setting> const& settings) {
+std::int64_t ranks_of(std::vector<Setting> const& settings) {
   std::int64_t ranks = 1;
   for (Setting const& s : settings)
-    if (s.key == "ranks") ranks = parse_integer(s.text, concat(study.file, ": ranks"));
-  validate(ranks >= 1, study.file, ": ranks = ", ranks, " is too small (1 is the least). Correct the value.");
+    if (s.key == "ranks") ranks = parse_integer(s.text, "ranks");
+  validate(ranks >= 1, "ranks = ", ranks, " is too small (1 is the least). Correct the value.");
   return ranks;
 }
 
 Point make_point(Study const& study, std::string const& base_text, Config const& literal,
                  std::vector<Setting> const& settings, std::vector<Setting> varied) {
   Point point;
-  point.varied = std::move(varied);
+  point.varied = std::move(varied), point.config = literal;
   std::vector<Setting> computed = settings;
   try {
     computed = Computer(literal, settings).settings();
+    point.config = parse_config(base_text, config_texts(computed), study.base);
+    point.ranks = ranks_of(computed);
+    point.config = resolve(point.config, point.ranks);
+    validate(study.drop_steps < point.config.train.steps, "study.drop_steps = ", study.drop_steps,
+             " leaves nothing of train.steps = ", point.config.train.steps,
+             " (no step would be measured). Train longer, or drop less.");
   } catch (Error const& e) {
     point.infeasible = e.what();
   }
@@ -161,21 +150,38 @@ Point make_point(Study const& study, std::string const& base_text, Config const&
     for (Setting const& c : computed)
       if (c.key == s.key) s.text = c.text;
   point.name = point_name(study, point.varied);
-  point.config = parse(study, base_text, computed);
   point.config.run.folder.clear();
-  if (point.infeasible.empty()) {
-    point.ranks = ranks_of(study, computed);
-    try {
-      point.config = resolve(point.config, point.ranks);
-      validate(study.drop_steps < point.config.train.steps, "study.drop_steps = ", study.drop_steps,
-               " leaves nothing of train.steps = ", point.config.train.steps,
-               " (no step would be measured). Train longer, or drop less.");
-    } catch (Error const& e) {
-      point.infeasible = e.what();
-    }
-  }
   point.id = hash_text(concat("ranks = ", point.ranks, "\n", to_toml(point.config)));
   return point;
+}
+
+/// Whether a setting of the point says this value, or its config came to it: 1 and 1.0 are one value of a key that
+/// takes a real number, and what the base config says or an expression gives is a value as well.
+bool has_value(Point const& point, std::vector<Setting> const& settings, std::string const& key,
+               std::string const& value) {
+  std::string const wanted = value_text(key, value);
+  auto const setting = std::ranges::find(settings, key, &Setting::key);
+  bool const computed = setting != settings.end() && is_computed(*setting);
+  if (setting != settings.end() && !computed && value_text(key, setting->text) == wanted) return true;
+  if (computed && !point.infeasible.empty()) return false;  // nothing may have come out of its expression
+  return (key == "ranks" ? std::to_string(point.ranks) : get_field(point.config, key)) == wanted;
+}
+
+bool is_excluded(Study const& study, Point const& point, std::vector<Setting> const& settings, Config const& literal,
+                 Exclusion const& exclusion) {
+  for (std::size_t k = 0; k < exclusion.keys.size(); ++k)
+    if (std::ranges::none_of(exclusion.values[k], [&](std::string const& value) {
+          return has_value(point, settings, exclusion.keys[k], value);
+        }))
+      return false;
+  if (exclusion.where.empty()) return !exclusion.keys.empty();
+  try {
+    Computer computer(literal, settings);
+    return Expression(exclusion.where).value([&](std::string const& key) { return computer.value(key); }) != 0;
+  } catch (Error const& e) {
+    if (point.infeasible.empty()) throw Error(concat(study.file, ": [[exclude]] at ", point.name, ": ", e.what()));
+    return false;  // it stays, and says why it can't be run
+  }
 }
 
 /// All combinations of the axes' rows, the last axis fastest.
@@ -205,10 +211,10 @@ std::vector<Point> expand(Study const& study) {
     auto settings = study.set;
     settings.insert(settings.end(), varied.begin(), varied.end());
     Config const literal = parse(study, base_text, settings);
-    if (std::any_of(study.exclude.begin(), study.exclude.end(),
-                    [&](Exclusion const& e) { return is_excluded(settings, literal, e); }))
-      continue;
     Point point = make_point(study, base_text, literal, settings, std::move(varied));
+    if (std::ranges::any_of(study.exclude,
+                            [&](Exclusion const& e) { return is_excluded(study, point, settings, literal, e); }))
+      continue;
     if (point.infeasible.empty()) {
       auto const [first, is_new] = first_with.emplace(point.id, point.name);
       if (!is_new)

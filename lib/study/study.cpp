@@ -150,6 +150,17 @@ void read_zip(Study& study, TomlNode const& node) {
   }
 }
 
+/// A value that no point can have would leave out none, and nobody would see it.
+void check_possible(std::string const& key, std::string const& value, TomlNode const& node, std::string const& file) {
+  try {
+    validate(!is_computed({key, value}), "[[exclude]] compares ", key, " with values (\"", value,
+             "\" is an expression). Write where = \"", key, " == ", value, "\".");
+    value_text(key, value);
+  } catch (Error const& e) {
+    throw Error(concat(Place{file, node.line}, e.what()));
+  }
+}
+
 void read_exclude(Study& study, TomlNode const& node) {
   for (TomlNode const& block :
        exact<TomlNode::Array>(node, "exclude", "blocks, each written [[exclude]]", study.file)) {
@@ -163,6 +174,7 @@ void read_exclude(Study& study, TomlNode const& node) {
       exclusion.keys.push_back(key);
       exclusion.values.push_back(value->array() ? list_of(*value, key, study.file)
                                                 : std::vector{setting_text(*value, key, study.file)});
+      for (std::string const& text : exclusion.values.back()) check_possible(key, text, *value, study.file);
     }
     study.exclude.push_back(std::move(exclusion));
   }
@@ -351,6 +363,11 @@ bool is_computed(Setting const& setting) {
   char const* const end = setting.text.data() + setting.text.size();
   auto const [last, error] = std::from_chars(setting.text.data(), end, ignored);
   return error != std::errc() || last != end;
+}
+
+std::string value_text(std::string const& key, std::string const& text) {
+  if (key == "ranks") return std::to_string(parse_integer(text, key));
+  return get_field(parse_config("", {concat(key, "=", text)}, key), key);
 }
 
 std::vector<std::string> varied_keys(Study const& study) {

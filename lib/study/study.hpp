@@ -18,7 +18,7 @@ struct StudyAxis {
   std::vector<std::vector<std::string>> rows;  ///< [value][key]
 };
 
-/// Points that are left out: those that have, for every key, one of its values, and for which `where` is true.
+/// Points that are left out: those that come to have, for every key, one of its values, and for which `where` is true.
 struct Exclusion {
   std::vector<std::string> keys;
   std::vector<std::vector<std::string>> values;  ///< [key][alternatives]
@@ -55,7 +55,7 @@ struct Study {
 
 /// Reads a study. Throws Error with file and line: unknown keys (with the nearest name), lists of unequal length in a
 /// [[zip]], an axis without values, a key given twice, a base config that is not there, an expression that names what
-/// is no number.
+/// is no number, an [[exclude]] with a value that its key can't have.
 Study load_study(std::string const& file);
 
 /// The keys that the axes vary, in the order of the file.
@@ -63,5 +63,8 @@ std::vector<std::string> varied_keys(Study const& study);
 
 /// Whether the text is an expression of other keys: the key takes a number, and the text is none.
 bool is_computed(Setting const& setting);
+
+/// One text for each value of a key, however it is written (get_field's). Throws Error if the key can't have it.
+std::string value_text(std::string const& key, std::string const& text);
 
 }  // namespace selenite

@@ -97,6 +97,47 @@ BOOST_AUTO_TEST_CASE(excluded_points_are_left_out) {
   BOOST_TEST(names(points) == expected, boost::test_tools::per_element());
 }
 
+BOOST_AUTO_TEST_CASE(exclusions_compare_what_a_point_comes_to) {
+  Workplace here;
+  auto const left = [&](std::string const& rest, std::string const& head = "") {
+    return names(expand(load_study(here.study(rest, head))));
+  };
+  std::string const axis = "[axes]\ntrain.micro_batch = [2, 4]\n";
+  auto const is = [](std::vector<std::string> const& names, std::vector<std::string> const& expected) {
+    BOOST_TEST(names == expected, boost::test_tools::per_element());
+  };
+  // of the base config (sequence 128), of the defaults, of expressions, as another text of the same number
+  is(left(axis + "[[exclude]]\nmodel.sequence_length = 128\ntrain.micro_batch = 2\n"), {"micro_batch=4"});
+  is(left(axis + "[[exclude]]\ntrain.precision = \"bf16\"\ntrain.micro_batch = 2\n"), {"micro_batch=4"});
+  is(left(axis + "[set]\ntrain.global_batch = \"2 * train.micro_batch\"\n[[exclude]]\ntrain.global_batch = [3, 8]\n"),
+     {"micro_batch=2"});
+  is(left("[axes]\ntrain.clip = [1, 2]\n[[exclude]]\ntrain.clip = 1.0\n"), {"clip=2"});
+  is(left("[axes]\ntrain.lr = [1e-3, 0.0005]\n[[exclude]]\ntrain.lr = 5e-4\n"), {"lr=0.001"});
+  is(left("[axes]\nlayout.tensor = [1, 2]\n[[exclude]]\nranks = 4\n", "ranks = [1, \"2 * layout.tensor\"]"),
+     {"ranks=1,tensor=1", "ranks=1,tensor=2", "ranks=2,tensor=1"});
+  // what does not resolve can be left out, too; what was never worked out equals nothing
+  is(left("[axes]\ntrain.micro_batch = [2, 3]\n[[exclude]]\ntrain.micro_batch = 3\n"), {"micro_batch=2"});
+  is(left("[set]\ntrain.global_batch = \"12 / train.micro_batch\"\n[axes]\ntrain.micro_batch = [5]\n"
+          "[[exclude]]\ntrain.global_batch = 8\n"),
+     {"micro_batch=5"});
+}
+
+BOOST_AUTO_TEST_CASE(an_exclusion_that_can_never_match_is_an_error) {
+  Workplace here;
+  auto const says = [&](std::string const& exclusion, std::string const& part) {
+    std::string const text = load_error(here, "[axes]\ntrain.micro_batch = [2, 4]\n[[exclude]]\n" + exclusion);
+    BOOST_TEST(contains(text, part), text);
+    BOOST_TEST(contains(text, "study.toml"), text);
+  };
+  says("train.micro_bach = 2\n", "Did you mean train.micro_batch?");
+  says("train.micro_batch = 2.5\n", "line 8: train.micro_batch");
+  says("train.micro_batch = 0\n", "out of range");
+  says("train.precision = \"fp33\"\n", "fp33");
+  says("train.micro_batch = \"2 * model.layers\"\n", "Write where =");
+  says("ranks = 1.5\n", "ranks");
+  says("where = \"1 / 0 > 3\"\n", "divides by zero");
+}
+
 BOOST_AUTO_TEST_CASE(values_are_computed_from_others) {
   Workplace here;
   // from a setting, from what the layout leaves of the ranks, from the base config, from another computed value
@@ -133,6 +174,16 @@ BOOST_AUTO_TEST_CASE(a_value_that_does_not_come_out_makes_the_point_infeasible) 
       here.study("[set]\ntrain.global_batch = \"layout.data\"\n[axes]\nlayout.tensor = [1, 4]\n", "ranks = 2")));
   BOOST_TEST(of_ranks[0].infeasible.empty());
   BOOST_TEST(contains(of_ranks[1].infeasible, "does not divide the number of ranks = 2"));
+  // out of the key's range
+  auto const rounded = expand(load_study(
+      here.study("[set]\nlayout.pipe = \"floor(ranks / 8)\"\ntrain.global_batch = 16\n", "ranks = [4, 8, 16]")));
+  BOOST_REQUIRE_EQUAL(rounded.size(), 3u);
+  BOOST_TEST(rounded[0].name == "ranks=4");
+  BOOST_TEST(contains(rounded[0].infeasible, "layout.pipe = 0 is out of range"), rounded[0].infeasible);
+  BOOST_TEST(rounded[1].infeasible.empty());
+  BOOST_TEST(rounded[2].config.layout.pipe == 2);
+  auto const none = expand(load_study(here.study("", "ranks = [\"model.layers - 2\"]")));
+  BOOST_TEST(contains(none[0].infeasible, "ranks = 0 is too small"), none[0].infeasible);
   auto const circle =
       expand(load_study(here.study("[set]\ntrain.lr = \"train.min_lr\"\ntrain.min_lr = \"2 * train.lr\"\n")));
   BOOST_TEST(contains(circle[0].infeasible, "depends on it"));
