@@ -7,6 +7,7 @@
 
 #include "core/error.hpp"
 #include "study/driver.hpp"
+#include "study/expression.hpp"
 #include "study/predict.hpp"
 
 namespace selenite {
@@ -125,6 +126,21 @@ std::string label_without(Study const& study, Point const& point, std::vector<st
     }
   }
   return label;
+}
+
+std::vector<std::string> keys_beside(Study const& study, std::string const& key) {
+  for (StudyAxis const& axis : study.axes)
+    if (std::ranges::find(axis.keys, key) != axis.keys.end()) return axis.keys;
+  return {key};
+}
+
+std::vector<std::string> keys_of_ranks(Study const& study) {
+  std::vector<std::string> named{"ranks"}, keys;
+  for (Setting const& s : study.set)
+    if (s.key == "ranks" && is_computed(s)) named = Expression(s.text).names();
+  for (std::string const& name : named)
+    for (std::string const& key : keys_beside(study, name)) keys.push_back(key);
+  return keys;
 }
 
 Figures figures_of(RunResult const& run, std::vector<StepMetrics> const& steps, std::int64_t drop,

@@ -66,6 +66,12 @@ Figures figures_of(RunResult const& run, std::vector<StepMetrics> const& steps, 
 /// which row it is, only that key is named.
 std::string label_without(Study const& study, Point const& point, std::vector<std::string> const& left_out);
 
+/// The keys that go together with `key`, by a [[zip]]; the key alone if there are no others.
+std::vector<std::string> keys_beside(Study const& study, std::string const& key);
+/// The keys that make the number of ranks: ranks itself, or what its expression names, with those that go together
+/// with them.
+std::vector<std::string> keys_of_ranks(Study const& study);
+
 /// The letter or word that stands for a key in figures ("b" for train.micro_batch); empty where the value says enough.
 std::string short_key(std::string const& key);
 

@@ -10,7 +10,6 @@
 
 #include "core/error.hpp"
 #include "core/text.hpp"
-#include "study/expression.hpp"
 #include "study/plot_script.hpp"
 #include "study/report.hpp"
 
@@ -26,24 +25,6 @@ bool number_of(std::string const& text, double& x) {
   } catch (Error const&) {
     return false;
   }
-}
-
-/// The keys that go together with `key`, by a [[zip]]; the key alone if there are no others.
-std::vector<std::string> keys_beside(Study const& study, std::string const& key) {
-  for (StudyAxis const& axis : study.axes)
-    if (std::ranges::find(axis.keys, key) != axis.keys.end()) return axis.keys;
-  return {key};
-}
-
-/// The keys that make the number of ranks: ranks itself, or what its expression names, with those that go together
-/// with them.
-std::vector<std::string> keys_of_ranks(Study const& study) {
-  std::vector<std::string> named{"ranks"}, keys;
-  for (Setting const& s : study.set)
-    if (s.key == "ranks" && is_computed(s)) named = Expression(s.text).names();
-  for (std::string const& name : named)
-    for (std::string const& key : keys_beside(study, name)) keys.push_back(key);
-  return keys;
 }
 
 std::string setting_of(Shown const& s, std::string const& key) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdio>
 #include <functional>
+#include <tuple>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
@@ -65,18 +66,23 @@ Column share(char const* head, double Figures::*value) {
 
 double aggregate(Shown const& s) { return s.figures->figures.hardware_tflops_per_rank * ranks_of(s); }
 
-/// A rank's model FLOP/s against those of the smallest job of the same kind: weak and strong efficiency alike.
-Column efficiency(std::vector<Shown> const& shown) {
-  auto const smallest = [shown](bool predicted) -> Shown const* {
+/// A rank's model FLOP/s against those of the smallest job that differs in nothing but the ranks and what goes with
+/// them: weak and strong efficiency alike.
+Column efficiency(Study const& study, std::vector<Shown> const& shown) {
+  auto const series = [&study, along = keys_of_ranks(study)](Shown const& s) {
+    return std::tuple(s.is_predicted, get_field(s.point->point.config, "machine.name"),
+                      label_without(study, s.point->point, along));
+  };
+  auto const smallest = [shown, series](Shown const& like) {
     Shown const* least = nullptr;
     for (Shown const& s : shown)
-      if (s.is_predicted == predicted && (!least || ranks_of(s) < ranks_of(*least))) least = &s;
+      if (series(s) == series(like) && (!least || ranks_of(s) < ranks_of(*least))) least = &s;
     return least;
   };
   auto const rate = [](Shown const& s) { return s.figures->figures.model_tflops_per_rank; };
   return {"efficiency %",
           [=](Shown const& s) {
-            auto const* base = smallest(s.is_predicted);
+            auto const* base = smallest(s);
             return base ? percent(rate(s) / rate(*base)) : "";
           },
           "100.0"};
@@ -123,7 +129,7 @@ std::vector<Column> columns(StudyResult const& result) {
       number("memory (GiB)", [](Shown const& s) { return memory_gib(*s.figures->run); })};
   bool const scales =
       std::ranges::any_of(shown, [&](Shown const& s) { return ranks_of(s) != ranks_of(shown.front()); });
-  if (scales) all.push_back(efficiency(shown));
+  if (scales) all.push_back(efficiency(result.study, shown));
   if (double const tokens = result.study.train_tokens; tokens > 0)
     all.push_back({concat("days for ", format_count(tokens), " tokens"),
                    [tokens](Shown const& s) { return figure(days_to_train(tokens, *s.figures)); }, ""});

@@ -103,6 +103,28 @@ BOOST_AUTO_TEST_CASE(a_batch_that_grows_with_the_ranks_is_no_strong_scaling) {
   BOOST_TEST(!has(names, "strong"));
 }
 
+// A machine that is twice as fast, or other training, is no efficiency.
+BOOST_AUTO_TEST_CASE(efficiency_compares_what_differs_in_nothing_but_the_ranks) {
+  Workplace here;
+  std::string const slow = machine_file(here, 0), fast = here.path("fast.toml");
+  Machine m = load_machine(slow);
+  for (RateCurve Machine::*curve : {&Machine::gemm_bf16, &Machine::attention_bf16})
+    for (double& rate : (m.*curve).rates) rate *= 4;
+  write(fast, to_toml(m));
+  Study const study =
+      load_study(here.study("[axes]\ntrain.micro_batch = [1, 8]\n[set]\ntrain.global_batch = \"8 * ranks\"\n",
+                            "ranks = [1, 4]\nmachine = [\"" + slow + "\", \"" + fast + "\"]\n"));
+  for (Point const& point : expand(study)) predict_point(point, here.path("out"));
+  auto const result = collect(study, here.path("out"));
+  Table const t = main_table(result);
+  BOOST_REQUIRE_EQUAL(t.rows.size(), 8u);
+  for (std::size_t i = 0; i < 8; ++i) {
+    bool const smallest = result.points[i].point.ranks == 1;
+    BOOST_TEST((cell(t, i, "efficiency %") == "100.0") == smallest, t.rows[i].front());
+    BOOST_TEST(std::stod(cell(t, i, "efficiency %")) <= 100, t.rows[i].front());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(predicted_and_measured_stand_side_by_side) {
   Workplace here;
   std::string const rest = "[set]\ntrain.global_batch = 8\n[axes]\ntrain.micro_batch = [1, 2]\n";
