@@ -116,6 +116,21 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_predicted_is_said) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
+BOOST_AUTO_TEST_SUITE(validate_)
+
+BOOST_AUTO_TEST_CASE(json_is_one_array_of_sets) {
+  Desk const desk;
+  for (std::vector<std::string> const& sets : {std::vector<std::string>{"korthikanti-table4"}, {"korthikanti-table4", "h100-layers"}}) {
+    std::vector<std::string> command{"validate", "--json"};
+    for (std::string const& set : sets) command.insert(command.end(), {"--set", set});
+    auto const json = nlohmann::json::parse(desk.succeeds("sweep", command));
+    BOOST_TEST_REQUIRE(json.size() == sets.size());
+    for (std::size_t i = 0; i < sets.size(); ++i) BOOST_TEST(json.at(i).at("set") == sets[i]);
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
 BOOST_AUTO_TEST_SUITE(search)
 
 BOOST_AUTO_TEST_CASE(a_search_prints_and_writes_what_it_found) {
