@@ -10,6 +10,18 @@ SELENITE_SLURM=$(cd "$(dirname "$0")" && pwd)
 export SELENITE_SLURM SELENITE_SITE=${SELENITE_SITE:-generic}
 
 die() { printf 'submit.sh: %s\n' "$*" >&2; exit 1; }
+# Whether the next word is this option's value ("-J pretrain" names no job): all but those with "=", short ones with the
+# value attached, and those that take none, or only after "=".
+takes_word() {
+  case $1 in
+  --*=* | -[!-]?* | [!-]*) return 1 ;;
+  -[HIkOQsvW]) return 1 ;;
+  --contiguous | --exclusive | --get-user-env | --hold | --ignore-pbs | --immediate | --nice | --no-kill | --no-requeue | --oom-kill-step | \
+    --overcommit | --oversubscribe | --parsable | --propagate | --quiet | --reboot | --requeue | --spread-job | \
+    --stepmgr | --test-only | --use-min-nodes | --verbose | --wait) return 1 ;;
+  esac
+}
+
 job='' dry_run=0 options=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -18,7 +30,10 @@ while [ $# -gt 0 ]; do
   --dry-run) dry_run=1; shift ;;
   -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
   preprocess | pretrain | evaluate | sweep | point | collect) job=$1; shift; break ;;
-  *) options+=("$1"); shift ;;
+  *)
+    options+=("$1")
+    if takes_word "$1" && [ $# -gt 1 ]; then options+=("$2"); shift; fi
+    shift ;;
   esac
 done
 [ -n "$job" ] || die "No job was named (only options were given). Name preprocess, pretrain, evaluate or sweep."

@@ -100,6 +100,28 @@ BOOST_AUTO_TEST_CASE(one_array_a_node_count_with_the_throttle) {
   BOOST_TEST((std::find(collector.begin(), collector.end(), "--dependency=afterany:7:9") != collector.end()));
 }
 
+BOOST_AUTO_TEST_CASE(the_value_of_an_option_is_no_job) {
+  Workplace here;
+  FakeSlurm const slurm(here);
+  script(here.path("bin/sbatch"), "printf '<%s>' \"$@\"\n");
+  auto const submitted = [](std::vector<std::string> words) {
+    words.insert(words.begin(), {SELENITE_SOURCE "/slurm/submit.sh", "--site", "generic"});
+    return ask(words).text;
+  };
+  for (std::vector<std::string> const& options : {std::vector<std::string>{"-J", "pretrain"},
+                                                  {"--job-name", "sweep", "--hold"},
+                                                  {"-H", "-Jsweep", "--exclusive"},
+                                                  {"--job-name=sweep", "--nodes", "2", "-N2"}}) {
+    auto words = options;
+    words.insert(words.end(), {"pretrain", "run.toml"});
+    std::string const text = submitted(words);
+    std::string expected;
+    for (std::string const& o : options) expected += "<" + o + ">";
+    BOOST_TEST(contains(text, expected + "<" SELENITE_SOURCE "/slurm/pretrain.sbatch><run.toml>"), text);
+  }
+  BOOST_TEST(contains(submitted({"-J", "pretrain"}), "No job was named"));
+}
+
 BOOST_AUTO_TEST_CASE(long_arrays_are_cut_to_what_slurm_takes) {
   Workplace here;
   Loaded const s(here, "", "repeats = 2500");
