@@ -1,8 +1,10 @@
 #include "apps/sweep/print.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <map>
+#include <string_view>
 
 #include "core/error.hpp"
 #include "core/text.hpp"
@@ -24,6 +26,20 @@ std::string states(Study const& study, Point const& point, std::string const& fo
   std::vector<std::string> parts;
   for (auto const& [status, n] : count) parts.push_back(concat(n, " ", name_of(status)));
   return join(parts, ", ");
+}
+
+/// A command as a shell reads it back.
+std::string shell_line(std::vector<std::string> const& command) {
+  std::vector<std::string> words;
+  for (std::string const& word : command) {
+    bool const plain = !word.empty() && std::ranges::all_of(word, [](unsigned char c) {
+      return std::isalnum(c) || std::string_view("_-./=:,%@+").find(static_cast<char>(c)) != std::string_view::npos;
+    });
+    std::string quoted = "'";
+    for (char c : word) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    words.push_back(plain ? word : quoted + "'");
+  }
+  return join(words, " ");
 }
 
 std::int64_t count_infeasible(std::vector<Point> const& points) {
@@ -104,14 +120,11 @@ std::string jobs_text(Study const& study, std::vector<Point> const& points, Subm
   std::vector<std::string> jobs;
   for (JobArray const& array : arrays) {
     jobs.push_back(concat("<array ", jobs.size() + 1, ">"));
-    text += concat(
-        "  ",
-        join(array_command(study, options, array, concat(options.folder, "/jobs/", array.nodes, "-nodes-<n>.txt")),
-             " "),
-        "\n");
+    std::string const list = concat(options.folder, "/jobs/", array.nodes, "-nodes-<n>.txt");
+    text += concat("  ", shell_line(array_command(study, options, array, list)), "\n");
     for (Task const& task : array.tasks) text += concat("      ", task.point->name, " repeat ", task.repeat, "\n");
   }
-  text += concat("  ", join(collector_command(study, options, jobs), " "), "\n");
+  text += concat("  ", shell_line(collector_command(study, options, jobs)), "\n");
   std::string const script = options.slurm_folder + "/point.sbatch";
   return text + concat("\nEach element of an array runs ", script, ":\n", read_text_file(script, "job script"));
 }
