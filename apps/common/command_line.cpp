@@ -31,13 +31,14 @@ CommandLine::~CommandLine() = default;
 
 namespace {
 template <class T>
-void add(CLI::App& app, std::string const& names, T& value, std::string const& help, bool required) {
+CLI::Option* add(CLI::App& app, std::string const& names, T& value, std::string const& help, bool required) {
   auto* o = app.add_option(names, value, help);
   if constexpr (!std::is_same_v<T, std::string> && !std::is_same_v<T, std::vector<std::string>>)
     o->capture_default_str();
   if constexpr (std::is_same_v<T, std::string>)
     if (!value.empty()) o->capture_default_str();
   if (required) o->required();
+  return o;
 }
 }  // namespace
 
@@ -47,7 +48,9 @@ CommandLine& CommandLine::option(std::string const& names, std::string& value, s
 }
 CommandLine& CommandLine::option(std::string const& names, std::int64_t& value, std::string const& help,
                                  bool required) {
-  add(*impl_->app, names, value, help, required);
+  add(*impl_->app, names, value, help, required)->check([](std::string const& text) {
+    return text.starts_with('-') ? concat(text, " is negative, and it counts things") : "";
+  });
   return *this;
 }
 CommandLine& CommandLine::option(std::string const& names, double& value, std::string const& help, bool required) {

@@ -16,6 +16,7 @@ class CommandLine {
   CommandLine(CommandLine&&) noexcept;
 
   CommandLine& option(std::string const& names, std::string& value, std::string const& help, bool required = false);
+  /// A count: what is below 0 is refused.
   CommandLine& option(std::string const& names, std::int64_t& value, std::string const& help, bool required = false);
   CommandLine& option(std::string const& names, double& value, std::string const& help, bool required = false);
   CommandLine& option(std::string const& names, std::vector<std::string>& values, std::string const& help,

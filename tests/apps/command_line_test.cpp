@@ -68,6 +68,9 @@ BOOST_AUTO_TEST_CASE(a_wrong_command_line_gives_code_2) {
       if (subcommand != "validate") desk.fails(program, {subcommand}, {"required"}, 2);  // that one needs no argument
   }
   desk.fails("pretrain", {"--world", "two", "--dry-run"}, {"--world"}, 2);
+  desk.fails("pretrain", {"--world", "-4", "--dry-run"}, {"--world", "-4 is negative"}, 2);
+  desk.fails("sweep", {"predict", "gpt-tiny", "--gpus", "-1"}, {"--gpus", "-1 is negative"}, 2);
+  desk.fails("sweep", {"search", "gpt-tiny", "--gpus", "8", "--batch=-3"}, {"--batch", "-3 is negative"}, 2);
   desk.fails("evaluate", {}, {"checkpoint is required"}, 2);
   desk.fails("evaluate", {"run", "--split", "vaild"}, {"vaild", "{train,valid,test}"}, 2);
   desk.fails("preprocess", {"tokenize", "a.txt", "--tokenizer", "bytes"}, {"--output"}, 2);
