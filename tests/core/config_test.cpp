@@ -166,6 +166,7 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_together_is_refused_with_the_nearest_that
   BOOST_TEST(contains(refusal({"model.kv_heads=5"}), "model.kv_heads = 5 does not divide model.heads = 12"));
   BOOST_TEST(contains(refusal({"model.positions=rotary", "model.head_dim=7"}), "model.head_dim = 7 is odd"));
   BOOST_TEST(contains(refusal({"train.micro_batch=3", "train.steps=1"}), "Use 6 or 9."));
+  BOOST_TEST(contains(refusal({"train.micro_batch=9", "train.steps=1"}), "Use 9."));
   BOOST_TEST(contains(refusal({"train.steps=2", "train.samples=17"}), "disagree"));
   BOOST_TEST(contains(refusal({"train.min_lr=1"}), "train.min_lr = 1 is above train.lr"));
   BOOST_TEST(contains(refusal({"layout.data=3"}, 2), "The layout has 3 ranks but the job has 2"));
