@@ -13,7 +13,8 @@ std::string const quickstart = SELENITE_SOURCE "/data/quickstart/pretrain.toml";
 
 /// A machine file, so that nothing is measured.
 std::string const machine =
-    "name = \"test\"\nsource = \"made up\"\nmemory_bytes = 0\npeak_fp32 = 1e12\npeak_bf16 = 2e12\npeak_fp16 = 2e12\npeak_fp8 = 0\ndraw_rate = 0\n"
+    "name = \"test\"\nsource = \"made up\"\nmemory_bytes = 0\npeak_fp32 = 1e12\npeak_bf16 = 2e12\npeak_fp16 = "
+    "2e12\npeak_fp8 = 0\ndraw_rate = 0\n"
     "launch_seconds = 0.0\nlink_bandwidth = 1e9\nlink_latency = 1e-6\n"
     "[gemm_fp32]\nsizes = [1e6]\nrates = [1e12]\n[gemm_bf16]\nsizes = [1e6]\nrates = [2e12]\n"
     "[attention_fp32]\nsizes = [1e6]\nrates = [5e11]\n[attention_bf16]\nsizes = [1e6]\nrates = [5e11]\n"

@@ -51,7 +51,9 @@ BOOST_AUTO_TEST_CASE(a_plan_lists_points_and_why_some_cannot_run) {
 
 BOOST_AUTO_TEST_CASE(commands_of_a_plan_can_be_pasted_into_a_shell) {
   Desk const desk;
-  write_file("study.toml", "[study]\nname = \"s\"\nlauncher = \"slurm\"\n[set]\n\"train.steps\" = 5\n[slurm]\noptions = [\"--comment=it's ours\"]\n");
+  write_file("study.toml",
+             "[study]\nname = \"s\"\nlauncher = \"slurm\"\n[set]\n\"train.steps\" = 5\n[slurm]\noptions = "
+             "[\"--comment=it's ours\"]\n");
   std::string const plan = desk.succeeds("sweep", {"plan", "study.toml", "--folder", "a folder"});
   BOOST_TEST(contains(plan, " '--comment=it'\\''s ours' "), plan);
   BOOST_TEST(std::regex_search(plan, std::regex(" '--output=/[^ ]*/a folder/jobs/%A_%a\\.out' ")), plan);

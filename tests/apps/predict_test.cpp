@@ -12,9 +12,10 @@ namespace fs = std::filesystem;
 namespace {
 
 void write_machine(std::string const& name, std::int64_t memory) {
-  std::string text = concat("name = \"small\"\nsource = \"none\"\nmemory_bytes = ", memory,
-                            "\npeak_fp32 = 1e12\npeak_bf16 = 2e12\npeak_fp16 = 2e12\npeak_fp8 = 0\ndraw_rate = 0\nlaunch_seconds = 1e-6\n"
-                            "link_bandwidth = 1e9\nlink_latency = 1e-6\n");
+  std::string text = concat(
+      "name = \"small\"\nsource = \"none\"\nmemory_bytes = ", memory,
+      "\npeak_fp32 = 1e12\npeak_bf16 = 2e12\npeak_fp16 = 2e12\npeak_fp8 = 0\ndraw_rate = 0\nlaunch_seconds = 1e-6\n"
+      "link_bandwidth = 1e9\nlink_latency = 1e-6\n");
   for (char const* curve : {"gemm_fp32", "gemm_bf16", "attention_fp32", "attention_bf16"})
     text += concat("[", curve, "]\nsizes = [1e6, 1e9]\nrates = [1e11, 1e12]\n");
   write_file(name, text + "[stream]\nsizes = [1e3, 1e6]\nrates = [1e9, 1e10]\n");
@@ -106,8 +107,9 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_predicted_is_said) {
   BOOST_TEST(contains(desk.succeeds("sweep", with("predict", {"--gpus", "1"})), "iteration"));
   for (std::string const command : {"predict", "search"})
     desk.fails("sweep", with(command, {"--gpus", "8"}), {"no figures for messages between 8 ranks", "calibrate"});
-  std::string const cluster = "[cluster]\nranks_per_node = 4\nnetwork_bandwidth = 0\nnetwork_latency = 0\n"
-                              "collective_seconds = 0\noverlap_cost = 0\ndevice_spread = 0\n";
+  std::string const cluster =
+      "[cluster]\nranks_per_node = 4\nnetwork_bandwidth = 0\nnetwork_latency = 0\n"
+      "collective_seconds = 0\noverlap_cost = 0\ndevice_spread = 0\n";
   write_file("m.toml", linked + cluster);
   desk.fails("sweep", with("predict", {"--gpus", "8"}), {"network_bandwidth"});
   write_file("m.toml", std::regex_replace(linked, std::regex("peak_bf16 = [^\n]*"), "peak_bf16 = 0"));
@@ -120,7 +122,8 @@ BOOST_AUTO_TEST_SUITE(validate_)
 
 BOOST_AUTO_TEST_CASE(json_is_one_array_of_sets) {
   Desk const desk;
-  for (std::vector<std::string> const& sets : {std::vector<std::string>{"korthikanti-table4"}, {"korthikanti-table4", "h100-layers"}}) {
+  for (std::vector<std::string> const& sets :
+       {std::vector<std::string>{"korthikanti-table4"}, {"korthikanti-table4", "h100-layers"}}) {
     std::vector<std::string> command{"validate", "--json"};
     for (std::string const& set : sets) command.insert(command.end(), {"--set", set});
     auto const json = nlohmann::json::parse(desk.succeeds("sweep", command));
