@@ -91,7 +91,7 @@ class Alone final : public Comm {
   Rank rank() const override { return Rank(0); }
   std::int64_t world() const override { return world_; }
   void set_grid(ProcessGrid const&) override {}
-  void use(Cuda&) override {}
+  void do_use(Cuda&) override {}
   void give_up() override {}
   [[noreturn]] void abort(int code) override { std::_Exit(code); }
   void post_note(Rank, std::string const&) override {}
