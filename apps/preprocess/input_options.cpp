@@ -43,8 +43,7 @@ void InputOptions::add_to(CommandLine& line) {
 }
 
 TokenizeOptions InputOptions::resolve() const {
-  validate(threads >= 0 && threads <= 4096, "--threads ", threads,
-           " cannot be used (it is not from 0 to 4096). Give 0 for all cores.");
+  validate(threads <= 4096, "--threads ", threads, " cannot be used (it is not from 0 to 4096). Give 0 for all cores.");
   TokenizeOptions options;
   options.inputs = expand_inputs(inputs);
   options.document_per = kind_of(document_per, options.inputs);

@@ -93,9 +93,8 @@ int run(Options const& options) {
            " (the rest is never read; the two files are not of one corpus, or one of them was not finished). Copy both"
            " again or tokenize the corpus again.");
   auto const tokenizer = options.tokenizer.empty() ? nullptr : load_tokenizer(options.tokenizer);
-  validate(options.document >= 0 && options.document < std::max<std::int64_t>(corpus.documents(), 1),
-           "There is no document ", options.document, " (the corpus has ", corpus.documents(),
-           "). Give a smaller number.");
+  validate(options.document < std::max<std::int64_t>(corpus.documents(), 1), "There is no document ", options.document,
+           " (the corpus has ", corpus.documents(), "). Give a smaller number.");
   std::cout << prefix << ": tokens of type " << name(corpus.type()) << "\n"
             << grouped(corpus.documents()) << " documents, " << grouped(corpus.sequences()) << " sequences, "
             << grouped(corpus.tokens()) << " tokens\n";

@@ -111,7 +111,8 @@ BOOST_AUTO_TEST_CASE(bad_input_is_refused_with_its_place) {
   desk.fails("preprocess", tokenize({"--output", "nowhere/cut", "cut.jsonl"}), {"nowhere"});
   write_file("no.txt", "text");
   desk.fails("preprocess", output({"no.txt", "cut.jsonl"}), {"mixed"});
-  desk.fails("preprocess", output({"no.txt", "--threads", "-1"}), {"--threads -1"});
+  desk.fails("preprocess", output({"no.txt", "--threads", "-1"}), {"--threads", "-1 is negative"}, 2);
+  desk.fails("preprocess", output({"no.txt", "--threads", "5000"}), {"--threads 5000"});
   desk.fails("preprocess", tokenize({"--output", "x", "cut.jsonl", "--key", "body"}), {"body", "cut.jsonl"});
   desk.fails("preprocess", {"tokenize", "--tokenizer", "nothing", "--output", "x", "no.txt"}, {"nothing"});
   write_file("tokenizer.json", "{}");
