@@ -166,7 +166,7 @@ Plot times(Bars const& bars) {
     if (any_finite(predicted.values)) chart.marks.push_back(std::move(predicted));
   }
   return {"time", "Where a step's time goes",
-          concat("Bars: time by cause",
+          concat("Bars: mean time by cause",
                  measured ? ", on the first rank. Marks: the median step and what was predicted for it." : ".",
                  bars.remark),
           chart.series.empty() ? "" : script_of(chart)};

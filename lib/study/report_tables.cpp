@@ -212,7 +212,7 @@ Table prediction_table(StudyResult const& result) {
   }
   if (!t.rows.empty())
     t.note = concat("Mean error ", percent(sum / static_cast<double>(t.rows.size())), " %, largest ", percent(worst),
-                    " %. By cause: predicted / measured.");
+                    " %. By cause: predicted / measured, the mean of the steps whose median is the step.");
   return t;
 }
 
