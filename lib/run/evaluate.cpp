@@ -143,6 +143,8 @@ Evaluation Evaluator::score(std::int64_t rows, std::function<void(std::int64_t, 
     again = true;
   });
   comm_.all_reduce(sums, Reduction::sum);
+  validate(std::isfinite(result.loss), "The loss of ", folder_.string(),
+           " is not finite (its training had diverged, or a rank computes wrongly). Evaluate an older checkpoint.");
   Evaluation e{.loss = result.loss, .tokens = result.tokens, .ranks = comm_.world()};
   e.unigram_loss = sums[1] > 0 ? sums[0] / std::max(result.tokens, 1.0) : -1;
   return e;

@@ -294,6 +294,9 @@ class Trainer {
       load(micro, batch);
     });
     ctx_->tally() = before;
+    validate(std::isfinite(result.loss), "The validation loss after step ", at_.step,
+             " is not finite (the training diverged, or a rank computes wrongly). Lower train.lr or train.clip, "
+             "lengthen train.warmup, or skip the data.");
     statistics_->add_validation(result.loss);
     if (!first_) return;
     log_.line(concat("step ", at_.step, "  validation loss ", result.loss, "  perplexity ",

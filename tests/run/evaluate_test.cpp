@@ -172,6 +172,26 @@ BOOST_AUTO_TEST_CASE(lists_of_corpora_are_evaluated_with_and_without_weights) {
   }
 }
 
+// Weights that are finite, and so large that what they compute is not.
+BOOST_AUTO_TEST_CASE(a_loss_that_is_not_finite_is_an_error) {
+  Workplace const work;
+  std::vector<std::string> settings{
+      "train.optimizer=sgd",    "train.lr=1e6",  "train.min_lr=1e6",   "train.warmup=0",
+      "train.weight_decay=1e6", "train.steps=2", "checkpoint.every=1", "checkpoint.asynchronous=false"};
+  BOOST_TEST(work.pretrain("run", settings).code == 1);
+  BOOST_TEST_REQUIRE(std::filesystem::exists(work.checkpoint("run", 1)));
+  auto const comm = make_self_comm();
+  Evaluator evaluator(work / "run", {}, *comm);
+  BOOST_CHECK_EXCEPTION(evaluator.split("train", 0), Error, [&](Error const& e) {
+    return contains(e.what(), "The loss of " + work.checkpoint("run", 1).string() + " is not finite");
+  });
+  settings.insert(settings.end(), {"train.valid_every=1", "data.split=80,20,0"});
+  auto const validated = work.pretrain("validated", settings);
+  BOOST_TEST(validated.code == 1, validated.output);
+  BOOST_TEST(contains(validated.output, "The validation loss after step 1 is not finite"), validated.output);
+  BOOST_TEST(!std::filesystem::exists(work.checkpoint("validated", 1)));
+}
+
 BOOST_AUTO_TEST_CASE(what_is_no_checkpoint_is_refused) {
   Workplace const work;
   auto const comm = make_self_comm();
