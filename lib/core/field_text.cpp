@@ -31,6 +31,8 @@ std::string quoted(std::string_view text) {
 }  // namespace
 
 void set_from_text(Field const& field, std::string const& name, std::string_view text) {
+  validate(is_utf8(text), name, " was given bytes that are no UTF-8 (a config is a TOML file, and those are UTF-8). ",
+           "Rename what is meant, or link to it under another name.");
   if (auto* const* i = std::get_if<std::int64_t*>(&field.value))
     **i = parse_integer(text, name);
   else if (auto* const* x = std::get_if<double*>(&field.value))

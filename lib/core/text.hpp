@@ -23,6 +23,8 @@ std::vector<std::string> split(std::string_view text, char separator);
 /// Rows of cells as lines of columns, two blanks between them; the first column to the left, the others to the right,
 /// those without any text left out below the first row.
 std::string aligned(std::vector<std::vector<std::string>> const& rows);
+/// Whether a text is well-formed UTF-8: no stray or missing bytes, long forms, surrogates or codes above 10ffff.
+bool is_utf8(std::string_view text);
 std::string_view trim(std::string_view text);
 /// Shortest text that reads back to the same double, with a point or exponent so that TOML takes it as a float.
 std::string format_double(double value);

@@ -153,6 +153,8 @@ BOOST_AUTO_TEST_CASE(wrong_settings_are_refused_with_advice) {
   BOOST_TEST(contains(refusal({"train.beta1=1.5"}), "train.beta1 = 1.5 is out of range"));
   for (char const* setting : {"train.beta1=1", "train.beta2=1"})  // NaN from the first step
     BOOST_TEST(contains(refusal({setting}), " is out of range (it must be at least 0 and at most 0.999999)"), setting);
+  for (char const* setting : {"run.folder=caf\xe9", "data.train=a,b\xff"})  // no TOML could hold it
+    BOOST_TEST(contains(refusal({setting}), "was given bytes that are no UTF-8"), setting);
   BOOST_TEST(contains(refusal({"model.bias=yes"}), "model.bias takes true or false"));
   BOOST_TEST(contains(refusal({"model.attention=flesh"}), "Did you mean \"flash\"?"));
   BOOST_TEST(contains(refusal({"model.preset=gpt2-355"}), "Did you mean \"gpt2-355m\"?"));

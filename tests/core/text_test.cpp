@@ -39,6 +39,16 @@ BOOST_AUTO_TEST_CASE(numbers_are_the_whole_text_or_an_error) {
                           [](Error const& e) { return std::string(e.what()).find("lr takes a number") == 0; });
 }
 
+BOOST_AUTO_TEST_CASE(utf8_is_told_from_other_bytes) {
+  for (char const* good : {"", "plain", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xef\xbf\xbf",
+                           "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf", "a é ü 漢 x"})
+    BOOST_TEST(is_utf8(good), good);
+  for (char const* bad :
+       {"\x80", "a\xff", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3z", "\xe0\x9f\xbf", "\xe2\x82", "\xe2\x82z",
+        "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "caf\xe9"})
+    BOOST_TEST(!is_utf8(bad), bad);
+}
+
 BOOST_AUTO_TEST_CASE(figures_for_people) {
   BOOST_TEST(format_bytes(0) == "0 B");
   BOOST_TEST(format_bytes(1536) == "1.50 KiB");
