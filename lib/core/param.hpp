@@ -35,7 +35,8 @@ struct Param {
   bool tied = false;  ///< embedding and head at once: its gradient has parts from both ends of the model
   /// One of two copies of a tied parameter: the last pipeline stage's, which follows the first stage's.
   bool second_copy = false;
-  bool expert = false;  ///< an expert's: replicated over context x data only
+  bool expert = false;       ///< an expert's: replicated over context x data only
+  std::int64_t padding = 0;  ///< last rows, which take no part in anything
   /// Axes over which the ranks' gradients are partial sums besides those of replication: tensor for what sequence
   /// parallelism feeds with token shards.
   AxisSet partial;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <numeric>
 #include <string_view>
 
 #include "core/batch_ramp.hpp"
@@ -99,8 +100,11 @@ void resolve_layout(Config& c, std::int64_t world) {
            " and model.kv_heads = ", m.kv_heads,
            " do not divide each other (key-value heads are cut or copied evenly). Use a tensor size that does.");
   divides(l.tensor, "layout.tensor", m.ffn_hidden, "model.ffn_hidden", "each rank needs an equal share of the MLP");
-  divides(l.tensor, "layout.tensor", m.padded_vocab(), "the padded vocabulary",
-          "each rank needs an equal share of the embedding");
+  std::int64_t const multiple = std::lcm(m.vocab_multiple, l.tensor);
+  validate(m.padded_vocab() % l.tensor == 0, "layout.tensor = ", l.tensor,
+           " does not divide the padded vocabulary = ", m.padded_vocab(),
+           " (each rank needs an equal share of the embedding). Set model.vocab_multiple = ",
+           multiple <= 1 << 20 ? multiple : l.tensor, "; any checkpoint loads then, too.");
   divides(2 * l.context, "2 x layout.context", l.context == 1 ? 2 : m.sequence_length, "model.sequence_length",
           "the sequence is cut into zig-zag chunks");
   if (l.tensor == 1) l.sequence_parallel = false;

@@ -15,7 +15,8 @@ EmbeddingLayer::EmbeddingLayer(ModelConfig const& m, TensorParallel const& tenso
                   .cuts = {{0, Axis::tensor}},
                   .init = init,
                   .decay = true,
-                  .tied = m.tied_embeddings};
+                  .tied = m.tied_embeddings,
+                  .padding = m.padded_vocab() - m.vocab_size};
   positions_.spec = {
       .name = "embedding.positions.weight", .shape = {m.sequence_length, m.hidden}, .init = init, .decay = true};
 }

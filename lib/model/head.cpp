@@ -28,7 +28,8 @@ Head::Head(ModelConfig const& m, Recompute recompute, TensorParallel const& tens
                .init = {Init::Rule::normal, m.init_std},
                .decay = true,
                .tied = m.tied_embeddings,
-               .second_copy = m.tied_embeddings};
+               .second_copy = m.tied_embeddings,
+               .padding = m.padded_vocab() - m.vocab_size};
 }
 
 void Head::list(ParameterList& parameters) {

@@ -1,6 +1,8 @@
 #include "run/checkpoints.hpp"
 
+#include <algorithm>
 #include <cstring>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -60,6 +62,22 @@ std::set<std::string> parameter_names(StageState const& stage) {
   return names;
 }
 
+/// May a tensor of one shape be filled from another? Where they differ by rows at the end that take no part.
+bool may_be_cut(Shape shape, Shape const& there, std::int64_t rows) {
+  if (shape.rank() != there.rank() || shape[0] < rows || there[0] < rows) return false;
+  shape[0] = there[0];
+  return shape == there;
+}
+
+/// Leaves of a piece what a tensor of the shape `there` has of it.
+void cut(CheckpointPiece& piece, Shape const& there) {
+  piece.shape = there;
+  std::int64_t const rows = std::clamp<std::int64_t>(there[0] - piece.box.begin[0], 0, piece.box.count[0]);
+  if (rows == piece.box.count[0]) return;
+  piece.box.count[0] = rows;
+  piece.data = there.rank() == 1 ? run_of(piece.data, 0, rows) : piece.data.row_range(0, rows);
+}
+
 /// All ranks learn the first error that any of them had.
 void agree(Comm& comm, std::string const& error) {
   auto const all = comm.all_gather(error);
@@ -116,21 +134,30 @@ void restore(StageState& stage, CheckpointReader& reader, bool with_moments) {
   auto pieces = pieces_to_read(stage, with_moments);
   for (CheckpointPiece const& p : fp8_pieces(stage))  // none in a checkpoint of another precision: scales begin anew
     if (reader.find(p.kind, p.name)) pieces.push_back(p);
+  std::map<std::string, std::int64_t> rows;  // that take part
+  for (Parameter const* p : stage.parameters()) rows[p->spec.name] = p->spec.shape[0] - p->spec.padding;
   std::string last;
-  for (CheckpointPiece const& p : pieces) {
-    if (std::exchange(last, p.kind + "/" + p.name) == p.kind + "/" + p.name) continue;
-    auto const info = reader.find(p.kind, p.name);
-    validate(info.has_value(), "The checkpoint ", reader.folder().string(), " has no ", p.kind, " of ", p.name,
-             " (it is of another model, or incomplete). Use the config it was made with, or another folder.");
-    validate(info->shape == p.shape, "The checkpoint ", reader.folder().string(), " has ", p.name, " with shape ",
-             to_string(info->shape), " but this model's is ", to_string(p.shape),
+  Shape there;
+  for (CheckpointPiece& p : pieces) {
+    if (std::exchange(last, p.kind + "/" + p.name) != p.kind + "/" + p.name) {
+      auto const info = reader.find(p.kind, p.name);
+      validate(info.has_value(), "The checkpoint ", reader.folder().string(), " has no ", p.kind, " of ", p.name,
+               " (it is of another model, or incomplete). Use the config it was made with, or another folder.");
+      there = info->shape;
+    }
+    auto const row = rows.find(p.name);  // of a history any number of steps will do
+    validate(may_be_cut(p.shape, there, row == rows.end() ? 1 : row->second), "The checkpoint ",
+             reader.folder().string(), " has ", p.name, " with shape ", to_string(there), " but this model's is ",
+             to_string(p.shape),
              " (it is of another model). Use the config it was made with, or another checkpoint.folder.");
+    cut(p, there);
   }
   auto const known = parameter_names(stage);
   for (std::string const& name : reader.names("weight"))
     validate(known.contains(name), "The checkpoint ", reader.folder().string(), " has ", name,
              ", which this model lacks (it is of another model). Use the config it was made with, or another "
              "checkpoint.folder.");
+  std::erase_if(pieces, [](CheckpointPiece const& p) { return p.box.count.count() == 0; });
   reader.read(pieces);
 }
 

@@ -18,8 +18,9 @@ std::vector<CheckpointPiece> pieces_to_write(StageState const& stage);
 /// The pieces that this rank needs back. `with_moments`: to go on training; else weights alone.
 std::vector<CheckpointPiece> pieces_to_read(StageState const& stage, bool with_moments);
 /// Fills what this rank owns of the exact weights (and moments) from a checkpoint of any layout; publish_weights has to
-/// follow, once all ranks are done. Throws Error if the checkpoint lacks a tensor or has
-/// another shape: then it is of another model, and the differences are named.
+/// follow, once all ranks are done. Padding of the vocabulary may differ, and so may the length of 8-bit histories, of
+/// which the newest are taken. Throws Error if the checkpoint lacks a tensor, has one more or one of another shape:
+/// then it is of another model, and the differences are named.
 void restore(StageState& stage, CheckpointReader& reader, bool with_moments);
 
 /// What a training goes on from.
