@@ -91,6 +91,7 @@ CommandLine CommandLine::subcommand(std::string const& name, std::string const& 
   impl_->runs->emplace_back(child->app, std::move(run));
   return CommandLine(std::move(child));
 }
+bool CommandLine::given(std::string const& name) const { return impl_->app->count(name) > 0; }
 CommandLine& CommandLine::footer(std::string const& text) {
   impl_->app->footer(text);
   return *this;

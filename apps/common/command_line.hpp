@@ -32,6 +32,8 @@ class CommandLine {
   /// A subcommand with options of its own; `run` is called after parsing if it was given. With subcommands one is
   /// required.
   CommandLine subcommand(std::string const& name, std::string const& description, std::function<int()> run);
+  /// Whether an option is on the command line, once that is parsed.
+  bool given(std::string const& name) const;
   /// Text printed after the options by --help.
   CommandLine& footer(std::string const& text);
 

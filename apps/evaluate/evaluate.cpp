@@ -1,3 +1,4 @@
+#include <cmath>
 #include <cstdio>
 #include <iostream>
 
@@ -26,10 +27,25 @@ void EvaluateOptions::add_to(CommandLine& command) {
   command.option("--top-k", sampling.top_k, "Choose among this many tokens; 0: all");
   command.option("--seed", sampling.seed, "Of the choice");
   command.repeated("--set", settings, "Change a field of the checkpoint's config: --set section.key=value");
-  command.flag("--json", json, "Print figures as JSON");
+  command.flag("--json", json, "Print figures, and the text, as JSON");
   command.option("--output", output, "Write the figures as JSON to this file, too");
   command.flag("--print-config", print_config, "Print the config that is used and end");
   command.flag("--dry-run", dry_run, "Print the memory that is needed and end");
+}
+
+void EvaluateOptions::check(CommandLine const& command) const {
+  auto const at_least_0 = [](char const* name, auto value) {
+    validate(value >= 0, name, " = ", value, " is out of range (it must be at least 0). Correct the value.");
+  };
+  at_least_0("--samples", samples);
+  at_least_0("--stride", stride);
+  at_least_0("--tokens", sampling.tokens);
+  at_least_0("--top-k", sampling.top_k);
+  at_least_0("--temperature", sampling.temperature);
+  validate(std::isfinite(sampling.temperature), "--temperature = ", sampling.temperature,
+           " is out of range (it must be finite). Correct the value.");
+  for (auto const& [name, value] : {std::pair{"--text", &text}, {"--prompt", &prompt}, {"--output", &output}})
+    validate(!command.given(name) || !value->empty(), name, " is empty (there is nothing to go by). Give it a value.");
 }
 
 namespace {
@@ -82,12 +98,17 @@ int evaluate(EvaluateOptions const& o, Comm& comm) {
     std::string const split = o.split.empty() ? "valid" : o.split;
     show(evaluator.split(split, o.samples), "split", split + " split");
   }
+  if (first && !o.prompt.empty()) {
+    std::string sample;
+    evaluator.sample(o.prompt, o.sampling, [&](std::string const& piece) {
+      sample += piece;
+      if (!o.json) std::cout << piece << std::flush;
+    });
+    if (!o.json) std::cout << std::endl;
+    figures.set("sample", sample);
+  }
   if (first && o.json) std::cout << figures.text(2) << std::endl;
   if (first && !o.output.empty()) write_file_atomically(o.output, figures.text(2) + "\n");
-  if (first && !o.prompt.empty()) {
-    evaluator.sample(o.prompt, o.sampling, [](std::string const& piece) { std::cout << piece << std::flush; });
-    std::cout << std::endl;
-  }
   comm.barrier();
   return 0;
 }

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
     app::EvaluateOptions options;
     options.add_to(command);
     if (int const code = command.parse(argc, argv); code >= 0) return code;
+    options.check(command);
     app::ErrorReport errors("selenite-evaluate");
     Config const given = load_config("", options.settings);
     return app::run_ranks(given, [&](Comm& comm) {

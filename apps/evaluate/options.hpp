@@ -12,6 +12,8 @@ struct EvaluateOptions {
   SamplingOptions sampling;
   bool json = false, print_config = false, dry_run = false;
   void add_to(CommandLine& command);
+  /// Throws Error if an option of the parsed command line has no sense.
+  void check(CommandLine const& command) const;
 };
 
 /// Prints what was found (rank 0 alone); returns the exit code.

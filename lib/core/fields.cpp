@@ -34,7 +34,7 @@ constexpr double most_beta = 0.999999;  // with 1 the moments never move, and th
 std::vector<Field> fields(ModelConfig& c) {
   return {{"preset", &c.preset, "a known model to start from; see --list-presets"},
           {"family", choice(c.family, family_names), "objective and architecture"},
-          {"layers", &c.layers, "transformer layers", "", 1, 1e6},
+          {"layers", &c.layers, "transformer layers", "", 1, 1e5},
           {"hidden", &c.hidden, "width of the residual stream", "features", 1, 1 << 24},
           {"heads", &c.heads, "attention heads", "", 1, 4096},
           {"kv_heads", &c.kv_heads, "key-value heads (grouped query attention); 0: as many as heads", "", 0, 4096},

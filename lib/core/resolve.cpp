@@ -10,8 +10,9 @@
 namespace selenite {
 namespace {
 
-std::string use_either(std::int64_t a, std::int64_t b) {
-  return a == b ? concat("Use ", a, ".") : concat("Use ", a, " or ", b, ".");
+/// "Use 4 or 5.", of what is above 0 and not the same.
+std::string either(std::int64_t below, std::int64_t above) {
+  return below == above || below == 0 ? concat("Use ", above, ".") : concat("Use ", below, " or ", above, ".");
 }
 
 /// The divisors of n next to `wanted`, for advice: "Use 4 or 5."
@@ -25,7 +26,7 @@ std::string nearest_divisors(std::int64_t n, std::int64_t wanted) {
       break;
     }
   }
-  return use_either(below, above);
+  return either(below, above);
 }
 
 void divides(std::int64_t divisor, std::string_view divisor_name, std::int64_t n, std::string_view n_name,
@@ -141,7 +142,7 @@ void resolve_train(Config& c) {
     validate(batch % per_pass == 0, t.batch_ramp.empty() ? "train.global_batch = " : "train.batch_ramp has a batch of ",
              batch, ", which is not a multiple of micro_batch x data ranks = ", t.micro_batch, " x ", c.layout.data,
              " = ", per_pass, " (every data rank takes whole micro-batches). ",
-             use_either(std::max(per_pass, batch / per_pass * per_pass), (batch / per_pass + 1) * per_pass));
+             either(batch / per_pass * per_pass, (batch / per_pass + 1) * per_pass));
   product({t.steps, std::ranges::max(ramp.batches())}, 1e18, "train.steps x global_batch", "Use fewer steps.");
   std::int64_t const wanted = ramp.samples(t.steps);
   validate(t.steps == 0 || t.samples == 0 || t.samples == wanted, "train.steps = ", t.steps,

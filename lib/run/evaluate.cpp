@@ -45,8 +45,12 @@ Config evaluation_config(CheckpointHeader const& header, std::vector<std::string
   c.layout = LayoutConfig{}, c.run.backend = BackendKind::cpu;  // the training's machine need not be this one
   c = parse_config(to_toml(c), settings, origin);
   LayoutConfig const& l = c.layout;
-  std::int64_t const replicas = l.data > 0 ? l.data : ranks / (l.tensor * l.context * l.expert * l.pipe);
-  c.train.global_batch = c.train.micro_batch * std::max<std::int64_t>(1, replicas) * l.pipe;
+  double others = 1;  // the product of large sizes has no room in 64 bits
+  for (std::int64_t const size : {l.tensor, l.context, l.expert, l.pipe}) others *= static_cast<double>(size);
+  double const replicas = l.data > 0 ? static_cast<double>(l.data) : static_cast<double>(ranks) / others;
+  if (others * replicas <= static_cast<double>(ranks))  // else resolve() refuses the layout
+    c.train.global_batch =
+        c.train.micro_batch * std::max<std::int64_t>(1, static_cast<std::int64_t>(replicas)) * l.pipe;
   c.train.steps = 0, c.train.samples = 0, c.train.valid_every = 0, c.train.batch_ramp.clear();
   return resolve(c, ranks);
 }

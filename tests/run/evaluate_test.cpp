@@ -4,6 +4,7 @@
 
 #include <boost/test/unit_test.hpp>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "core/text.hpp"
 #include "data/indexed.hpp"
@@ -142,11 +143,24 @@ BOOST_AUTO_TEST_CASE(the_program_evaluates_on_any_layout_and_draws_text_on_one_r
   BOOST_TEST(std::abs(loss(evaluate(four, {"layout.tensor=2", "layout.pipe=2"})) / one - 1) < 1e-6);
   BOOST_TEST(std::abs(loss(evaluate(four, {"layout.context=2"})) / one - 1) < 1e-6);
   BOOST_TEST(std::abs(loss(evaluate({}, {"run.comm=threads", "layout.data=2", "layout.pipe=2"})) / one - 1) < 1e-6);
+  auto drawn = evaluate({}, {});
+  drawn.insert(drawn.end(), {"--prompt", "abc", "--tokens", "5"});
+  Program draw(drawn, trained.work / "evaluate.out", {.errors = trained.work / "evaluate.err"});
+  BOOST_TEST(draw.wait() == 0, draw.output());
+  auto const json = nlohmann::json::parse(draw.output());  // the text is in it, not behind it
+  BOOST_TEST(json.at("sample").get<std::string>().starts_with("abc"));
   auto draws = evaluate({}, {"run.comm=threads", "layout.tensor=2"});
   draws.insert(draws.end(), {"--prompt", "a"});
   Program refused(draws, trained.work / "evaluate.out");
   BOOST_TEST(refused.wait() == 1);
   BOOST_TEST(contains(refused.output(), "A text can't be drawn with layout.tensor = 2"), refused.output());
+  // a product of sizes that is 0 in 64 bits
+  for (std::vector<std::string> const& layout :
+       {std::vector<std::string>{"layout.tensor=1048576", "layout.context=1048576", "layout.pipe=1048576",
+                                 "layout.expert=16"},
+        {"layout.data=16777216", "layout.pipe=1048576", "train.micro_batch=1048576"}})
+    BOOST_CHECK_EXCEPTION(trained.evaluator(layout), Error,
+                          [](Error const& e) { return contains(e.what(), "layout"); });
 }
 
 BOOST_AUTO_TEST_CASE(lists_of_corpora_are_evaluated_with_and_without_weights) {
