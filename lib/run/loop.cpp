@@ -16,10 +16,10 @@
 #include "io/metrics.hpp"
 #include "io/tensorboard.hpp"
 #include "plan/calibrate.hpp"
-#include "plan/fit.hpp"
 #include "run/batches.hpp"
 #include "run/checkpoints.hpp"
 #include "run/continuation.hpp"
+#include "run/room.hpp"
 #include "run/signals.hpp"
 #include "run/statistics.hpp"
 #include "run/trace.hpp"
@@ -40,33 +40,6 @@ constexpr int hang_exit_code = 75;
 
 /// Do more ranks share this machine than it has cores? Then a thread that communicates would only be in the way.
 bool crowded(Comm& comm) { return all_gather_on_machine(comm, "").size() > std::thread::hardware_concurrency(); }
-
-/// Refuses a plan beyond this machine's memory, before any of it is taken.
-void require_room(Config const& config, Footprint const& needed, Comm& comm) {
-  std::int64_t const free = available_memory();
-  auto const texts = all_gather_on_machine(comm, concat(needed.total()));
-  double sum = 0;
-  for (std::string const& text : texts) sum += parse_double(text, "a rank's memory");
-  auto const left = format_bytes(static_cast<double>(free));
-  if (sum <= static_cast<double>(free)) return;
-  require_fit(config, needed, free / std::ssize(texts),
-              texts.size() == 1 ? concat("this machine has ", left, " left")
-                                : concat("this machine has ", left, " left for its ", texts.size(), " ranks"));
-}
-
-/// Refuses a plan beyond the memory of this rank's device and of those that share it, before any of it is taken.
-void require_device_room(Config const& config, Footprint const& needed, Comm& comm, int device) {
-  std::int64_t const free = free_cuda_memory();
-  std::string const mine = concat(cuda_device_ids().at(static_cast<std::size_t>(device)), ":");
-  double sum = 0;
-  std::int64_t ranks = 0;
-  for (std::string const& text : all_gather_on_machine(comm, concat(mine, needed.total())))
-    if (text.starts_with(mine)) sum += parse_double(text.substr(mine.size()), "a rank's memory"), ++ranks;
-  if (sum <= static_cast<double>(free)) return;
-  require_fit(config, needed, free / ranks,
-              concat("CUDA device ", device, " has ", format_bytes(static_cast<double>(free)), " free",
-                     ranks == 1 ? std::string() : concat(" for its ", ranks, " ranks")));
-}
 
 /// Everything of one rank's run, in the order in which it comes to life.
 class Trainer {
@@ -101,6 +74,9 @@ class Trainer {
       require_device_room(config_, stage_->footprint(), comm_, executor_.cuda->cuda().device.ordinal);
     else
       require_room(config_, stage_->footprint(), comm_);
+    if (config_.checkpoint.every > 0 || config_.checkpoint.save_at_end)
+      require_room_to_save(available_memory(), executor_.cuda ? 0 : stage_->footprint().total(),
+                           staging_bytes(pieces_to_write(*stage_)), comm_);
     if (executor_.cuda) {  // first: they have memory of their own, and like to make that of the tensors
       watchdog_.announce("connecting the ranks");
       comm_.use(executor_.cuda->cuda());
