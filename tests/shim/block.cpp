@@ -337,15 +337,24 @@ Asked& asked() {
 }
 }  // namespace
 
+namespace {
+thread_local bool skipped = false;
+}  // namespace
+SkippedWork::SkippedWork() { skipped = true; }
+SkippedWork::~SkippedWork() { skipped = false; }
+bool skips_work() { return skipped; }
+
 void ask_for_shared(void const* kernel, std::size_t bytes) {
   std::lock_guard const lock(asked().mutex);
   asked().bytes[kernel] = bytes;
 }
 
 /// Static arrays become known as a kernel first runs on a thread.
-void expect_asked(void const* kernel, std::size_t dynamic_bytes, std::size_t registered_before) {
+std::map<void const*, std::size_t>& static_bytes() {
   thread_local std::map<void const*, std::size_t> of_kernels;
-  std::size_t const own = of_kernels.try_emplace(kernel, registered_shared() - registered_before).first->second;
+  return of_kernels;
+}
+void expect_asked(void const* kernel, std::size_t dynamic_bytes, std::size_t own) {
   std::lock_guard const lock(asked().mutex);
   auto const found = asked().bytes.find(kernel);
   std::size_t const most =
@@ -356,6 +365,10 @@ void expect_asked(void const* kernel, std::size_t dynamic_bytes, std::size_t reg
 }
 
 void run_grid(void const* kernel, dim3 grid, dim3 shape, std::size_t shared_bytes, std::function<void()> const& body) {
+  if (skips_work()) {
+    auto const known = static_bytes().find(kernel);
+    return expect_asked(kernel, shared_bytes, known == static_bytes().end() ? unknown_static : known->second);
+  }
   std::size_t const registered_before = registered_shared();
   Block& b = block();
   b.dynamic_shared.resize((shared_bytes + 127) / 128), b.dynamic_shared_bytes = shared_bytes;
@@ -364,7 +377,8 @@ void run_grid(void const* kernel, dim3 grid, dim3 shape, std::size_t shared_byte
     blockIdx = {i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y};
     b.run(static_cast<int>(shape.x * shape.y * shape.z), shape, body);
   }
-  expect_asked(kernel, shared_bytes, registered_before);
+  std::size_t const own = static_bytes().try_emplace(kernel, registered_shared() - registered_before).first->second;
+  expect_asked(kernel, shared_bytes, own);
 }
 
 int thread() { return block().current_thread(); }

@@ -22,6 +22,19 @@ void set_order(Order order);
 bool launchable(dim3 grid, dim3 block);
 /// The kernel's blocks may have so many bytes of dynamic shared memory, from now on.
 void ask_for_shared(void const* kernel, std::size_t bytes);
+/// Launches are checked and then skipped, as long as this lives: kernels, products and attention of real models, whose
+/// memory is addresses alone. Of one kernel `unknown_static` bytes of static shared memory are counted until it has
+/// run.
+class SkippedWork {
+ public:
+  SkippedWork();
+  ~SkippedWork();
+  SkippedWork(SkippedWork const&) = delete;
+  SkippedWork& operator=(SkippedWork const&) = delete;
+};
+bool skips_work();
+constexpr std::size_t unknown_static = 2 << 10;
+
 /// body() once for each thread of each block. Throws what a thread throws, and Error where threads wait for each other
 /// in vain (with the threads and the places where they wait), or where a block has more shared memory than was asked
 /// for.

@@ -2,6 +2,9 @@
 
 #include <cstring>
 #include <deque>
+#include <map>
+#include <mutex>
+#include <sys/mman.h>
 #include <utility>
 #include <vector>
 
@@ -36,6 +39,33 @@ Copies& copies_of(int thread) {
   return under_way()[i];
 }
 }  // namespace
+
+namespace {
+struct Reserved {
+  std::mutex mutex;
+  std::map<void*, std::size_t> sizes;
+};
+Reserved& reserved() {
+  static Reserved all;
+  return all;
+}
+}  // namespace
+
+void* reserve_addresses(std::size_t bytes) {
+  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  std::lock_guard const lock(reserved().mutex);
+  reserved().sizes[memory] = bytes;
+  return memory;
+}
+bool release_addresses(void* memory) {
+  std::lock_guard const lock(reserved().mutex);
+  auto const found = reserved().sizes.find(memory);
+  if (found == reserved().sizes.end()) return false;
+  munmap(memory, found->second);
+  reserved().sizes.erase(found);
+  return true;
+}
 
 void start_copy(int thread, void* to, void const* from, std::size_t bytes, std::size_t zeros) {
   expect_shared(to, bytes);

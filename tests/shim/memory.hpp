@@ -9,6 +9,11 @@
 namespace selenite {
 namespace shim {
 
+/// Addresses of memory that takes no room until it is written to; null if there are none.
+void* reserve_addresses(std::size_t bytes);
+/// False: it is none of these.
+bool release_addresses(void* memory);
+
 /// Bytes of static shared memory: filled with NaN before each block from now on, as on a device nothing can be expected
 /// to be there.
 void register_shared(void* bytes, std::size_t size);

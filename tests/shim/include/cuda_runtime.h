@@ -162,13 +162,14 @@ inline cudaError_t cudaDeviceSynchronize() {
 
 inline cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
   if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
-  *memory = std::aligned_alloc(512, (bytes + 511) / 512 * 512);
+  *memory = selenite::shim::skips_work() ? selenite::shim::reserve_addresses(bytes)
+                                         : std::aligned_alloc(512, (bytes + 511) / 512 * 512);
   return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 inline cudaError_t cudaMallocHost(void** memory, std::size_t bytes) { return cudaMalloc(memory, bytes); }
 inline cudaError_t cudaFree(void* memory) {
   if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
-  std::free(memory);
+  if (!selenite::shim::release_addresses(memory)) std::free(memory);
   return cudaSuccess;
 }
 inline cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
@@ -178,7 +179,7 @@ inline cudaError_t cudaMemGetInfo(std::size_t* free, std::size_t* total) {
 }
 inline cudaError_t cudaMemset(void* memory, int value, std::size_t bytes) {
   if (selenite::shim::fail_capture()) return cudaErrorStreamCaptureUnsupported;
-  std::memset(memory, value, bytes);
+  if (!selenite::shim::skips_work()) std::memset(memory, value, bytes);
   return cudaSuccess;
 }
 enum cudaMemcpyKind { cudaMemcpyDefault };
