@@ -34,16 +34,8 @@ void EvaluateOptions::add_to(CommandLine& command) {
 }
 
 void EvaluateOptions::check(CommandLine const& command) const {
-  auto const at_least_0 = [](char const* name, auto value) {
-    validate(value >= 0, name, " = ", value, " is out of range (it must be at least 0). Correct the value.");
-  };
-  at_least_0("--samples", samples);
-  at_least_0("--stride", stride);
-  at_least_0("--tokens", sampling.tokens);
-  at_least_0("--top-k", sampling.top_k);
-  at_least_0("--temperature", sampling.temperature);
-  validate(std::isfinite(sampling.temperature), "--temperature = ", sampling.temperature,
-           " is out of range (it must be finite). Correct the value.");
+  validate(std::isfinite(sampling.temperature) && sampling.temperature >= 0, "--temperature = ", sampling.temperature,
+           " is out of range (it must be finite and at least 0). Correct the value.");
   for (auto const& [name, value] : {std::pair{"--text", &text}, {"--prompt", &prompt}, {"--output", &output}})
     validate(!command.given(name) || !value->empty(), name, " is empty (there is nothing to go by). Give it a value.");
 }

@@ -111,6 +111,7 @@ FlatLayout flat_layout(ParameterList const& parameters, FlatRequest const& reque
 std::vector<OwnedRun> FlatLayout::owned(std::vector<Run> const& runs) const {
   std::vector<OwnedRun> list;
   for (Run const& run : runs) {
+    if (run.count == 0) continue;  // of a stage without parameters, which has no buckets
     auto bucket = std::ranges::upper_bound(buckets, run.begin, {}, &Bucket::begin);
     for (bucket = std::prev(bucket); bucket != buckets.end() && bucket->begin < run.begin + run.count; ++bucket) {
       Run const part = shard_of(*bucket, shard);

@@ -28,14 +28,8 @@ BOOST_AUTO_TEST_CASE(a_checkpoint_that_is_missing_or_damaged_is_named) {
 
 BOOST_AUTO_TEST_CASE(options_without_sense_are_refused) {
   Desk const desk;
-  for (auto const& [name, value] : std::vector<std::pair<std::string, std::string>>{{"--samples", "-3"},
-                                                                                    {"--stride", "-1"},
-                                                                                    {"--tokens", "-4"},
-                                                                                    {"--top-k", "-1"},
-                                                                                    {"--temperature", "-0.5"},
-                                                                                    {"--temperature", "nan"},
-                                                                                    {"--temperature", "inf"}})
-    desk.fails("evaluate", {"run", name + "=" + value}, {name + " = " + value, "is out of range"});
+  for (std::string const value : {"-0.5", "nan", "inf"})
+    desk.fails("evaluate", {"run", "--temperature=" + value}, {"--temperature = " + value, "is out of range"});
   for (std::string const name : {"--text", "--prompt", "--output"})
     desk.fails("evaluate", {"run", name, ""}, {name + " is empty"});
 }
