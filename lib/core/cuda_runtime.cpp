@@ -36,10 +36,10 @@ void check_cuda(int status, char const* expression, char const* file, int line) 
 
 bool has_code_for(std::string_view architectures, int major, int minor) {
   for (std::string const& name : split(architectures, ',')) {
-    if (name.starts_with("all") || name == "native") return true;
     std::size_t digits = 0;
     while (digits < name.size() && name[digits] >= '0' && name[digits] <= '9') ++digits;
-    if (digits < 2) continue;
+    if (name.empty()) continue;
+    if (digits < 2) return true;  // all, native, or OFF: then somebody else says
     int const number = std::atoi(name.c_str()), theirs = number / 10, minors = number % 10;
     std::string_view const rest = std::string_view(name).substr(digits);
     bool const this_one = theirs == major && minors == minor, same_major = theirs == major && minors <= minor;

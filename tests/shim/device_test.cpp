@@ -275,6 +275,7 @@ BOOST_AUTO_TEST_CASE(devices_that_a_program_has_code_for) {
   BOOST_TEST(has_code_for("100-real", 10, 3));
   BOOST_TEST(!has_code_for("", 9, 0));
   BOOST_TEST(has_code_for("all-major", 9, 0));
+  BOOST_TEST(has_code_for("OFF", 9, 0));
 }
 
 BOOST_AUTO_TEST_CASE(memory_is_registered_with_every_communicator_and_taken_back_in_order) {
