@@ -1,10 +1,9 @@
 #include "comm/comm.hpp"
 
-#include <array>
 #include <cstdlib>
-#include <unistd.h>
 
 #include "core/error.hpp"
+#include "core/file_lock.hpp"
 #include "core/text.hpp"
 
 namespace selenite {
@@ -90,9 +89,7 @@ std::string first_difference(std::string const& mine, std::string const& first) 
 }  // namespace
 
 std::vector<std::string> all_gather_on_machine(Comm& comm, std::string const& text) {
-  std::array<char, 256> host{};
-  gethostname(host.data(), host.size() - 1);
-  std::string const mine = concat(host.data(), "\n");
+  std::string const mine = host_name() + "\n";
   std::vector<std::string> texts;
   for (std::string const& said : comm.all_gather(mine + text))
     if (said.starts_with(mine)) texts.push_back(said.substr(mine.size()));

@@ -12,15 +12,11 @@
 #include "core/text.hpp"
 
 namespace selenite {
-namespace {
-
 std::string host_name() {
   std::array<char, 256> name{};
   gethostname(name.data(), name.size() - 1);
   return name.data();
 }
-
-}  // namespace
 
 int FileLock::take() {
   do {

@@ -8,6 +8,9 @@
 
 namespace selenite {
 
+/// The name of this machine.
+std::string host_name();
+
 /// An exclusive lock on a file (flock) for as long as the object lives, on which processes of one or several hosts can
 /// agree; a child process may be made to keep it on. The file is made if need be and names the holder.
 class FileLock {

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include "core/file_lock.hpp"
 #include "core/files.hpp"
 #include "core/text.hpp"
 #include "io/build_info.hpp"
@@ -36,8 +37,7 @@ JsonObject build_json() {
 
 MachineInfo machine_info() {
   MachineInfo info;
-  std::array<char, 256> host{};
-  if (gethostname(host.data(), host.size() - 1) == 0) info.host = host.data();
+  info.host = host_name();
   info.cpu = cpu_model();
   cpu_set_t mask;
   CPU_ZERO(&mask);
